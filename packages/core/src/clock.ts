@@ -1,0 +1,40 @@
+/**
+ * Time and randomness enter the policy layer only through these ports, so that every timer can be tested in
+ * virtual time and every run repeated from a seed.
+ */
+export interface Clock {
+  /** Monotonic milliseconds from an arbitrary origin; never goes back, never jumps. */
+  now(): number;
+  /** Wall-clock milliseconds since the epoch; may jump. Only ever written into messages. */
+  wall(): number;
+  /** Runs `fn` once after at least `ms` milliseconds. `ms` is at most 2^31 - 1. Keeps the process alive: who waits for a broker has work left. */
+  after(ms: number, fn: () => void): Timer;
+}
+
+export interface Timer {
+  /** No-op when the timer has fired or was cancelled. */
+  cancel(): void;
+}
+
+export interface Random {
+  /** Uniform in [0, 1). */
+  unit(): number;
+  /** `length` unpredictable bytes, for ids. */
+  bytes(length: number): Uint8Array;
+}
+
+/** Resolves after `ms`; rejects with the signal's reason when aborted before. */
+export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
+    const onAbort = (): void => {
+      timer.cancel();
+      reject(signal?.reason);
+    };
+    const timer = clock.after(ms, () => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    });
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}

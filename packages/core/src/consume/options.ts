@@ -1,0 +1,78 @@
+import type { Duration } from "../duration.ts";
+import type { TallyError } from "../error.ts";
+import type { Topic } from "../topic.ts";
+
+/** Options of `tally.consumer(group, …)`. */
+export interface ConsumerOptions {
+  /** Handlers that run at the same time, at most; deliveries of one key never do. @default 16 */
+  readonly lanes?: number;
+  /** Deliveries without a settlement for each topic, at most; at least `lanes`. @default 4 × lanes, at least 100 */
+  readonly credit?: number;
+  /** Attempts in place before a delivery is released for redelivery. @default 3 */
+  readonly attempts?: number;
+  /** Upper end of the first wait between attempts; full jitter. @default "100ms" */
+  readonly retryMin?: Duration;
+  /** Upper end of every later one, and of the wait before a release. @default "10s" */
+  readonly retryMax?: Duration;
+  /** A handler that has not settled by then gets its signal aborted, and the attempt counts as failed. @default "60s" */
+  readonly processingDeadline?: Duration;
+  /** What a failed attempt leads to. @default retry() up to `attempts`, then release() */
+  readonly onError?: (error: TallyError<"handler" | "handler-deadline" | "decode" | "schema">, about: Failure) => Ruling;
+  /** Id of a foreign message, which has none of its own. Never made from the body: two equal payments are two. */
+  readonly id?: (message: Omit<Context, "signal" | "attempt">) => string;
+}
+
+/** What `onError` is told beside the error; `error.cause` is what the handler threw. */
+export interface Failure {
+  /** 1, 2, …: in place, of this delivery. */
+  readonly attempt: number;
+  /** Deliveries so far as the broker counts them; null where it does not. */
+  readonly deliveries: number | null;
+  readonly topic: string;
+  readonly id: string | null;
+}
+
+/** What becomes of a failed attempt: again in place, or back to the broker for redelivery. */
+export type Ruling = { readonly kind: "retry"; readonly afterMs: number | null } | { readonly kind: "release"; readonly afterMs: number | null };
+
+/** What a handler gets beside the body. */
+export interface Context {
+  readonly topic: string;
+  readonly group: string;
+  readonly id: string | null;
+  readonly key: string | null;
+  readonly producer: string | null;
+  readonly type: string | null;
+  /** Wall-clock milliseconds of the `publish()`; null from a foreign sender. */
+  readonly time: number | null;
+  readonly correlationId: string | null;
+  readonly causationId: string | null;
+  readonly headers: Readonly<Record<string, string>>;
+  /** 1, 2, …: in place, of this delivery. */
+  readonly attempt: number;
+  /** Deliveries so far as the broker counts them; null where it does not. */
+  readonly deliveries: number | null;
+  /** Fires at the processing deadline and when a close runs out of time. */
+  readonly signal: AbortSignal;
+  /** The driver's own message. */
+  readonly native: unknown;
+}
+
+/** Returning settles the delivery with an ack; throwing asks `onError`. */
+export type Handler<Out> = (body: Out, context: Context) => Promise<void> | void;
+
+export interface ConsumerBuilder {
+  /** One handler a topic. @throws TallyError `bad-config` */
+  on<Out>(topic: Topic<never, Out>, handler: Handler<Out>): ConsumerBuilder;
+  /** Declares, subscribes, and resolves when deliveries may come. Reconnects by itself from then on. */
+  start(): Promise<Consumer>;
+}
+
+export interface Consumer extends AsyncDisposable {
+  readonly group: string;
+  /** No new handler starts; those running finish. */
+  pause(): void;
+  resume(): void;
+  /** Stops deliveries, lets running handlers finish, settles, leaves. What has not begun comes again elsewhere. @default within "30s" */
+  close(options?: { readonly within?: Duration }): Promise<void>;
+}

@@ -1,0 +1,102 @@
+/**
+ * The closed set of things that can go wrong. A code is part of the public contract: new ones may
+ * come with a minor version, none changes its meaning.
+ *
+ * | code | what happened |
+ * |---|---|
+ * | `bad-config` | an option is unknown, out of bounds or contradicts another |
+ * | `bad-message` | body, id, key or header cannot be sent as given |
+ * | `schema` | the body does not satisfy the topic's schema |
+ * | `too-large` | the encoded body is larger than the broker takes |
+ * | `conflict` | the id is in flight with another body |
+ * | `closed` | the tally (or consumer) is closed or closing |
+ * | `aborted` | the caller's signal fired |
+ * | `deadline` | the publish deadline passed without a verdict |
+ * | `unroutable` | the broker has nowhere to put the message |
+ * | `refused` | the broker will not take the message as it is |
+ * | `later` | the broker did not store the message now and may do so later (nack, flow control) |
+ * | `unsent` | the copy never left this process |
+ * | `in-doubt` | the copy left, and no verdict came |
+ * | `session-lost` | the session to the broker ended |
+ * | `unreachable` | no session to the broker could be opened |
+ * | `unauthorized` | the broker does not accept the credentials or the certificate |
+ * | `topology` | what exists on the broker contradicts what was asked for |
+ * | `unsupported` | this broker cannot do what was asked for; never weakened silently |
+ * | `decode` | a received body cannot be read |
+ * | `handler` | a handler threw; `cause` is what it threw |
+ * | `handler-deadline` | a handler did not settle within the processing deadline |
+ */
+export type ErrorCode =
+  | "bad-config"
+  | "bad-message"
+  | "schema"
+  | "too-large"
+  | "conflict"
+  | "closed"
+  | "aborted"
+  | "deadline"
+  | "unroutable"
+  | "refused"
+  | "later"
+  | "unsent"
+  | "in-doubt"
+  | "session-lost"
+  | "unreachable"
+  | "unauthorized"
+  | "topology"
+  | "unsupported"
+  | "decode"
+  | "handler"
+  | "handler-deadline";
+
+export interface TallyErrorOptions {
+  /** Id of the message concerned, if there is one. */
+  readonly id?: string | undefined;
+  /** @default false */
+  readonly mayArrive?: boolean | undefined;
+  /** @default false */
+  readonly retryable?: boolean | undefined;
+  readonly cause?: unknown;
+}
+
+// Two copies of core can be installed side by side: `instanceof` fails across them, a registered symbol does not.
+const BRAND: unique symbol = Symbol.for("tally.error") as never;
+
+/**
+ * The one error class of Tally.
+ *
+ * - `code`: see {@link ErrorCode}; the message starts with it in brackets.
+ * - `mayArrive`: true if a copy of the message may still take effect. False means: definitely not.
+ * - `retryable`: the same call may succeed later, unchanged.
+ */
+export class TallyError<Code extends ErrorCode = ErrorCode> extends Error {
+  override readonly name: string = "TallyError";
+  readonly code: Code;
+  readonly id: string | null;
+  readonly mayArrive: boolean;
+  readonly retryable: boolean;
+
+  constructor(code: Code, message: string, options: TallyErrorOptions = {}) {
+    super(`[${code}] ${message}`, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.id = options.id ?? null;
+    this.mayArrive = options.mayArrive ?? false;
+    this.retryable = options.retryable ?? false;
+    Object.defineProperty(this, BRAND, { value: true });
+  }
+
+  /** True for every TallyError, also one made by another installed copy of core. */
+  static is(value: unknown): value is TallyError {
+    return typeof value === "object" && value !== null && (value as { [BRAND]?: unknown })[BRAND] === true;
+  }
+}
+
+/** A short, safe description of any thrown value: handlers throw strings, undefined and frozen objects too. */
+export function describe(thrown: unknown): string {
+  try {
+    if (thrown instanceof Error) return thrown.message;
+    return typeof thrown === "string" ? thrown : String(thrown);
+  } catch {
+    return "a value that cannot be shown";
+  }
+}

@@ -1,0 +1,68 @@
+import type { ErrorCode, TallyError } from "./error.ts";
+
+/** Nothing happens uncounted: whatever is out of the ordinary is one of these. `at` is wall-clock milliseconds. */
+export type TallyEvent = { readonly at: number } & TallyEventBody;
+
+export type TallyEventBody =
+  | { readonly type: "session-opened"; readonly role: Role; readonly what: string; readonly epoch: number; readonly tries: number }
+  | { readonly type: "session-lost"; readonly role: Role; readonly what: string; readonly epoch: number; readonly error: TallyError }
+  | { readonly type: "session-retired"; readonly what: string; readonly epoch: number; readonly open: number }
+  | { readonly type: "reconnect"; readonly role: Role; readonly what: string; readonly attempt: number; readonly afterMs: number; readonly error: TallyError }
+  | { readonly type: "blocked"; readonly what: string; readonly reason: string }
+  | { readonly type: "unblocked"; readonly what: string }
+  | { readonly type: "resend"; readonly topic: string; readonly id: string; readonly copy: number; readonly because: ErrorCode }
+  | { readonly type: "overdue"; readonly topic: string; readonly id: string; readonly afterMs: number }
+  | { readonly type: "rejected"; readonly topic: string; readonly id: string; readonly code: ErrorCode; readonly mayArrive: boolean }
+  | { readonly type: "joined"; readonly topic: string; readonly id: string }
+  | { readonly type: "late-verdict"; readonly topic: string; readonly id: string; readonly verdict: string }
+  | { readonly type: "attempt-failed"; readonly topic: string; readonly group: string; readonly id: string | null; readonly attempt: number; readonly error: TallyError }
+  | { readonly type: "released"; readonly topic: string; readonly group: string; readonly id: string | null; readonly afterMs: number; readonly error: TallyError }
+  | { readonly type: "late-effect"; readonly topic: string; readonly group: string; readonly id: string | null; readonly outcome: "returned" | "threw" }
+  | { readonly type: "unsettled"; readonly topic: string; readonly group: string; readonly deliveries: number; readonly error: TallyError }
+  | { readonly type: "unidentified"; readonly topic: string; readonly group: string }
+  | { readonly type: "gap"; readonly topic: string; readonly group: string; readonly lane: number; readonly from: string; readonly to: string }
+  | { readonly type: "surfaced"; readonly what: string; readonly text: string }
+  | { readonly type: "closed"; readonly abandoned: number };
+
+export type Role = "send" | "receive";
+export type EventType = TallyEvent["type"];
+/** How often each event happened since `openTally`; a type that never happened is absent. */
+export type Counters = Readonly<Partial<Record<EventType, number>>>;
+export type Listener = (event: TallyEvent) => void;
+/** Name of the `node:diagnostics_channel` on which every event of every tally is published. */
+export const EVENT_CHANNEL = "tally:event";
+
+/** One tally's events: counted, handed to its listeners, and published on the diagnostics channel. */
+export interface Events {
+  emit(event: TallyEventBody): void;
+  on(listener: Listener): () => void;
+  counters(): Counters;
+}
+
+/**
+ * @param wall Wall clock of `at`.
+ * @param publish The diagnostics channel.
+ */
+export function createEvents(wall: () => number, publish: (event: TallyEvent) => void): Events {
+  const listeners = new Set<Listener>();
+  const counts: Partial<Record<EventType, number>> = {};
+  return {
+    emit(body) {
+      counts[body.type] = (counts[body.type] ?? 0) + 1;
+      const event: TallyEvent = Object.freeze({ at: wall(), ...body });
+      publish(event);
+      for (const listener of listeners) {
+        try {
+          listener(event);
+        } catch {
+          // A listener is the user's; its failure must not reach the message that the event is about.
+        }
+      }
+    },
+    on(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    counters: () => ({ ...counts }),
+  };
+}

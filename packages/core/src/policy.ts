@@ -1,0 +1,141 @@
+import { type Duration, LONGEST_TIMER, milliseconds } from "./duration.ts";
+import { TallyError } from "./error.ts";
+
+/** How one option is read: its default, and what turns a given value into the resolved one or throws `bad-config`. */
+export interface Rule<T> {
+  readonly default: T;
+  read(name: string, value: unknown): T;
+}
+
+/** A table of rules, one for each option: the bounds of a set of options stand in one place. */
+export type Bounds<T> = { readonly [K in keyof T]-?: Rule<T[K]> };
+
+/** A whole number in [min, max]. */
+export function integer(fallback: number, min: number, max: number): Rule<number> {
+  return {
+    default: fallback,
+    read(name, value) {
+      if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) return value;
+      throw bad(name, `a whole number from ${min} to ${max}`, value);
+    },
+  };
+}
+
+/** A {@link Duration}, resolved to milliseconds. */
+export function duration(fallback: Duration, min = 1, max: number = LONGEST_TIMER): Rule<number> {
+  return {
+    default: milliseconds("default", fallback, min, max),
+    read: (name, value) => milliseconds(name, value as Duration, min, max),
+  };
+}
+
+export function choice<const T extends string>(fallback: T, ...others: readonly T[]): Rule<T> {
+  const known: readonly T[] = [fallback, ...others];
+  return {
+    default: fallback,
+    read(name, value) {
+      const found = known.find((k) => k === value);
+      if (found !== undefined) return found;
+      throw bad(name, `one of ${known.map((k) => JSON.stringify(k)).join(", ")}`, value);
+    },
+  };
+}
+
+export function flag(fallback: boolean): Rule<boolean> {
+  return {
+    default: fallback,
+    read(name, value) {
+      if (typeof value === "boolean") return value;
+      throw bad(name, "true or false", value);
+    },
+  };
+}
+
+/** A string of 1 to `max` bytes of UTF-8 without NUL. */
+export function text(fallback: string, max = 255): Rule<string> {
+  return {
+    default: fallback,
+    read(name, value) {
+      if (typeof value === "string" && value.length > 0 && !value.includes("\0") && utf8Length(value) <= max) return value;
+      throw bad(name, `a string of 1 to ${max} bytes`, value);
+    },
+  };
+}
+
+/** Whatever `is` lets through; `what` names it in the error. */
+export function value<T>(fallback: T, what: string, is: (value: unknown) => value is T): Rule<T> {
+  return {
+    default: fallback,
+    read(name, given) {
+      if (is(given)) return given;
+      throw bad(name, what, given);
+    },
+  };
+}
+
+/**
+ * Resolves `given` once, against a table, into a frozen value: defaults filled in, bounds checked, unknown keys refused
+ * with the nearest known one. `undefined` counts as not given.
+ * @param where Named in errors, like `"openTally"`.
+ * @throws TallyError `bad-config`
+ */
+export function resolveOptions<T extends object>(where: string, given: object | undefined, bounds: Bounds<T>): Readonly<T> {
+  const options = given ?? {};
+  const prototype: unknown = typeof options === "object" ? Object.getPrototypeOf(options) : undefined;
+  if (prototype !== Object.prototype && prototype !== null) throw bad(where, "a plain object of options", given);
+  const known = Object.keys(bounds) as (keyof T & string)[];
+  for (const key of Object.keys(options)) {
+    if (!(known as string[]).includes(key)) {
+      throw new TallyError("bad-config", `${where} has no option ${JSON.stringify(key)}; did you mean ${JSON.stringify(nearest(key, known))}?`);
+    }
+  }
+  const resolved: Partial<T> = {};
+  for (const key of known) {
+    const raw = (options as Record<string, unknown>)[key];
+    resolved[key] = raw === undefined ? bounds[key].default : bounds[key].read(`${where}: ${key}`, raw);
+  }
+  return Object.freeze(resolved as T);
+}
+
+function bad(name: string, expected: string, got: unknown): TallyError {
+  return new TallyError("bad-config", `${name} must be ${expected}; got ${show(got)}`);
+}
+
+// An option may hold a secret in a wrong place: only what cannot be one is shown.
+function show(got: unknown): string {
+  if (typeof got === "number" || typeof got === "boolean" || got === null || got === undefined) return String(got);
+  if (typeof got === "string") return got.length <= 24 && /^[\w .-]*$/.test(got) ? JSON.stringify(got) : `a string of ${got.length} characters`;
+  return Array.isArray(got) ? `an array of ${got.length}` : `a ${typeof got}`;
+}
+
+function nearest(word: string, known: readonly string[]): string {
+  return known.reduce((best, k) => (distance(word, k) < distance(word, best) ? k : best), known[0] ?? "");
+}
+
+/** Levenshtein distance, case ignored, row by row. */
+function distance(a: string, b: string): number {
+  const [x, y] = [a.toLowerCase(), b.toLowerCase()];
+  let row = Array.from({ length: y.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= x.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= y.length; j++) {
+      const swap = (row[j - 1] ?? 0) + (x[i - 1] === y[j - 1] ? 0 : 1);
+      next.push(Math.min(swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[y.length] ?? 0;
+}
+
+/** Bytes of `text` in UTF-8; a lone surrogate counts 3, as its replacement character does. */
+export function utf8Length(text: string): number {
+  let bytes = text.length;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit < 0x80) continue;
+    bytes += unit < 0x800 ? 1 : 2;
+    // A surrogate pair: two units, four bytes. The first unit has just been counted as 1 + 2, the second as 1.
+    if (unit >= 0xd800 && unit < 0xdc00 && text.charCodeAt(i + 1) >>> 10 === 0x37) i++;
+  }
+  return bytes;
+}

@@ -1,0 +1,85 @@
+import type { Backoff } from "../backoff.ts";
+import type { Duration } from "../duration.ts";
+import { type Bounds, duration, integer } from "../policy.ts";
+import type { Proof } from "../spi.ts";
+
+/** `openTally({ publish })`: how publishing behaves, for every topic. */
+export interface PublishPolicyOptions {
+  /** Messages without a final verdict, at most; beyond it `publish()` waits. @default 2000 */
+  readonly window?: number;
+  /** Bytes of their bodies, at most. One message is always let in. @default 64 MiB */
+  readonly windowBytes?: number;
+  /**
+   * A copy without a verdict for so long is overdue, and resent through a successor session. More than 10 s: a quorum
+   * queue whose leader is frozen takes 6–8 s to elect another, and a resend before that only doubles.
+   * @default "15s"
+   */
+  readonly confirmTimeout?: Duration;
+  /** How long a caller waits at most; Kafka's `delivery.timeout.ms` has the same default. @default "120s" */
+  readonly deadline?: Duration;
+  /** Upper end of the first back-off before a resend; full jitter. @default "50ms" */
+  readonly resendMin?: Duration;
+  /** Upper end of every later one. @default "10s" */
+  readonly resendMax?: Duration;
+}
+
+/** The resolved policy, in milliseconds, messages and bytes. */
+export interface PublishPolicy {
+  readonly window: number;
+  readonly windowBytes: number;
+  readonly confirmTimeout: number;
+  readonly deadline: number;
+  readonly resendMin: number;
+  readonly resendMax: number;
+}
+
+export const PUBLISH_BOUNDS: Bounds<PublishPolicy> = {
+  window: integer(2_000, 1, 1_000_000),
+  windowBytes: integer(64 * 1024 * 1024, 1_024, 4 * 1024 ** 3),
+  confirmTimeout: duration("15s", 100),
+  deadline: duration("120s", 1, 24 * 3_600_000),
+  resendMin: duration("50ms", 1, 60_000),
+  resendMax: duration("10s", 1, 600_000),
+};
+
+export function resendBackoff(policy: PublishPolicy): Backoff {
+  return { min: policy.resendMin, max: policy.resendMax };
+}
+
+/** Options of one `publish()`. */
+export interface PublishOptions {
+  /** 1–255 bytes; give your own so that a repeated publish has one effect. @default a UUIDv7 */
+  readonly id?: string;
+  /** Overrides the topic's key function. */
+  readonly key?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly correlationId?: string;
+  /** The message that this one follows from: sets correlation and causation ids and passes `traceparent` and `tracestate` on. */
+  readonly cause?: Cause;
+  /** Gives up waiting; the error's `mayArrive` says whether a copy may still take effect. */
+  readonly signal?: AbortSignal;
+  /** @default the policy's */
+  readonly deadline?: Duration;
+  /** Raw properties for the adapter (RabbitMQ: `{ expiration, priority, routingKey, … }`). */
+  readonly native?: Readonly<Record<string, unknown>>;
+}
+
+/** What a handler's context has of the message it was called for. */
+export interface Cause {
+  readonly id: string | null;
+  readonly correlationId: string | null;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** What `publish()` resolves with. */
+export interface Receipt {
+  readonly id: string;
+  /** `confirmed`: the broker accepted it, with this proof. */
+  readonly state: "confirmed";
+  readonly proof: Proof;
+}
+
+/** One entry of `publishMany()`: options beside the body. */
+export interface Publication<In> extends Omit<PublishOptions, "signal" | "deadline"> {
+  readonly body: In;
+}

@@ -1,0 +1,208 @@
+// What adapters implement and may use: types and small tools for them, in one place. Users import "@tallymq/core".
+import type { Clock, Random } from "./clock.ts";
+import type { TallyError } from "./error.ts";
+import type { Incoming, Outgoing } from "./message.ts";
+
+export type { Clock, Random, Timer } from "./clock.ts";
+export { sleep } from "./clock.ts";
+export type { Backoff } from "./backoff.ts";
+export { fullJitter } from "./backoff.ts";
+export { describe, TallyError, type ErrorCode, type TallyErrorOptions } from "./error.ts";
+export { HEADER, parseAttempt, parseSeq, RESERVED_PREFIX, type Incoming, type Outgoing } from "./message.ts";
+export { milliseconds, LONGEST_TIMER, type Duration } from "./duration.ts";
+export { resolveOptions, type Bounds } from "./policy.ts";
+export { SettledPrefix } from "./consume/settlement.ts";
+
+/** What `rabbitmq({…})`, `kafka({…})` or `memory()` gives: resolved options, nothing opened yet. */
+export interface Broker {
+  readonly name: string;
+  open(host: Host): Transport;
+}
+
+/** What core lends an adapter. */
+export interface Host {
+  readonly service: string;
+  /** 128 random bits, hex: this `openTally()`. */
+  readonly run: string;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+// ── verdicts ──────────────────────────────────────────────────────────────────
+
+export type Sure = "yes" | "no" | "unverified";
+/** What the broker vouched for when it accepted a copy. */
+export interface Proof {
+  readonly routed: Sure;
+  readonly persisted: Sure;
+  readonly replicated: Sure;
+}
+
+/**
+ * The end of ONE copy in one session.
+ *
+ * | kind | meaning |
+ * |---|---|
+ * | `accepted` | the broker has it, with this proof |
+ * | `unroutable`, `refused` | never, as it is |
+ * | `later` | not stored; ask again after at least `afterMs` (nack, flow control) |
+ * | `unsent` | never left this process |
+ * | `doubt` | may be stored: time-out, lost session, unknown code |
+ */
+export type Verdict =
+  | { readonly kind: "accepted"; readonly proof: Proof }
+  | { readonly kind: "unroutable" | "refused" | "unsent" | "doubt"; readonly error: TallyError }
+  | { readonly kind: "later"; readonly error: TallyError; readonly afterMs: number };
+
+// ── the transport: moves bytes once and reports; no retry, no time-out, no queue of its own ──
+
+/**
+ * One broker, as an adapter sees it. Core decides when sessions are opened, retired and disposed of; the adapter shares
+ * connections among them as it likes (RabbitMQ: one for sending, another for receiving).
+ */
+export interface Transport extends AsyncDisposable {
+  /** The destination's name: stands in each outbox row. */
+  readonly name: string;
+  readonly traits: Traits;
+  readonly admin: AdminPort;
+  /** A capability is a whole port, or null. */
+  readonly halfMessages: HalfMessagePort | null;
+  /** @throws TallyError `unreachable`, `unauthorized` … ; one try, core repeats it. */
+  openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender>;
+  /** Delivers from here on, also before the promise settles. One try, core repeats it. */
+  openReceiver(subscription: Subscription, events: ReceiverEvents, signal: AbortSignal): Promise<Receiver>;
+}
+
+/** What brokers do differently; printed as one table, and what is asked beyond it is refused at start, by name. */
+export interface Traits {
+  /** Largest body in bytes. */
+  readonly maxBytes: number;
+  /** How much may be on the wire in one lane without a verdict: the whole window, or one batch (Kafka). */
+  readonly inFlightPerLane: "window" | 1;
+  /** False (RabbitMQ, Kafka): a resend needs a successor session, since the old one may still answer. */
+  readonly resendsInSession: boolean;
+  /** Whether the broker says that a message had nowhere to go. */
+  readonly unroutable: "reported" | "hidden";
+  /** What a slow key holds up on the broker's side. */
+  readonly order: "queue" | "partition" | "none";
+  /** What a released delivery does: comes again after a delay (RocketMQ), at once (RabbitMQ), or cannot be released (Kafka). */
+  readonly release: "delayed" | "now" | "none";
+  /** Whether a delivery runs out: invisible time, consumer time-out. */
+  readonly deliveryLease: "renewable" | "fixed" | "none";
+  /** Deliveries have a stable place, by which foreign messages can be told apart. */
+  readonly position: boolean;
+  readonly countsDeliveries: boolean;
+}
+
+/** A topic as the broker should have it. */
+export interface TopicPlan {
+  readonly name: string;
+  readonly ordered: boolean;
+  /** Groups whose copy must exist before anything is published. */
+  readonly groups: readonly string[];
+}
+
+export interface AdminPort {
+  /**
+   * Makes what is missing and checks what is there; idempotent. Called before the first message of a topic in each
+   * session, and before a receiver opens.
+   * @throws TallyError `topology` when what exists contradicts the plan.
+   */
+  declare(topics: readonly TopicPlan[], signal: AbortSignal): Promise<void>;
+  /** Messages that the group has not settled yet: waiting, and out at consumers. */
+  backlog(topic: string, group: string, signal: AbortSignal): Promise<number>;
+}
+
+/**
+ * A session for sending. `send` never throws and gives each index of the batch exactly one verdict, in any order,
+ * synchronously or later. A session that ends reports `lost` first and then `doubt` (or `unsent`) for each copy that has
+ * no verdict, in the same tick; so does one that is disposed of, without `lost`.
+ */
+export interface Sender extends AsyncDisposable {
+  /** Pure: Kafka's partition, RocketMQ's queue, else 0. Core keeps at most `inFlightPerLane` there. */
+  lane(message: Outgoing): number;
+  /** The batch is core's own array and stays unchanged. */
+  send(lane: number, batch: readonly Outgoing[], verdict: (index: number, verdict: Verdict) => void): void;
+}
+
+/** Synchronous, in the order of the wire. */
+export interface SenderEvents {
+  /** The broker reads no more from this session; what `send` is given now stays in memory or comes back `unsent`. */
+  blocked(reason: string): void;
+  unblocked(): void;
+  /** The session is over, whoever ended it except `dispose`. Once. */
+  lost(error: TallyError): void;
+  /** Something that a person should know, and that no verdict says (a tag out of range, a return without a publish). */
+  surfaced(what: string): void;
+}
+
+// ── receiving ─────────────────────────────────────────────────────────────────
+
+export interface Subscription {
+  readonly topic: TopicPlan;
+  readonly group: string;
+  /** At most so many deliveries without a settlement (Kafka: plus one fetch). */
+  readonly credit: number;
+  /** Name of this consumer among those of its group, for the broker's listings. */
+  readonly consumer: string;
+}
+
+export interface Delivery {
+  /** The adapter's handle: delivery tag, offset, receipt handle. */
+  readonly token: unknown;
+  /** Channel, partition, queue: the scope of a merged ack. */
+  readonly lane: number;
+  /** The session or assignment that delivered it; a settlement from an earlier epoch is a no-op. */
+  readonly epoch: number;
+  /** `"partition/offset"`, stable over redeliveries; null where the broker has none. */
+  readonly place: string | null;
+  /** Deliveries so far, this one included, as counted by the broker; null where it does not count. */
+  readonly count: number | null;
+  readonly message: Incoming;
+}
+
+/** Dead letters, delayed and parked copies are core's own publishes, followed by `ack`. */
+export type Settlement =
+  | { readonly kind: "ack"; readonly delivery: Delivery }
+  | { readonly kind: "release"; readonly delivery: Delivery; readonly afterMs: number };
+
+/** A session for receiving; `dispose` flushes settlements, then leaves, and what is unsettled comes again elsewhere. */
+export interface Receiver extends AsyncDisposable {
+  /** Never throws. Acks may be merged, but only over a fully settled prefix of their lane ({@link SettledPrefix}). */
+  settle(batch: readonly Settlement[]): void;
+  /** False: the delivery's lease is gone, a second delivery is under way. */
+  extend(delivery: Delivery, ms: number): Promise<boolean>;
+  /** No more deliveries of this lane until resumed; those out stay valid. */
+  pause(lane: number): void;
+  resume(lane: number): void;
+  /** No more deliveries at all; settling goes on. Resolves when the last delivery is in. */
+  stop(): Promise<void>;
+}
+
+/** Synchronous, in the order of the wire. */
+export interface ReceiverEvents {
+  deliver(batch: readonly Delivery[]): void;
+  /** Awaited only by drivers that can. */
+  revoking(epoch: number, lanes: readonly number[]): Promise<void>;
+  /** From here a settlement of that epoch and lane is a no-op. */
+  revoked(epoch: number, lanes: readonly number[]): void;
+  /** The settlement did not take: these will come again. */
+  unsettled(batch: readonly Delivery[], error: TallyError): void;
+  /** Messages of a lane are gone from the broker, never delivered. */
+  gap(lane: number, from: string, to: string): void;
+  /** The session is over, whoever ended it except `dispose` (connection, cancelled consumer, deleted queue). Once. */
+  lost(error: TallyError): void;
+  /** Something that a person should know and no delivery says. */
+  surfaced(what: string): void;
+}
+
+// ── half messages (transactions of the broker's own kind) ─────────────────────
+
+export type Decision = "commit" | "rollback" | "unknown";
+export interface HalfMessagePort {
+  prepare(message: Outgoing): Promise<{ readonly verdict: Verdict; readonly handle: string | null }>;
+  /** A hint to the broker: the recorded decision is the truth. */
+  decide(handle: string, decision: "commit" | "rollback"): Promise<void>;
+  /** Any producer of the topic may be asked. */
+  onCheck(topic: string, answer: (message: Incoming) => Promise<Decision>): void;
+}

@@ -1,0 +1,72 @@
+import { type Codec, json } from "./codec.ts";
+import { TallyError } from "./error.ts";
+import { flag, resolveOptions, text, value } from "./policy.ts";
+import type { InputOf, OutputOf, StandardSchema } from "./schema.ts";
+import type { TopicPlan } from "./spi.ts";
+
+export interface TopicOptions<In> {
+  /** How bodies become bytes. @default json */
+  readonly codec?: Codec<In>;
+  /** The key of a body: messages of one key share a lane. @default none */
+  readonly key?: (body: In) => string;
+  /** Whether messages of a key take effect in the order of `publish()`. Needs `key`. @default false */
+  readonly ordered?: boolean;
+  /** Groups whose copy must exist before anything is published, so that no message goes where nobody listens. @default [] */
+  readonly groups?: readonly string[];
+  /** Name of the kind of message, written on the wire for receivers of other make. @default the topic's name */
+  readonly type?: string;
+}
+
+/** What flows under one name. Made by {@link topic}; a plain frozen value, without a connection. */
+export interface Topic<In, Out = In> extends TopicPlan {
+  readonly type: string;
+  readonly codec: Codec<In>;
+  readonly schema: StandardSchema<In, Out> | null;
+  readonly key: ((body: In) => string) | null;
+}
+
+interface Resolved {
+  readonly schema: StandardSchema | null;
+  readonly codec: Codec<never>;
+  readonly key: ((body: never) => string) | null;
+  readonly ordered: boolean;
+  readonly groups: readonly string[];
+  readonly type: string;
+}
+
+/**
+ * Describes a topic. With a schema (Standard Schema: zod, valibot, arktype …) bodies are validated on both ends; the
+ * wire carries the schema's input, handlers get its output.
+ * @throws TallyError `bad-config`
+ */
+export function topic<S extends StandardSchema>(name: string, options: TopicOptions<InputOf<S>> & { readonly schema: S }): Topic<InputOf<S>, OutputOf<S>>;
+export function topic<T = unknown>(name: string, options?: TopicOptions<T>): Topic<T>;
+export function topic(name: string, options: object = {}): unknown {
+  const where = "topic";
+  text("").read(where, name);
+  const o = resolveOptions<Resolved>(`${where} ${JSON.stringify(name)}`, options, {
+    schema: value(null, "a Standard Schema (zod, valibot, arktype …)", isSchema),
+    codec: value(json as Codec<never>, "a codec", isCodec),
+    key: value(null, "a function from body to key", (v): v is (body: never) => string => typeof v === "function"),
+    ordered: flag(false),
+    groups: value([] as readonly string[], "a list of group names", isNames),
+    type: text(name),
+  });
+  if (o.ordered && o.key === null) {
+    throw new TallyError("bad-config", `topic ${JSON.stringify(name)}: ordered needs key, the function from body to key`);
+  }
+  return Object.freeze({ ...o, name, groups: Object.freeze([...o.groups]) });
+}
+
+function isSchema(v: unknown): v is StandardSchema {
+  return (typeof v === "object" || typeof v === "function") && v !== null && (v as { "~standard"?: { version?: unknown } })["~standard"]?.version === 1;
+}
+
+function isCodec(v: unknown): v is Codec<never> {
+  const c = v as Partial<Codec<never>> | null;
+  return typeof c === "object" && c !== null && typeof c.encode === "function" && typeof c.decode === "function" && typeof c.contentType === "string";
+}
+
+function isNames(v: unknown): v is readonly string[] {
+  return Array.isArray(v) && v.every((n) => typeof n === "string" && n.length > 0 && n.length <= 120);
+}
