@@ -1,0 +1,187 @@
+import { BoundPorts, GenericContainer, Wait, waitForContainer, type StartedTestContainer } from "testcontainers";
+import { tail } from "./command.ts";
+import { ensureEngine, type Docker } from "./engine.ts";
+import { forgiving, ownerLabels, type Labels } from "./owner.ts";
+import { freePort } from "./port.ts";
+
+export interface ContainerPlan {
+  readonly image: string;
+  /** Also its hostname, and its name for the other containers of its network. */
+  readonly name: string;
+  /** The port inside; a free loopback port of ours leads to it for as long as the container exists. */
+  readonly port: number;
+  readonly entrypoint: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  readonly files: readonly { readonly target: string; readonly content: string; readonly mode: number }[];
+  readonly labels: Labels;
+  readonly network: string | null;
+  /** The log line after which the broker serves. docker-proxy accepts connections long before that. */
+  readonly readyLine: RegExp;
+  /** Milliseconds until the line must have come. */
+  readonly readyWithin: number;
+}
+
+/** What another process needs to work on the same container. */
+export interface ContainerHandle {
+  readonly id: string;
+  readonly name: string;
+  readonly hostPort: number;
+  readonly readyLine: string;
+  readonly readyWithin: number;
+}
+
+/** One broker process in a container, on a host port that it keeps over kills and restarts. */
+export class BrokerContainer {
+  readonly handle: ContainerHandle;
+  readonly #docker: Docker;
+
+  private constructor(docker: Docker, handle: ContainerHandle) {
+    this.#docker = docker;
+    this.handle = handle;
+  }
+
+  /** Creates and starts; resolves after the ready line. A container that fails to come up is removed. */
+  static async start(plan: ContainerPlan): Promise<BrokerContainer> {
+    const { docker } = await ensureEngine();
+    for (let attempt = 1; ; attempt++) {
+      const hostPort = await freePort();
+      const plain = new LoopbackContainer(plan, hostPort);
+      try {
+        const started = await plain.start();
+        return new BrokerContainer(docker, handleOf(plan, started, hostPort));
+      } catch (error) {
+        const said = await plain.lastWords(docker);
+        await plain.discard(docker);
+        const taken = /port is already allocated|address already in use/.test(String(error));
+        if (!taken || attempt === 5) throw new Error(`${plan.name} did not start${said}`, { cause: error });
+      }
+    }
+  }
+
+  /** The same container for a process that did not start it. */
+  static async attach(handle: ContainerHandle): Promise<BrokerContainer> {
+    const { docker } = await ensureEngine();
+    return new BrokerContainer(docker, handle);
+  }
+
+  get hostPort(): number {
+    return this.handle.hostPort;
+  }
+
+  /** SIGKILL to the whole container; its files stay. Resolves when it is dead. */
+  async kill(): Promise<void> {
+    const container = this.#container();
+    const dead = container.wait({ condition: "not-running" });
+    dead.catch(() => {}); // awaited below, unless kill throws first
+    await container.kill({ signal: "SIGKILL" });
+    await dead;
+  }
+
+  /** Starts it again, on the same port with the files that it had; resolves after a new ready line. */
+  async start(): Promise<void> {
+    const { client } = await ensureEngine();
+    const container = this.#container();
+    await container.start();
+    const since = new Date((await container.inspect()).State.StartedAt);
+    const ready = Wait.forLogMessage(new RegExp(this.handle.readyLine)).withStartupTimeout(this.handle.readyWithin);
+    try {
+      await waitForContainer(client, container, ready, NO_PORTS, since);
+    } catch (error) {
+      throw new Error(`${this.handle.name} did not start again${await lastLines(this.#docker, this.handle.id)}`, { cause: error });
+    }
+  }
+
+  /** Freezes every process of the container: sockets stay open, nothing answers. */
+  async pause(): Promise<void> {
+    await this.#container().pause();
+  }
+
+  async unpause(): Promise<void> {
+    await this.#container().unpause();
+  }
+
+  async state(): Promise<"running" | "paused" | "dead"> {
+    const { State } = await this.#container().inspect();
+    return State.Paused ? "paused" : State.Running ? "running" : "dead";
+  }
+
+  /** Runs a program inside; an exit code other than 0 is an error with its output. */
+  async exec(command: readonly string[]): Promise<string> {
+    const { client } = await ensureEngine();
+    const { exitCode, output } = await client.container.exec(this.#container(), [...command]);
+    if (exitCode === 0) return output;
+    throw new Error(`${command.join(" ")} ended with ${exitCode} in ${this.handle.name}:\n${tail(output, 12)}`);
+  }
+
+  async logs(): Promise<string> {
+    return await logText(this.#docker, this.handle.id);
+  }
+
+  /** Removes it with its files, in whatever state it is. */
+  async remove(): Promise<void> {
+    await forgiving(this.#container().remove({ force: true, v: true }));
+  }
+
+  #container(): ReturnType<Docker["getContainer"]> {
+    return this.#docker.getContainer(this.handle.id);
+  }
+}
+
+const NO_PORTS = new BoundPorts();
+
+/** testcontainers publishes on all addresses; here every port is the loopback's. */
+class LoopbackContainer extends GenericContainer {
+  #id: string | null = null;
+
+  constructor(plan: ContainerPlan, hostPort: number) {
+    super(plan.image);
+    this.withName(plan.name).withHostname(plan.name);
+    this.withLabels({ ...plan.labels, ...ownerLabels() });
+    this.withEntrypoint([...plan.entrypoint]).withEnvironment({ ...plan.environment });
+    this.withCopyContentToContainer(plan.files.map((file) => ({ ...file })));
+    this.withExposedPorts({ container: plan.port, host: hostPort });
+    this.withWaitStrategy(Wait.forLogMessage(plan.readyLine)).withStartupTimeout(plan.readyWithin);
+    this.withAutoCleanup(false);
+    if (plan.network !== null) this.withNetworkMode(plan.network);
+  }
+
+  protected override async beforeContainerCreated(): Promise<void> {
+    const bindings = this.hostConfig.PortBindings as Record<string, { HostPort: string }[]>;
+    const loopback = Object.entries(bindings).map(([port, hosts]) => [port, hosts.map((host) => ({ ...host, HostIp: "127.0.0.1" }))]);
+    this.hostConfig.PortBindings = Object.fromEntries(loopback);
+  }
+
+  protected override async containerCreated(id: string): Promise<void> {
+    this.#id = id;
+  }
+
+  async lastWords(docker: Docker): Promise<string> {
+    return this.#id === null ? "" : await lastLines(docker, this.#id);
+  }
+
+  async discard(docker: Docker): Promise<void> {
+    if (this.#id !== null) await forgiving(docker.getContainer(this.#id).remove({ force: true, v: true }));
+  }
+}
+
+function handleOf(plan: ContainerPlan, started: StartedTestContainer, hostPort: number): ContainerHandle {
+  const { name, readyLine, readyWithin } = plan;
+  return { id: started.getId(), name, hostPort, readyLine: readyLine.source, readyWithin };
+}
+
+async function lastLines(docker: Docker, id: string): Promise<string> {
+  const text = await logText(docker, id).catch(() => "");
+  return text === "" ? "" : `; its log ends with:\n${tail(text, 15)}`;
+}
+
+/** The engine frames each piece with 8 bytes: stream, three zeros, length. */
+async function logText(docker: Docker, id: string): Promise<string> {
+  const raw = await docker.getContainer(id).logs({ stdout: true, stderr: true, follow: false });
+  const parts: Buffer[] = [];
+  for (let at = 0; at + 8 <= raw.length; ) {
+    const length = raw.readUInt32BE(at + 4);
+    parts.push(raw.subarray(at + 8, at + 8 + length));
+    at += 8 + length;
+  }
+  return Buffer.concat(parts).toString("utf8");
+}

@@ -1,0 +1,125 @@
+import type { BrokerContainer } from "../engine/container.ts";
+import { until } from "../engine/wait.ts";
+import { DEFAULT_DISK_LIMIT, DEFAULT_MEMORY_WATERMARK } from "./config.ts";
+import { open } from "./handshake.ts";
+
+export type Alarm = "memory" | "disk";
+
+export interface QueueInfo {
+  readonly name: string;
+  readonly type: string;
+  readonly messages: number;
+  readonly ready: number;
+  readonly unacknowledged: number;
+  readonly consumers: number;
+  /** Erlang name of the leading node, `rabbit@host`; empty for a queue that is down. */
+  readonly leader: string;
+}
+
+export interface PolicyPlan {
+  readonly name: string;
+  readonly pattern: string;
+  readonly definition: Readonly<Record<string, unknown>>;
+  readonly applyTo?: "all" | "queues" | "classic_queues" | "quorum_queues" | "streams" | "exchanges";
+}
+
+/** What an operator can do to a node. Each rabbitmqctl call takes one to two seconds: it starts an Erlang of its own. */
+export class RabbitAdmin {
+  readonly #container: BrokerContainer;
+  readonly #vhost: string;
+  readonly #url: () => string;
+
+  constructor(container: BrokerContainer, vhost: string, url: () => string) {
+    this.#container = container;
+    this.#vhost = vhost;
+    this.#url = url;
+  }
+
+  /** Any rabbitmqctl command; answers its output. */
+  async ctl(...args: readonly string[]): Promise<string> {
+    return await this.#container.exec(["rabbitmqctl", "--quiet", ...args]);
+  }
+
+  async queues(): Promise<readonly QueueInfo[]> {
+    const columns = ["name", "type", "messages", "messages_ready", "messages_unacknowledged", "consumers", "leader", "pid"];
+    const output = await this.ctl("--vhost", this.#vhost, "--formatter", "json", "list_queues", ...columns);
+    const rows = JSON.parse(output) as Record<string, string | number>[];
+    return rows.map((row) => ({
+      name: String(row["name"]),
+      type: String(row["type"]),
+      messages: Number(row["messages"] ?? 0),
+      ready: Number(row["messages_ready"] ?? 0),
+      unacknowledged: Number(row["messages_unacknowledged"] ?? 0),
+      consumers: Number(row["consumers"] ?? 0),
+      leader: String(row["leader"] || nodeOfPid(String(row["pid"] ?? ""))),
+    }));
+  }
+
+  /** Ready messages of one queue, by a passive declare on a fresh connection: exact, and a few milliseconds only. */
+  async ready(queue: string): Promise<number> {
+    const connection = await open(this.#url());
+    try {
+      const channel = await connection.createChannel();
+      channel.on("error", () => {});
+      return (await channel.checkQueue(queue)).messageCount;
+    } finally {
+      await connection.close().catch(() => {});
+    }
+  }
+
+  /** Raises the alarm as the resource itself would; resolves when the node has raised it. Publishers are then blocked. */
+  async setAlarm(alarm: Alarm): Promise<void> {
+    if (alarm === "memory") await this.ctl("set_vm_memory_high_watermark", "0.000001");
+    else await this.ctl("set_disk_free_limit", "1000000GB");
+    await this.#alarmIs(alarm, true);
+  }
+
+  async clearAlarm(alarm: Alarm): Promise<void> {
+    if (alarm === "memory") await this.ctl("set_vm_memory_high_watermark", DEFAULT_MEMORY_WATERMARK);
+    else await this.ctl("set_disk_free_limit", DEFAULT_DISK_LIMIT);
+    await this.#alarmIs(alarm, false);
+  }
+
+  async alarms(): Promise<readonly Alarm[]> {
+    const text = await this.ctl("eval", "rabbit_alarm:get_alarms().");
+    return (["memory", "disk"] as const).filter((alarm) => text.includes(`resource_limit,${alarm}`));
+  }
+
+  /** The broker itself ends each connection, with a close frame (320 CONNECTION_FORCED). */
+  async closeAllConnections(reason = "closed by the test"): Promise<void> {
+    await this.ctl("close_all_connections", reason);
+  }
+
+  async setPolicy(plan: PolicyPlan): Promise<void> {
+    const where = ["--vhost", this.#vhost, "--apply-to", plan.applyTo ?? "queues"];
+    await this.ctl("set_policy", ...where, plan.name, plan.pattern, JSON.stringify(plan.definition));
+  }
+
+  async clearPolicy(name: string): Promise<void> {
+    await this.ctl("clear_policy", "--vhost", this.#vhost, name);
+  }
+
+  async addVhost(name: string): Promise<void> {
+    // One Erlang start for both: the guest may do nothing in a new vhost until it is told.
+    const quoted = JSON.stringify(name);
+    await this.ctl(
+      "eval",
+      `ok = rabbit_vhost:add(<<${quoted}>>, <<"tally-tests">>),
+       ok = rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<${quoted}>>, <<".*">>, <<".*">>, <<".*">>, <<"tally-tests">>).`,
+    );
+  }
+
+  async deleteVhost(name: string): Promise<void> {
+    await this.ctl("delete_vhost", name);
+  }
+
+  async #alarmIs(alarm: Alarm, raised: boolean): Promise<void> {
+    const what = `the ${alarm} alarm to be ${raised ? "raised" : "cleared"}`;
+    await until(what, 30_000, async () => (await this.alarms()).includes(alarm) === raised);
+  }
+}
+
+/** `<rabbit@host.1700000000.555.0>` → `rabbit@host`. */
+function nodeOfPid(pid: string): string {
+  return /^<([^.]+@[^.]+)\./.exec(pid)?.[1] ?? "";
+}

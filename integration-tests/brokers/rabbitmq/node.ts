@@ -1,0 +1,158 @@
+import { randomBytes } from "node:crypto";
+import { undoAtExit } from "../engine/cleanup.ts";
+import { BrokerContainer, type ContainerHandle } from "../engine/container.ts";
+import { startProxy, type Proxy } from "../proxy/proxy.ts";
+import { RabbitAdmin } from "./admin.ts";
+import { ENABLED_PLUGINS, RABBITMQ_CONF, START_SCRIPT } from "./config.ts";
+import { handshake } from "./handshake.ts";
+
+const HANDSHAKE_MS = 60_000;
+
+export interface NodePlan {
+  readonly image: string;
+  readonly name: string;
+  readonly cookie: string;
+  readonly network: string | null;
+}
+
+/** Everything that another process needs to reach the same node. */
+export interface RabbitHandle {
+  readonly container: ContainerHandle;
+  readonly vhost: string;
+}
+
+/** One RabbitMQ process, alone or in a cluster. */
+export class RabbitNode implements AsyncDisposable {
+  readonly admin: RabbitAdmin;
+  readonly vhost: string;
+  readonly #container: BrokerContainer;
+  readonly #proxies = new Set<Proxy>();
+  readonly #end: { done(): void } | null;
+
+  private constructor(container: BrokerContainer, vhost: string, owned: boolean) {
+    this.#container = container;
+    this.vhost = vhost;
+    this.admin = new RabbitAdmin(container, vhost, () => this.url);
+    this.#end = owned ? undoAtExit(() => container.remove()) : null;
+  }
+
+  static async start(plan: NodePlan): Promise<RabbitNode> {
+    const container = await BrokerContainer.start({
+      image: plan.image,
+      name: plan.name,
+      port: 5672,
+      entrypoint: ["/bin/sh", "/tally/start.sh"],
+      environment: {
+        TALLY_ERLANG_COOKIE: plan.cookie,
+        // Idle schedulers must not spin: tests run several brokers on few cores.
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "+sbwt none +sbwtdcpu none +sbwtdio none",
+      },
+      files: [
+        { target: "/tally/start.sh", content: START_SCRIPT, mode: 0o755 },
+        { target: "/etc/rabbitmq/rabbitmq.conf", content: RABBITMQ_CONF, mode: 0o644 },
+        { target: "/etc/rabbitmq/enabled_plugins", content: ENABLED_PLUGINS, mode: 0o644 },
+      ],
+      labels: { "tally.broker": "rabbitmq" },
+      network: plan.network,
+      readyLine: /Server startup complete/,
+      readyWithin: 120_000,
+    });
+    const node = new RabbitNode(container, "/", true);
+    await node.#ready();
+    return node;
+  }
+
+  /** The same node for a process that did not start it; disposing it ends its proxies only. */
+  static async attach(handle: RabbitHandle): Promise<RabbitNode> {
+    return new RabbitNode(await BrokerContainer.attach(handle.container), handle.vhost, false);
+  }
+
+  get handle(): RabbitHandle {
+    return { container: this.#container.handle, vhost: this.vhost };
+  }
+
+  /** Host name in its network, and the part after `rabbit@` of its Erlang name. */
+  get name(): string {
+    return this.#container.handle.name;
+  }
+
+  get port(): number {
+    return this.#container.hostPort;
+  }
+
+  /** Straight to the node. Through a proxy: `node.urlVia(proxy)`. */
+  get url(): string {
+    return this.#urlAt(this.port);
+  }
+
+  urlVia(proxy: Proxy): string {
+    return this.#urlAt(proxy.port);
+  }
+
+  /** A new proxy in front of this node; it ends with the node. */
+  async proxy(): Promise<Proxy> {
+    const proxy = await startProxy(this.port);
+    this.#proxies.add(proxy);
+    return proxy;
+  }
+
+  /** kill -9. Data stays. */
+  async kill(): Promise<void> {
+    await this.#container.kill();
+  }
+
+  /** After `kill()`: the same port, the same data; resolves when it serves AMQP again. */
+  async start(): Promise<void> {
+    await this.#container.start();
+    await this.#ready();
+  }
+
+  async killAndRestart(): Promise<void> {
+    await this.kill();
+    await this.start();
+  }
+
+  /** Freezes the broker as SIGSTOP does: connections stay open, no verdict comes. */
+  async pause(): Promise<void> {
+    await this.#container.pause();
+  }
+
+  async unpause(): Promise<void> {
+    await this.#container.unpause();
+  }
+
+  async state(): Promise<"running" | "paused" | "dead"> {
+    return await this.#container.state();
+  }
+
+  async logs(): Promise<string> {
+    return await this.#container.logs();
+  }
+
+  /** Removes the container with its data. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.#proxies].map((proxy) => proxy.close()));
+    this.#proxies.clear();
+    if (this.#end === null) return;
+    await this.#container.remove();
+    this.#end.done();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #ready(): Promise<void> {
+    await handshake(`amqp://guest:guest@127.0.0.1:${this.port}`, HANDSHAKE_MS);
+  }
+
+  #urlAt(port: number): string {
+    const path = this.vhost === "/" ? "" : `/${encodeURIComponent(this.vhost)}`;
+    return `amqp://guest:guest@127.0.0.1:${port}${path}`;
+  }
+}
+
+/** Names of containers are unique for an engine, not only for a run. */
+export function uniqueName(stem: string): string {
+  return `${stem}-${randomBytes(4).toString("hex")}`;
+}
