@@ -1,0 +1,1 @@
+export { seededRandom, virtualClock, type VirtualClock } from "./clock.ts";
