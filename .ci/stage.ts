@@ -1,0 +1,131 @@
+// What a stage of `npm test` is, and the two ways in which one counts what it checked.
+import { spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+export interface Count {
+  readonly passed: number;
+  readonly failed: number;
+}
+
+export interface Stage {
+  readonly name: string;
+  /** What runs, as it would be typed. */
+  readonly shows: string;
+  /** Also part of `npm run check`. */
+  readonly quick: boolean;
+  run(scratch: string): Promise<Count>;
+}
+
+const MINUTE = 60_000;
+const KILL_AFTER_MS = 20_000;
+
+/** A tool that is content or not: one check. */
+export function tool(name: string, command: readonly string[], options: { quick?: boolean } = {}): Stage {
+  return {
+    name,
+    shows: command.join(" "),
+    quick: options.quick ?? false,
+    run: async () => ((await exitOf(command, 5)) === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 }),
+  };
+}
+
+/** A project of vitest.config.ts: each test is a check. */
+export function tests(name: string, options: { quick?: boolean; minutes?: number } = {}): Stage {
+  const command = ["vitest", "run", "--project", name];
+  return {
+    name,
+    shows: command.join(" "),
+    quick: options.quick ?? false,
+    run: async (scratch) => {
+      const file = join(scratch, `${name}.json`);
+      const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
+      const exit = await exitOf([...command, ...reporters], options.minutes ?? 5);
+      const count = await readFile(file, "utf8").then(countTests, () => ({ passed: 0, failed: 0 }));
+      // Not one failed test, and yet no success: no test was found, the report is missing, an error fell outside tests.
+      const unexplained = count.failed === 0 && (exit !== 0 || count.passed === 0);
+      return unexplained ? { ...count, failed: 1 } : count;
+    },
+  };
+}
+
+/** The main job: each figure that must hold is a check. */
+export function demo(broker: string, minutes: number): Stage {
+  const command = ["node", "integration-tests/demo/main.ts", "--broker", broker];
+  return {
+    name: `demo-${broker}`,
+    shows: command.slice(1).join(" "),
+    quick: false,
+    run: async (scratch) => {
+      const file = join(scratch, `demo-${broker}.json`);
+      const exit = await exitOf([...command, "--json", file], minutes);
+      const figures = await readFile(file, "utf8").then(
+        (text) => JSON.parse(text) as Record<string, unknown>,
+        () => ({}) as Record<string, unknown>,
+      );
+      const some = (name: string): boolean => Number(figures[name]) > 0;
+      const checks = {
+        "exit status 0": exit === 0,
+        "accepted 20,000": figures["accepted"] === 20_000,
+        "lost 0": figures["lost"] === 0,
+        "rejected 0": figures["rejected"] === 0,
+        "duplicate effects 0": figures["duplicateEffects"] === 0,
+        "resends > 0": some("resends"),
+        "duplicate deliveries > 0": some("duplicateDeliveries"),
+      };
+      for (const [what, holds] of Object.entries(checks)) if (!holds) console.log(`does not hold: ${what}`);
+      const failed = Object.values(checks).filter((holds) => !holds).length;
+      return { passed: Object.keys(checks).length - failed, failed };
+    },
+  };
+}
+
+interface Report {
+  readonly testResults: readonly {
+    readonly status: string;
+    readonly assertionResults: readonly { readonly status: string }[];
+  }[];
+}
+
+/** A skipped or open test counts as failed, and so does a file that could not be loaded. */
+export function countTests(json: string): Count {
+  let passed = 0;
+  let failed = 0;
+  for (const file of (JSON.parse(json) as Report).testResults) {
+    const bad = file.assertionResults.filter((test) => test.status !== "passed").length;
+    passed += file.assertionResults.length - bad;
+    failed += bad === 0 && file.status !== "passed" ? 1 : bad;
+  }
+  return { passed, failed };
+}
+
+let running: ReturnType<typeof spawn> | null = null;
+
+/** Hands a signal to what is running now. */
+export function interrupt(signal: NodeJS.Signals): void {
+  running?.kill(signal);
+}
+
+function exitOf([command = "", ...args]: readonly string[], minutes: number): Promise<number> {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { stdio: ["ignore", "inherit", "inherit"] });
+    running = child;
+    let last: NodeJS.Timeout | undefined;
+    const limit = setTimeout(() => {
+      console.log(`not done after ${minutes} minutes: ended`);
+      child.kill("SIGTERM");
+      last = setTimeout(() => child.kill("SIGKILL"), KILL_AFTER_MS);
+    }, minutes * MINUTE);
+    const end = (status: number): void => {
+      clearTimeout(limit);
+      clearTimeout(last);
+      running = null;
+      resolve(status);
+    };
+    child.on("error", (error) => {
+      console.log(`${command} could not be started: ${error.message}`);
+      end(127);
+    });
+    child.on("exit", (code) => end(code ?? 1));
+  });
+}

@@ -1,0 +1,66 @@
+// npm test                        all stages
+// npm run check                   the quick ones
+// npm test -- unit lint           these
+//
+// Every stage runs, also after one failed. The last line is `N passed, N failed`,
+// counted over all that ran; the exit status is 0 only if nothing failed.
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { demo, interrupt, tests, tool, type Stage } from "./stage.ts";
+
+// Quick ones first; never two at once, since the brokers and the demo want all cores.
+const STAGES: readonly Stage[] = [
+  tool("format", ["oxfmt", "--check"], { quick: true }),
+  tool("lint", ["oxlint"], { quick: true }),
+  tool("types", ["tsc", "-b"], { quick: true }),
+  tests("house", { quick: true }),
+  tests("unit", { quick: true }),
+  tool("unused", ["knip"]),
+  tool("api", ["node", ".ci/api-report.ts"]),
+  tests("packages", { minutes: 10 }),
+  demo("memory", 10),
+  tests("integration", { minutes: 25 }),
+  tests("examples", { minutes: 10 }),
+  demo("rabbitmq", 15),
+];
+
+const chosen = choose(process.argv.slice(2));
+const scratch = await mkdtemp(join(tmpdir(), "tally-test-"));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(signal, () => {
+    interrupt(signal);
+    process.exit(130);
+  });
+}
+
+const rows: { name: string; seconds: number; passed: number; failed: number }[] = [];
+for (const [index, stage] of chosen.entries()) {
+  console.log(`\n── ${index + 1}/${chosen.length} ${stage.name}: ${stage.shows}`);
+  const started = performance.now();
+  const count = await stage.run(scratch);
+  rows.push({ name: stage.name, seconds: (performance.now() - started) / 1000, ...count });
+}
+await rm(scratch, { recursive: true, force: true });
+
+const sum = (of: "seconds" | "passed" | "failed"): number => rows.reduce((total, row) => total + row[of], 0);
+const line = (name: string, seconds: number, passed: number | string, failed: number | string): string =>
+  `${name.padEnd(14)}${(seconds / 60).toFixed(2).padStart(9)}${String(passed).padStart(9)}${String(failed).padStart(9)}`;
+console.log(`\n${"stage".padEnd(14)}${"minutes".padStart(9)}${"passed".padStart(9)}${"failed".padStart(9)}`);
+for (const row of rows) console.log(line(row.name, row.seconds, row.passed, row.failed || "-"));
+console.log(line("all", sum("seconds"), sum("passed"), sum("failed") || "-"));
+console.log(`\n${sum("passed")} passed, ${sum("failed")} failed`);
+process.exitCode = sum("failed") === 0 ? 0 : 1;
+
+function choose(args: readonly string[]): readonly Stage[] {
+  const known = ["--quick", ...STAGES.map((stage) => stage.name)];
+  const unknown = args.filter((arg) => !known.includes(arg));
+  if (unknown.length > 0) {
+    console.error(`no such stage: ${unknown.join(", ")}. There are: ${known.slice(1).join(", ")}`);
+    process.exit(2);
+  }
+  const names = args.filter((arg) => arg !== "--quick");
+  return STAGES.filter((stage) =>
+    names.length > 0 ? names.includes(stage.name) : !args.includes("--quick") || stage.quick,
+  );
+}

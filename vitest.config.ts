@@ -1,0 +1,53 @@
+import { defineConfig } from "vitest/config";
+
+// Each project is a stage of `npm test` (.ci/test.ts). Test files are named here, never
+// found by default patterns: those would also find compiled copies in dist.
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: ["packages/*/test/**/*.test.ts"],
+          testTimeout: 10_000,
+        },
+      },
+      {
+        test: {
+          name: "house",
+          include: ["integration-tests/house/**/*.test.ts"],
+          testTimeout: 20_000,
+        },
+      },
+      {
+        test: {
+          name: "examples",
+          include: ["examples/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: "packages",
+          include: ["integration-tests/packages/**/*.test.ts"],
+          testTimeout: 180_000,
+          hookTimeout: 300_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        // Containers: the first start builds images, and one broker after the other is enough for two cores.
+        test: {
+          name: "integration",
+          include: ["integration-tests/**/*.test.ts"],
+          exclude: ["integration-tests/{house,packages}/**", "**/node_modules/**"],
+          testTimeout: 120_000,
+          hookTimeout: 600_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
