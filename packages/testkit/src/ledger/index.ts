@@ -1,0 +1,13 @@
+export { LedgerWriter } from "./writer.ts";
+export type { LedgerWriterOptions } from "./writer.ts";
+export type { Envelope, Incarnation, LedgerLine, LedgerOp } from "./lines.ts";
+export { writeFinal } from "./final.ts";
+export type { EffectRow, FinalState, Remaining } from "./final.ts";
+export { LedgerReader } from "./reader.ts";
+export type { LedgerFile } from "./reader.ts";
+export { judge } from "./judge.ts";
+export type { Expectation, JudgeOptions } from "./judge.ts";
+export { formatReport, VIOLATIONS } from "./report.ts";
+export type { Blame, Doubt, LedgerReport, LedgerVerdict, Offender, Totals, Violation } from "./report.ts";
+export type { Percentiles } from "./latency.ts";
+export type { Timeline, TimelineFault, TimelineRow } from "./timeline.ts";
