@@ -34,9 +34,11 @@ export class SessionKeeper<S extends AsyncDisposable> {
   #attempt: AbortController | null = null;
   /** Sessions opened by tries that are still settling, and disposals under way: `close` waits for them. */
   readonly #pending: Set<Promise<unknown>> = new Set();
+  readonly #first: PromiseWithResolvers<void> = Promise.withResolvers();
 
   constructor(options: KeeperOptions<S>) {
     this.#o = options;
+    this.#first.promise.catch(() => {}); // whoever asks for it gets the error; nobody has to
     const [state, effects] = START;
     this.#state = state;
     for (const effect of effects) this.#run(effect);
@@ -44,6 +46,11 @@ export class SessionKeeper<S extends AsyncDisposable> {
 
   get state(): SessionState {
     return this.#state;
+  }
+
+  /** How the first try ended. Rejects only with what waiting cannot mend (not `retryable`); the keeper goes on regardless. */
+  get first(): Promise<void> {
+    return this.#first.promise;
   }
 
   /** Opens a successor at once. The replaced session is the caller's from here: no one else disposes of it. */
@@ -117,8 +124,12 @@ export class SessionKeeper<S extends AsyncDisposable> {
       }
       this.#session = session;
       this.#input({ type: "opened", epoch });
+      this.#first.resolve();
     } catch (thrown) {
-      this.#input({ type: "failed", epoch, error: asError(o.what, thrown), unit: o.random.unit() });
+      const error = asError(o.what, thrown);
+      if (error.retryable) this.#first.resolve();
+      else this.#first.reject(error);
+      this.#input({ type: "failed", epoch, error, unit: o.random.unit() });
     } finally {
       timer.cancel();
     }
