@@ -43,6 +43,7 @@ export default defineConfig({
           name: "integration",
           include: ["integration-tests/**/*.test.ts"],
           exclude: ["integration-tests/{house,packages}/**", "**/node_modules/**"],
+          globalSetup: ["integration-tests/brokers/vitest/shared-rabbit.ts"],
           testTimeout: 120_000,
           hookTimeout: 600_000,
           fileParallelism: false,
