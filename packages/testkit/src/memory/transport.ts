@@ -1,0 +1,85 @@
+import {
+  type AdminPort,
+  type Receiver,
+  type ReceiverEvents,
+  type Sender,
+  type SenderEvents,
+  type Subscription,
+  TallyError,
+  type Traits,
+  type Transport,
+} from "@tallymq/core/spi";
+import type { FaultPoint } from "../faults/points.ts";
+import type { Bench } from "./bench.ts";
+import { MemoryReceiver } from "./receiver.ts";
+import { MemorySender } from "./sender.ts";
+import { MEMORY_TRAITS } from "./traits.ts";
+
+type Opening = Extract<FaultPoint, "open" | "openSender" | "openReceiver" | "declare">;
+
+/** One tally's way to the broker in this process. */
+export class MemoryTransport implements Transport {
+  readonly name: string;
+  readonly traits: Traits = MEMORY_TRAITS;
+  readonly admin: AdminPort;
+  readonly halfMessages: null = null;
+  readonly #bench: Bench;
+  readonly #sessions: Set<AsyncDisposable> = new Set();
+  #closed = false;
+
+  constructor(name: string, bench: Bench) {
+    this.name = name;
+    this.#bench = bench;
+    this.admin = {
+      declare: async (topics, signal) => {
+        await this.#pass(["declare"], signal);
+        for (const plan of topics) bench.engine.declare(plan);
+      },
+      backlog: async (topic, group, signal) => {
+        signal.throwIfAborted();
+        return bench.engine.group(topic, group).backlog;
+      },
+    };
+  }
+
+  async openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender> {
+    await this.#pass(["open", "openSender"], signal);
+    return this.#keep(new MemorySender(this.#bench, events, this.#gone));
+  }
+
+  async openReceiver(subscription: Subscription, events: ReceiverEvents, signal: AbortSignal): Promise<Receiver> {
+    await this.#pass(["open", "openReceiver"], signal);
+    return this.#keep(new MemoryReceiver(this.#bench, subscription, events, this.#gone));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    for (const session of [...this.#sessions]) await session[Symbol.asyncDispose]();
+  }
+
+  readonly #gone = (session: AsyncDisposable): void => {
+    this.#sessions.delete(session);
+  };
+
+  #keep<S extends AsyncDisposable>(session: S): S {
+    this.#sessions.add(session);
+    return session;
+  }
+
+  async #pass(points: readonly Opening[], signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#closed) throw new TallyError("closed", "the transport is closed");
+    for (const point of points) {
+      for (const fault of this.#bench.script.strike(point, null)) {
+        if (fault.do === "hang") await aborted(signal);
+        else throw fault.error ?? new TallyError("unreachable", `${point} failed by the fault script`, { retryable: true });
+      }
+    }
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+  });
+}

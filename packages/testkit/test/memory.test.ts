@@ -1,0 +1,341 @@
+import { memory, type MemoryBroker, virtualClock } from "@tallymq/testkit";
+import { describe, expect, it } from "vitest";
+import { code, message, messages, NEVER, open, ORDERS, receiver, sender, settled, text } from "./harness.ts";
+
+function bench(options?: Parameters<typeof memory>[0]): MemoryBroker {
+  const broker = memory(options);
+  broker.declare(ORDERS);
+  return broker;
+}
+
+describe("sending", () => {
+  it("gives no verdict from within send, and all of them in the order of sending", async () => {
+    const s = await sender(open(bench()));
+    const ten = messages(10);
+    s.send(...ten.slice(0, 4));
+    s.send(...ten.slice(4));
+    expect(s.seen).toEqual([]);
+    await settled();
+    expect(s.seen).toEqual(ten.map((m) => `${m.id} accepted`));
+    expect(s.verdicts.get("m1")).toEqual([{ kind: "accepted", proof: { routed: "yes", persisted: "no", replicated: "no" } }]);
+  });
+
+  it("reports a topic without a group as unroutable and stores nothing", async () => {
+    const broker = memory();
+    const s = await sender(open(broker));
+    s.send(message("a"));
+    broker.declare({ ...ORDERS, groups: [] });
+    s.send(message("b"));
+    await settled();
+    expect(s.seen).toEqual(["a unroutable", "b unroutable"]);
+    broker.declare(ORDERS);
+    s.send(message("c"));
+    await settled();
+    expect(s.seen.at(-1)).toBe("c accepted");
+    expect(broker.messages("orders", "billing").map((q) => q.message.id)).toEqual(["c"]);
+  });
+
+  it("nacks what a full group has no room for, and takes it when there is room again", async () => {
+    const broker = bench({ maxBacklog: 2 });
+    const transport = open(broker);
+    const s = await sender(transport);
+    s.send(...messages(3));
+    await settled();
+    expect(s.seen).toEqual(["m1 accepted", "m2 accepted", "m3 later"]);
+    const r = await receiver(transport, { onDeliver: (batch, self) => self.ack(...batch) });
+    await settled();
+    s.send(message("m3"));
+    await settled();
+    expect(s.seen.at(-1)).toBe("m3 accepted");
+    expect(r.ids()).toEqual(["m1", "m2", "m3"]);
+  });
+
+  it("stores all groups or none: one full group refuses the message for the others too", async () => {
+    const broker = memory({ maxBacklog: 1 });
+    const plan = { ...ORDERS, groups: ["billing", "audit"] };
+    broker.declare(plan);
+    const transport = open(broker);
+    const s = await sender(transport);
+    await receiver(transport, { topic: plan, group: "audit", onDeliver: (batch, self) => self.ack(...batch) });
+    s.send(...messages(1));
+    await settled();
+    s.send(message("m2"));
+    await settled();
+    expect(s.seen).toEqual(["m1 accepted", "m2 later"]);
+    expect(await transport.admin.backlog("orders", "audit", NEVER)).toBe(0);
+  });
+
+  it("refuses a body over 16 MiB and takes its siblings", async () => {
+    const s = await sender(open(bench()));
+    s.send(message("a"), message("big", { body: new Uint8Array(16 * 1024 * 1024 + 1) }), message("max", { body: new Uint8Array(16 * 1024 * 1024) }));
+    await settled();
+    expect(s.seen).toEqual(["a accepted", "big refused", "max accepted"]);
+    expect(s.verdicts.get("big")?.[0]).toMatchObject({ error: { code: "too-large", mayArrive: false } });
+  });
+
+  it("holds back what is sent while blocked, and sends it after", async () => {
+    const broker = bench();
+    const s = await sender(open(broker));
+    broker.faults.block("memory alarm");
+    s.send(...messages(2));
+    await settled();
+    expect(s.seen).toEqual(["blocked memory alarm"]);
+    const late = await sender(open(broker));
+    expect(late.seen).toEqual(["blocked memory alarm"]);
+    broker.faults.unblock();
+    await settled();
+    expect(s.seen).toEqual(["blocked memory alarm", "unblocked", "m1 accepted", "m2 accepted"]);
+  });
+
+  it("says lost first and then gives every open copy its verdict, in the same tick", async () => {
+    const broker = bench();
+    const s = await sender(open(broker));
+    s.send(...messages(3));
+    broker.faults.loseSessions();
+    expect(s.seen).toEqual(["lost session-lost", "m1 doubt", "m2 doubt", "m3 doubt"]);
+    expect(s.verdicts.get("m1")?.[0]).toMatchObject({ error: { mayArrive: true } });
+    s.send(message("after"));
+    await settled();
+    expect(s.seen.slice(4)).toEqual(["after unsent"]);
+  });
+
+  it("has never sent what a block held back when the session is lost", async () => {
+    const broker = bench();
+    const s = await sender(open(broker));
+    broker.faults.on("send", 2).block();
+    s.send(...messages(3));
+    await settled();
+    broker.faults.loseSessions();
+    expect(s.seen.slice(-3)).toEqual(["lost session-lost", "m2 unsent", "m3 unsent"]);
+  });
+
+  it("gives doubt without lost when it is disposed of with open copies", async () => {
+    const s = await sender(open(bench()));
+    s.send(message("a"));
+    const disposed = s.sender[Symbol.asyncDispose]();
+    expect(s.seen).toEqual(["a doubt"]);
+    await disposed;
+    await s.sender[Symbol.asyncDispose]();
+    await settled();
+    expect(s.seen).toEqual(["a doubt"]);
+  });
+});
+
+describe("receiving", () => {
+  it("hands on every field of a message, and a body of its own to each group", async () => {
+    const plan = { ...ORDERS, groups: ["billing", "audit"] };
+    const broker = memory();
+    broker.declare(plan);
+    const transport = open(broker);
+    const a = await receiver(transport, { topic: plan });
+    const b = await receiver(transport, { topic: plan, group: "audit" });
+    const s = await sender(transport);
+    const sent = message("a", { key: "k", type: "t", correlationId: "c", causationId: "d", attempt: 3, headers: { traceparent: "00-1", __proto__x: "y" }, body: new Uint8Array([1, 2, 3]) });
+    s.send(sent);
+    await settled();
+    const got = a.got[0]!.message;
+    const { ordered, native, headers, ...fields } = sent;
+    expect([ordered, native]).toEqual([false, null]);
+    expect(got).toMatchObject(fields);
+    expect({ ...got.headers }).toEqual(headers);
+    expect(Object.getPrototypeOf(got.headers)).toBe(null);
+    expect(a.got[0]).toMatchObject({ lane: 0, place: null, count: 1 });
+    got.body[0] = 9;
+    expect([...b.got[0]!.message.body]).toEqual([1, 2, 3]);
+  });
+
+  it("never has more out than the credit", async () => {
+    const transport = open(bench());
+    const s = await sender(transport);
+    s.send(...messages(10));
+    const r = await receiver(transport, { credit: 3 });
+    await settled();
+    expect(r.ids()).toEqual(["m1", "m2", "m3"]);
+    r.ack(r.got[1]!);
+    await settled();
+    expect(r.ids()).toEqual(["m1", "m2", "m3", "m4"]);
+  });
+
+  it("shares a group's messages among its consumers, each to one", async () => {
+    const broker = bench();
+    const [one, two] = [open(broker), open(broker)];
+    const a = await receiver(one, { onDeliver: (batch, self) => self.ack(...batch) });
+    const b = await receiver(two, { onDeliver: (batch, self) => self.ack(...batch) });
+    const s = await sender(one);
+    s.send(...messages(100));
+    await settled();
+    await broker.idle();
+    expect([a.got.length, b.got.length]).toEqual([50, 50]);
+    expect(new Set([...a.ids(), ...b.ids()]).size).toBe(100);
+  });
+
+  it("gives what a dead consumer had out its old place, counted", async () => {
+    const broker = bench();
+    const transport = open(broker);
+    const s = await sender(transport);
+    s.send(...messages(6));
+    const a = await receiver(transport, { credit: 4 });
+    await settled();
+    a.ack(a.got[1]!);
+    await a.receiver[Symbol.asyncDispose]();
+    const b = await receiver(transport);
+    await settled();
+    expect(b.got.map((d) => `${d.message.id}×${d.count}`)).toEqual(["m1×2", "m3×2", "m4×2", "m5×1", "m6×1"]);
+  });
+
+  it("delivers a released message again at once, before those behind it", async () => {
+    const transport = open(bench());
+    const s = await sender(transport);
+    s.send(...messages(3));
+    const r = await receiver(transport, { credit: 1 });
+    await settled();
+    r.release(r.got[0]!);
+    await settled();
+    r.ack(r.got[1]!);
+    await settled();
+    expect(r.got.map((d) => `${d.message.id}×${d.count}`)).toEqual(["m1×1", "m1×2", "m2×1"]);
+  });
+
+  it("delivers a message released with a delay after it, and others meanwhile", async () => {
+    const clock = virtualClock();
+    const broker = bench();
+    const transport = open(broker, clock);
+    const s = await sender(transport);
+    s.send(...messages(2));
+    const r = await receiver(transport, { credit: 1 });
+    await settled();
+    r.release(r.got[0]!, 500);
+    await settled();
+    expect(r.ids()).toEqual(["m1", "m2"]);
+    expect(broker.messages("orders", "billing").map((q) => q.state)).toEqual(["delayed", "unsettled"]);
+    r.ack(r.got[1]!);
+    await clock.advance(499);
+    expect(r.ids()).toEqual(["m1", "m2"]);
+    await clock.advance(1);
+    expect(r.ids()).toEqual(["m1", "m2", "m1"]);
+  });
+
+  it("puts what came back too often into the dead letters of its group", async () => {
+    const broker = bench({ deliveryLimit: 3 });
+    const transport = open(broker);
+    const s = await sender(transport);
+    s.send(...messages(2));
+    const r = await receiver(transport, { onDeliver: (batch, self) => batch.forEach((d) => (d.message.id === "m1" ? self.release(d) : self.ack(d))) });
+    await settled();
+    await broker.idle();
+    expect(r.ids().filter((id) => id === "m1").length).toBe(3);
+    expect(broker.deadLetters("orders", "billing").map((m) => text(m.body))).toEqual(["body of m1"]);
+    expect(await transport.admin.backlog("orders", "billing", NEVER)).toBe(0);
+  });
+
+  it("ignores a settlement of an earlier session, and surfaces one that comes twice", async () => {
+    const broker = bench();
+    const transport = open(broker);
+    const s = await sender(transport);
+    s.send(...messages(1));
+    const a = await receiver(transport);
+    await settled();
+    await a.receiver[Symbol.asyncDispose]();
+    const b = await receiver(transport);
+    await settled();
+    b.ack(a.got[0]!);
+    a.ack(a.got[0]!);
+    expect(await transport.admin.backlog("orders", "billing", NEVER)).toBe(1);
+    expect(b.seen).toEqual([]);
+    b.ack(b.got[0]!);
+    b.ack(b.got[0]!);
+    expect(await transport.admin.backlog("orders", "billing", NEVER)).toBe(0);
+    expect(b.seen).toEqual([expect.stringContaining("settled twice")]);
+  });
+
+  it("delivers nothing while paused or after stop, and still settles", async () => {
+    const broker = bench();
+    const transport = open(broker);
+    const s = await sender(transport);
+    const r = await receiver(transport);
+    r.receiver.pause(0);
+    s.send(...messages(2));
+    await settled();
+    expect(r.got).toEqual([]);
+    r.receiver.resume(0);
+    await settled();
+    expect(r.ids()).toEqual(["m1", "m2"]);
+    await r.receiver.stop();
+    r.receiver.resume(0);
+    s.send(message("m3"));
+    await settled();
+    expect(r.ids()).toEqual(["m1", "m2"]);
+    r.ack(...r.got);
+    expect(await transport.admin.backlog("orders", "billing", NEVER)).toBe(1);
+  });
+
+  it("is lost, with its deliveries given up, when its group is removed", async () => {
+    const broker = bench();
+    const transport = open(broker);
+    const s = await sender(transport);
+    const r = await receiver(transport);
+    s.send(...messages(2));
+    await settled();
+    broker.removeGroup("orders", "billing");
+    expect(r.seen).toEqual(["lost topology"]);
+    await broker.idle();
+    s.send(message("m3"));
+    await settled();
+    expect(s.seen.at(-1)).toBe("m3 unroutable");
+  });
+});
+
+describe("the broker", () => {
+  it("is one for all who open it, and knows when it is idle", async () => {
+    const broker = bench();
+    const [one, two] = [open(broker), open(broker)];
+    const s = await sender(one);
+    s.send(...messages(5));
+    await settled();
+    let idle = false;
+    const waiting = broker.idle().then(() => (idle = true));
+    const r = await receiver(two);
+    await settled();
+    r.ack(...r.got.slice(0, 4));
+    await settled();
+    expect(idle).toBe(false);
+    r.ack(r.got[4]!);
+    await waiting;
+    expect(await code(broker.idle(AbortSignal.abort(new Error("stop"))))).toContain("stop");
+  });
+
+  it("refuses a declaration that contradicts what exists, and a group that does not exist", async () => {
+    const broker = bench();
+    const transport = open(broker);
+    expect(await code(transport.admin.declare([{ ...ORDERS, ordered: true }], NEVER))).toBe("topology");
+    await transport.admin.declare([{ ...ORDERS, groups: ["billing", "audit"] }], NEVER);
+    expect(await code(receiver(transport, { group: "nobody" }))).toBe("topology");
+    expect(await code(() => broker.messages("orders", "nobody"))).toBe("topology");
+  });
+
+  it("does not give a group what was published before the group was made", async () => {
+    const broker = bench();
+    const s = await sender(open(broker));
+    s.send(message("early"));
+    await settled();
+    broker.declare({ ...ORDERS, groups: ["late"] });
+    s.send(message("on-time"));
+    await settled();
+    expect(broker.messages("orders", "late").map((q) => q.message.id)).toEqual(["on-time"]);
+    expect(broker.messages("orders", "billing").map((q) => q.message.id)).toEqual(["early", "on-time"]);
+  });
+
+  it("refuses unknown options by name", async () => {
+    expect(await code(() => memory({ maxBaklog: 1 } as never))).toBe("bad-config");
+    expect(await code(() => memory({ deliveryLimit: 0 }))).toBe("bad-config");
+  });
+
+  it("opens nothing once its transport is closed, and closes what was open", async () => {
+    const transport = open(bench());
+    const s = await sender(transport);
+    s.send(message("a"));
+    await transport[Symbol.asyncDispose]();
+    expect(s.seen).toEqual(["a doubt"]);
+    expect(await code(sender(transport))).toBe("closed");
+  });
+});
