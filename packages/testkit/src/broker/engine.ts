@@ -61,7 +61,7 @@ export class Engine {
     if (known === undefined) this.#topics.set(plan.name, topic);
     const missing = [...new Set(plan.groups)].filter((name) => !topic.groups.some((g) => g.name === name));
     if (missing.length > 0) {
-      const made = missing.map((name) => new Group(plan.name, name, { ...this.#o, left: this.#left }));
+      const made = missing.map((name) => new Group(plan.name, name, { ...this.#o, ordered: topic.ordered, left: this.#left }));
       topic.groups = [...topic.groups, ...made];
     }
     return known === undefined || missing.length > 0;

@@ -21,6 +21,8 @@ export interface Out {
 export type Fate = "settled" | "dead";
 
 export interface GroupOptions {
+  /** One consumer at a time, the one that joined first; the next one when it has left with all that is out at it. */
+  readonly ordered: boolean;
   readonly clock: () => Clock;
   readonly maxBacklog: number;
   readonly deliveryLimit: number;
@@ -225,7 +227,8 @@ export class Group {
 
   /** The next consumer in turn that takes one more. */
   #next(): GroupConsumer | null {
-    const count = this.#consumers.length;
+    // Also while the first one is paused or has stopped: what is out at it comes before what waits.
+    const count = this.#o.ordered ? Math.min(1, this.#consumers.length) : this.#consumers.length;
     for (let i = 0; i < count; i++) {
       const at = (this.#turn + i) % count;
       const consumer = this.#consumers[at]!;

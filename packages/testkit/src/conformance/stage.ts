@@ -5,7 +5,7 @@ import { testHost } from "./host.ts";
 import { Messages } from "./messages.ts";
 import { TestReceiver } from "./receiving.ts";
 import { TestSender } from "./sending.ts";
-import { eventually, pause, Watch, within } from "./wait.ts";
+import { asFailure, eventually, pause, Watch, within } from "./wait.ts";
 
 /** A case at the level of the port: a transport alone, without core's policy. */
 export function portCase(name: string, needs: readonly Need[], body: (stage: Stage) => Promise<void>): ConformanceCase {
@@ -14,14 +14,16 @@ export function portCase(name: string, needs: readonly Need[], body: (stage: Sta
     needs,
     async run(rig) {
       const stage = new Stage(rig);
-      let passed = false;
       try {
         await body(stage);
-        passed = true;
-      } finally {
-        // After a failure the case's own error is the one to tell; what its debris does when cleared away is not.
-        await (passed ? stage.end() : stage.end().catch(() => {}));
+      } catch (error) {
+        // The case's own error is the one to tell; what its debris does when cleared away is not.
+        await stage.end().catch(() => {});
+        throw asFailure(error);
       }
+      await stage.end().catch((error: unknown) => {
+        throw asFailure(error);
+      });
     },
   };
 }

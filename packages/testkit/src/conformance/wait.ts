@@ -63,6 +63,14 @@ export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+/** Whatever a case threw, as an assertion error: what the broker under test throws where it should not is a failure too. */
+export function asFailure(thrown: unknown): AssertionError {
+  if (thrown instanceof AssertionError) return thrown;
+  const failure = new AssertionError({ message: `expected no error; got ${thrown instanceof Error ? thrown.message : String(thrown)}` });
+  failure.cause = thrown;
+  return failure;
+}
+
 export function show(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value, (_, v: unknown) => (typeof v === "bigint" ? `${v}n` : v));
 }
