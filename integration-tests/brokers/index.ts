@@ -1,6 +1,7 @@
 /** The one place where tests, demos and benchmarks get real brokers from. */
 export { silent, toStderr, type Progress } from "./engine/progress.ts";
-export { startProxy, Proxy, type CutAfter, type Side, type Slowness } from "./proxy/proxy.ts";
-export { startRabbit, type StartOptions } from "./rabbitmq/start.ts";
+export { startProxy, type CutAfter, type Proxy, type Side, type Slowness } from "./proxy/proxy.ts";
+export type { Alarm, PolicyPlan, QueueInfo, RabbitAdmin } from "./rabbitmq/admin.ts";
+export type { RabbitCluster } from "./rabbitmq/cluster.ts";
 export { RabbitNode, type RabbitHandle } from "./rabbitmq/node.ts";
-export type { Alarm, PolicyPlan, QueueInfo } from "./rabbitmq/admin.ts";
+export { startRabbit, startRabbitCluster, type StartOptions } from "./rabbitmq/start.ts";

@@ -1,36 +1,37 @@
-import { spawn } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-type Undo = () => Promise<void>;
-
-const open = new Set<Undo>();
-let armed = false;
+const mine = new Set<string>();
+let guard: ChildProcess | null = null;
 
 /**
- * Remembers what must be undone if this process ends before `done` is called: on SIGINT, SIGTERM and SIGHUP it is
- * undone and the signal raised again; on any other exit a detached helper removes by label what is left. After SIGKILL
- * the next start does (owner.ts).
+ * Notes a container or network before it is made, and sees to it that a guard watches: a detached process at the other
+ * end of a pipe. However we end (signal, exit, crash, kill -9), the kernel closes the pipe, and the guard removes what
+ * is labelled as ours. No signal listener of ours stands in a program's way. If the guard dies too, the next start
+ * removes it (owner.ts).
  */
-export function undoAtExit(undo: Undo): { done(): void } {
-  open.add(undo);
-  if (!armed) arm();
-  return { done: () => void open.delete(undo) };
+export function willMake(name: string): void {
+  mine.add(name);
+  if (guard !== null) return;
+  const file = fileURLToPath(new URL("guard.ts", import.meta.url));
+  guard = spawn(process.execPath, [file, String(process.pid)], { detached: true, stdio: ["pipe", "ignore", "ignore"] });
+  guard.on("error", () => {}); // the next start does its work
+  guard.stdin?.on("error", () => {});
+  guard.unref();
+  // A child's pipe is a socket: it must not keep a program alive that has nothing else to do.
+  (guard.stdin as unknown as { unref(): void }).unref();
 }
 
-function arm(): void {
-  armed = true;
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.once(signal, () => {
-      void Promise.allSettled([...open].map((undo) => undo())).then(() => {
-        // A program with its own listener decides about its own end; ours must not take that away.
-        if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
-      });
-    });
-  }
-  // Nothing can be awaited here, but a child that was spawned lives on.
-  process.on("exit", () => {
-    if (open.size === 0) return;
-    const helper = fileURLToPath(import.meta.resolve("./sweep.ts"));
-    spawn(process.execPath, [helper, String(process.pid)], { detached: true, stdio: "ignore" }).unref();
-  });
+export function isGone(name: string): void {
+  mine.delete(name);
+  if (mine.size > 0) return;
+  guard?.stdin?.end(NOTHING_LEFT);
+  guard = null;
+}
+
+/** The guard's last word from us when it has nothing to do. */
+export const NOTHING_LEFT = "nothing left";
+
+export function guardPid(): number | null {
+  return guard?.pid ?? null;
 }

@@ -1,5 +1,6 @@
 import { BoundPorts, GenericContainer, Wait, waitForContainer, type StartedTestContainer } from "testcontainers";
 import { tail } from "./command.ts";
+import { isGone, willMake } from "./cleanup.ts";
 import { ensureEngine, type Docker } from "./engine.ts";
 import { forgiving, ownerLabels, type Labels } from "./owner.ts";
 import { freePort } from "./port.ts";
@@ -44,14 +45,16 @@ export class BrokerContainer {
   static async start(plan: ContainerPlan): Promise<BrokerContainer> {
     const { docker } = await ensureEngine();
     for (let attempt = 1; ; attempt++) {
+      willMake(plan.name);
       const hostPort = await freePort();
-      const plain = new LoopbackContainer(plan, hostPort);
+      const fresh = new LoopbackContainer(plan, hostPort);
       try {
-        const started = await plain.start();
+        const started = await fresh.startOrDie(docker);
         return new BrokerContainer(docker, handleOf(plan, started, hostPort));
       } catch (error) {
-        const said = await plain.lastWords(docker);
-        await plain.discard(docker);
+        const said = await fresh.lastWords(docker);
+        await fresh.discard(docker);
+        isGone(plan.name);
         const taken = /port is already allocated|address already in use/.test(String(error));
         if (!taken || attempt === 5) throw new Error(`${plan.name} did not start${said}`, { cause: error });
       }
@@ -81,8 +84,9 @@ export class BrokerContainer {
   async start(): Promise<void> {
     const { client } = await ensureEngine();
     const container = this.#container();
+    // Not since `StartedAt`: a quick program's first lines are older than the engine's note of its start.
+    const since = new Date((await container.inspect()).State.FinishedAt);
     await container.start();
-    const since = new Date((await container.inspect()).State.StartedAt);
     const ready = Wait.forLogMessage(new RegExp(this.handle.readyLine)).withStartupTimeout(this.handle.readyWithin);
     try {
       await waitForContainer(client, container, ready, NO_PORTS, since);
@@ -120,6 +124,7 @@ export class BrokerContainer {
   /** Removes it with its files, in whatever state it is. */
   async remove(): Promise<void> {
     await forgiving(this.#container().remove({ force: true, v: true }));
+    isGone(this.handle.name);
   }
 
   #container(): ReturnType<Docker["getContainer"]> {
@@ -132,6 +137,7 @@ const NO_PORTS = new BoundPorts();
 /** testcontainers publishes on all addresses; here every port is the loopback's. */
 class LoopbackContainer extends GenericContainer {
   #id: string | null = null;
+  readonly #created = Promise.withResolvers<string>();
 
   constructor(plan: ContainerPlan, hostPort: number) {
     super(plan.image);
@@ -153,6 +159,20 @@ class LoopbackContainer extends GenericContainer {
 
   protected override async containerCreated(id: string): Promise<void> {
     this.#id = id;
+    this.#created.resolve(id);
+  }
+
+  /** testcontainers waits 10 s for the ports of a container that is dead already; we hear of its end. */
+  async startOrDie(docker: Docker): Promise<StartedTestContainer> {
+    const died = this.#created.promise.then(async (id) => {
+      const { StatusCode } = (await docker.getContainer(id).wait({ condition: "next-exit" })) as { StatusCode: number };
+      throw new Error(`the container ended with ${StatusCode} before it was ready`);
+    });
+    const started = this.start();
+    // Whichever loses the race must not become an unhandled rejection.
+    died.catch(() => {});
+    started.catch(() => {});
+    return await Promise.race([started, died]);
   }
 
   async lastWords(docker: Docker): Promise<string> {

@@ -1,9 +1,9 @@
-import { createHash } from "node:crypto";
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { join } from "node:path";
 import { ensureEngine, type Docker, type Engine } from "./engine.ts";
 import { withLock } from "./lock.ts";
 import { ensurePrograms, systemPath } from "./packages.ts";
-import { join } from "node:path";
 import { places } from "./places.ts";
 import { toStderr, type Progress } from "./progress.ts";
 

@@ -29,19 +29,10 @@ export function isOrphan(labels: Labels): boolean {
 
 /** Removes containers, then networks, whose starting process is dead. Answers how many. */
 export async function removeLeftovers(docker: Docker): Promise<number> {
-  return await removeWhere(docker, isOrphan);
-}
-
-/** Removes everything that carries this owner. */
-export async function removeOwnedBy(docker: Docker, owner: string): Promise<number> {
-  return await removeWhere(docker, (labels) => labels[OWNER_LABEL] === owner);
-}
-
-async function removeWhere(docker: Docker, doomed: (labels: Labels) => boolean): Promise<number> {
   const filters = { label: [OWNER_LABEL] };
-  const containers = (await docker.listContainers({ all: true, filters })).filter((found) => doomed(found.Labels));
+  const containers = (await docker.listContainers({ all: true, filters })).filter((found) => isOrphan(found.Labels));
   await Promise.all(containers.map((found) => forgiving(docker.getContainer(found.Id).remove({ force: true, v: true }))));
-  const networks = (await docker.listNetworks({ filters })).filter((found) => doomed(found.Labels ?? {}));
+  const networks = (await docker.listNetworks({ filters })).filter((found) => isOrphan(found.Labels ?? {}));
   await Promise.all(networks.map((found) => forgiving(docker.getNetwork(found.Id).remove())));
   return containers.length + networks.length;
 }

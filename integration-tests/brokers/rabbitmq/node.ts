@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { undoAtExit } from "../engine/cleanup.ts";
 import { BrokerContainer, type ContainerHandle } from "../engine/container.ts";
 import { startProxy, type Proxy } from "../proxy/proxy.ts";
 import { RabbitAdmin } from "./admin.ts";
@@ -13,6 +12,8 @@ export interface NodePlan {
   readonly name: string;
   readonly cookie: string;
   readonly network: string | null;
+  /** Lines of rabbitmq.conf after ours; a later line wins. */
+  readonly config: string;
 }
 
 /** Everything that another process needs to reach the same node. */
@@ -27,13 +28,13 @@ export class RabbitNode implements AsyncDisposable {
   readonly vhost: string;
   readonly #container: BrokerContainer;
   readonly #proxies = new Set<Proxy>();
-  readonly #end: { done(): void } | null;
+  readonly #owned: boolean;
 
   private constructor(container: BrokerContainer, vhost: string, owned: boolean) {
     this.#container = container;
     this.vhost = vhost;
     this.admin = new RabbitAdmin(container, vhost, () => this.url);
-    this.#end = owned ? undoAtExit(() => container.remove()) : null;
+    this.#owned = owned;
   }
 
   static async start(plan: NodePlan): Promise<RabbitNode> {
@@ -49,7 +50,7 @@ export class RabbitNode implements AsyncDisposable {
       },
       files: [
         { target: "/tally/start.sh", content: START_SCRIPT, mode: 0o755 },
-        { target: "/etc/rabbitmq/rabbitmq.conf", content: RABBITMQ_CONF, mode: 0o644 },
+        { target: "/etc/rabbitmq/rabbitmq.conf", content: `${RABBITMQ_CONF}${plan.config}\n`, mode: 0o644 },
         { target: "/etc/rabbitmq/enabled_plugins", content: ENABLED_PLUGINS, mode: 0o644 },
       ],
       labels: { "tally.broker": "rabbitmq" },
@@ -133,9 +134,7 @@ export class RabbitNode implements AsyncDisposable {
   async stop(): Promise<void> {
     await Promise.all([...this.#proxies].map((proxy) => proxy.close()));
     this.#proxies.clear();
-    if (this.#end === null) return;
-    await this.#container.remove();
-    this.#end.done();
+    if (this.#owned) await this.#container.remove();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
