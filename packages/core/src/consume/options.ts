@@ -1,5 +1,6 @@
 import type { Duration } from "../duration.ts";
-import type { TallyError } from "../error.ts";
+import { TallyError } from "../error.ts";
+import { type Bounds, duration, integer, resolveOptions, type Rule, value } from "../policy.ts";
 import type { Topic } from "../topic.ts";
 
 /** Options of `tally.consumer(group, …)`. */
@@ -75,4 +76,39 @@ export interface Consumer extends AsyncDisposable {
   resume(): void;
   /** Stops deliveries, lets running handlers finish, settles, leaves. What has not begun comes again elsewhere. @default within "30s" */
   close(options?: { readonly within?: Duration }): Promise<void>;
+}
+
+/** The resolved options: milliseconds and counts; null where the consumer's own way is taken. */
+export interface ConsumerPolicy extends Required<Omit<ConsumerOptions, "credit" | "retryMin" | "retryMax" | "processingDeadline" | "onError" | "id">> {
+  readonly credit: number;
+  readonly retryMin: number;
+  readonly retryMax: number;
+  readonly processingDeadline: number;
+  readonly onError: NonNullable<ConsumerOptions["onError"]> | null;
+  readonly id: NonNullable<ConsumerOptions["id"]> | null;
+}
+
+// AMQP writes a credit in 16 bits.
+const MOST_CREDIT = 65_535;
+const credit: Rule<number | null> = { default: null, read: integer(1, 1, MOST_CREDIT).read };
+
+const CONSUMER_BOUNDS: Bounds<Omit<ConsumerPolicy, "credit"> & { readonly credit: number | null }> = {
+  lanes: integer(16, 1, 10_000),
+  credit,
+  attempts: integer(3, 1, 1_000),
+  retryMin: duration("100ms", 1, 600_000),
+  retryMax: duration("10s", 1, 3_600_000),
+  processingDeadline: duration("60s", 1, 24 * 3_600_000),
+  onError: value(null, "a function", (v): v is NonNullable<ConsumerOptions["onError"]> => typeof v === "function"),
+  id: value(null, "a function from message to id", (v): v is NonNullable<ConsumerOptions["id"]> => typeof v === "function"),
+};
+
+/** @throws TallyError `bad-config` */
+export function resolveConsumer(where: string, options: ConsumerOptions | undefined): ConsumerPolicy {
+  const o = resolveOptions(where, options, CONSUMER_BOUNDS);
+  if (o.credit !== null && o.credit < o.lanes) {
+    throw new TallyError("bad-config", `${where}: credit (${o.credit}) must be at least lanes (${o.lanes}), or some lanes would never run`);
+  }
+  if (o.retryMin > o.retryMax) throw new TallyError("bad-config", `${where}: retryMin (${o.retryMin} ms) must not exceed retryMax (${o.retryMax} ms)`);
+  return Object.freeze({ ...o, credit: o.credit ?? Math.max(100, 4 * o.lanes) });
 }

@@ -1,0 +1,55 @@
+import { describe, TallyError } from "../error.ts";
+import type { Incoming } from "../message.ts";
+import { describeIssues, type SchemaResult } from "../schema.ts";
+import type { Topic } from "../topic.ts";
+
+// What says "as it is". Kombu (Celery) writes the character set here; JSON is UTF-8 in any case, and bytes are bytes.
+const PLAIN: ReadonlySet<string> = new Set(["", "identity", "utf-8", "utf8", "binary"]);
+
+/**
+ * What the handler gets: decoded, then validated, and the schema's output. A promise only if the schema is asynchronous.
+ * @throws TallyError `decode` or `schema`, or rejects with it; neither quotes the body.
+ */
+export function readBody(topic: Topic<never, unknown>, message: Incoming): unknown {
+  const { contentEncoding } = message;
+  if (contentEncoding !== null && !PLAIN.has(contentEncoding.toLowerCase())) {
+    throw new TallyError("decode", `${topic.name}: a content-encoding that this consumer cannot read`);
+  }
+  const body = decode(topic, message.body);
+  return topic.schema === null ? body : validate(topic, body);
+}
+
+function decode(topic: Topic<never, unknown>, bytes: Uint8Array): unknown {
+  try {
+    return topic.codec.decode(bytes);
+  } catch (thrown) {
+    if (TallyError.is(thrown) && thrown.code === "decode") throw thrown;
+    // A codec of the user's own may throw anything.
+    throw new TallyError("decode", `${topic.name}: the codec could not read the body (${bytes.length} bytes)`, { cause: thrown });
+  }
+}
+
+function validate(topic: Topic<never, unknown>, body: unknown): unknown {
+  let result: SchemaResult<unknown> | Promise<SchemaResult<unknown>>;
+  try {
+    result = topic.schema!["~standard"].validate(body);
+  } catch (thrown) {
+    throw schemaThrew(topic, thrown);
+  }
+  if (!(result instanceof Promise)) return output(topic, result);
+  return result.then(
+    (given) => output(topic, given),
+    (thrown: unknown) => {
+      throw schemaThrew(topic, thrown);
+    },
+  );
+}
+
+function output(topic: Topic<never, unknown>, result: SchemaResult<unknown>): unknown {
+  if (result.issues === undefined) return result.value;
+  throw new TallyError("schema", `${topic.name}: the body does not satisfy the schema: ${describeIssues(result.issues)}`);
+}
+
+function schemaThrew(topic: Topic<never, unknown>, thrown: unknown): TallyError {
+  return new TallyError("schema", `${topic.name}: the schema itself failed: ${describe(thrown)}`, { cause: thrown });
+}

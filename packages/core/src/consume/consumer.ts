@@ -1,0 +1,137 @@
+import { milliseconds } from "../duration.ts";
+import { TallyError } from "../error.ts";
+import { text } from "../policy.ts";
+import type { Runtime } from "../runtime.ts";
+import type { Topic } from "../topic.ts";
+import { Attempts } from "./attempts.ts";
+import { type Consumer, type ConsumerBuilder, type ConsumerOptions, type ConsumerPolicy, type Handler, resolveConsumer } from "./options.ts";
+import { TopicSubscription } from "./subscription.ts";
+
+const CLOSE_WITHIN = 30_000;
+// A close whose handlers used up all its time still flushes settlements and says good-bye.
+const LEAVE_WITHIN = 1_000;
+
+/**
+ * @param onStart Called before the first session is opened; what it throws is what `start()` rejects with.
+ * @param onEnd Called once: the consumer has closed, or could not start.
+ * @throws TallyError `bad-config`
+ */
+export function createConsumerBuilder(
+  runtime: Runtime,
+  group: string,
+  options: ConsumerOptions | undefined,
+  onStart: (consumer: Consumer) => void,
+  onEnd: (consumer: Consumer) => void,
+): ConsumerBuilder {
+  text("", 120).read("consumer: group", group);
+  const where = `consumer ${JSON.stringify(group)}`;
+  const policy = resolveConsumer(where, options);
+  const handlers = new Map<string, { readonly topic: Topic<never, unknown>; readonly handler: Handler<unknown> }>();
+  let started = false;
+  return {
+    on(topic, handler) {
+      if (started) throw new TallyError("bad-config", `${where}: on() must come before start()`);
+      if (typeof topic !== "object" || topic === null || typeof topic.name !== "string") throw new TallyError("bad-config", `${where}: on() needs a topic, made by topic()`);
+      if (typeof handler !== "function") throw new TallyError("bad-config", `${where}: on() needs a handler, a function of body and context`);
+      if (handlers.has(topic.name)) throw new TallyError("bad-config", `${where}: topic ${JSON.stringify(topic.name)} has a handler already`);
+      handlers.set(topic.name, { topic, handler: handler as Handler<unknown> });
+      return this;
+    },
+    async start() {
+      if (started) throw new TallyError("bad-config", `${where} was started before`);
+      if (handlers.size === 0) throw new TallyError("bad-config", `${where} has no handler: call on(topic, handler) before start()`);
+      started = true;
+      const consumer = new RunningConsumer(runtime, group, policy, onEnd);
+      onStart(consumer);
+      await consumer.open([...handlers.values()]);
+      return consumer;
+    },
+  };
+}
+
+/**
+ * A consumer's life: `open` once, then deliveries flow until `close`.
+ *
+ * Closing: receivers stop; nothing new starts, running handlers finish (and may publish) and are settled; receivers flush
+ * and leave, and what is unsettled goes back to the broker. At the limit the signals of running handlers fire, and their
+ * deliveries are left unsettled: they come again, here or elsewhere.
+ */
+class RunningConsumer implements Consumer {
+  readonly group: string;
+  readonly #runtime: Runtime;
+  readonly #policy: ConsumerPolicy;
+  readonly #attempts: Attempts;
+  readonly #onEnd: (consumer: Consumer) => void;
+  #subscriptions: readonly TopicSubscription[] = [];
+  #closed: Promise<void> | null = null;
+
+  constructor(runtime: Runtime, group: string, policy: ConsumerPolicy, onEnd: (consumer: Consumer) => void) {
+    this.group = group;
+    this.#runtime = runtime;
+    this.#policy = policy;
+    this.#attempts = new Attempts(group, policy, runtime);
+    this.#onEnd = onEnd;
+  }
+
+  async open(topics: readonly { readonly topic: Topic<never, unknown>; readonly handler: Handler<unknown> }[]): Promise<void> {
+    if (this.#closed !== null) throw new TallyError("closed", `consumer ${JSON.stringify(this.group)} was closed while it started`);
+    const { service, run, random } = this.#runtime;
+    const suffix = Array.from(random.bytes(3), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const consumer = `${service}-${run.slice(0, 8)}-${suffix}`;
+    const common = { group: this.group, consumer, policy: this.#policy, runtime: this.#runtime, attempts: this.#attempts };
+    this.#subscriptions = topics.map((one) => new TopicSubscription({ ...one, ...common }));
+    try {
+      await Promise.all(this.#subscriptions.map(({ ready }) => ready));
+    } catch (error) {
+      // A close that came first ends in its own way, and is why `ready` rejected.
+      await (this.#closed ??= this.#end(1));
+      throw error;
+    }
+  }
+
+  pause(): void {
+    this.#attempts.lanes.pause();
+  }
+
+  resume(): void {
+    if (this.#closed === null) this.#attempts.lanes.resume();
+  }
+
+  close(options: Parameters<Consumer["close"]>[0] = {}): Promise<void> {
+    if (this.#closed !== null) return this.#closed;
+    try {
+      const within = options.within === undefined ? CLOSE_WITHIN : milliseconds("close: within", options.within, 0);
+      return (this.#closed = this.#end(within));
+    } catch (error) {
+      return Promise.reject(error as TallyError);
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #end(within: number): Promise<void> {
+    const { clock, events } = this.#runtime;
+    const until = clock.now() + within;
+    const stopped = this.#subscriptions.map((s) => s.stop());
+    this.#attempts.stop(this.#subscriptions);
+    await this.#atMost(within, Promise.all([Promise.allSettled(stopped), this.#attempts.idle()]));
+    const abandoned = this.#attempts.abort(new TallyError("closed", `consumer ${JSON.stringify(this.group)} closes: its time is up`));
+    const left = Math.max(until - clock.now(), LEAVE_WITHIN);
+    await this.#atMost(left, Promise.allSettled(this.#subscriptions.map((s) => s.close())));
+    events.emit({ type: "closed", abandoned });
+    this.#onEnd(this);
+  }
+
+  /** Resolves when `work` has settled, or after `ms`. */
+  #atMost(ms: number, work: Promise<unknown>): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#runtime.clock.after(ms, resolve);
+      void work.finally(() => {
+        timer.cancel();
+        resolve();
+      });
+    });
+  }
+}

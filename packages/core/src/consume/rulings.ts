@@ -1,0 +1,24 @@
+import { type Duration, milliseconds } from "../duration.ts";
+import type { Ruling } from "./options.ts";
+
+/**
+ * Ruling of `onError`: once more in place, after a back-off with full jitter, or after exactly `after`. At least 1 ms
+ * passes, so that a handler which always fails cannot starve the event loop.
+ * @throws TallyError `bad-config`
+ */
+export function retry(options: { readonly after?: Duration } = {}): Ruling {
+  return { kind: "retry", afterMs: after("retry", options.after) };
+}
+
+/**
+ * Ruling of `onError`: back to the broker for redelivery, here or elsewhere, after a back-off with full jitter, or after
+ * exactly `after`. Until then the delivery keeps its credit, unless the broker can delay it by itself.
+ * @throws TallyError `bad-config`
+ */
+export function release(options: { readonly after?: Duration } = {}): Ruling {
+  return { kind: "release", afterMs: after("release", options.after) };
+}
+
+function after(name: string, value: Duration | undefined): number | null {
+  return value === undefined ? null : milliseconds(`${name}: after`, value, 0);
+}
