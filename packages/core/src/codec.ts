@@ -1,19 +1,22 @@
 import { describe, TallyError } from "./error.ts";
+import { allocate, encodeText } from "./slab.ts";
 
 /** How bodies become bytes and back. Both directions are synchronous and throw {@link TallyError}. */
-export interface Codec<T> {
+export interface Codec<In, Out = In> {
   /** MIME type, as written on the wire. */
   readonly contentType: string;
   /** Bytes that nobody else holds: a snapshot. @throws TallyError `bad-message` */
-  encode(body: T): Uint8Array;
+  encode(body: In): Uint8Array;
   /** @throws TallyError `decode` */
-  decode(bytes: Uint8Array): T;
+  decode(bytes: Uint8Array): Out;
 }
 
-const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
-/** JSON in UTF-8. What JSON cannot hold (undefined, functions, cycles, BigInt) is refused, not dropped. */
+/**
+ * JSON in UTF-8. A body that JSON cannot hold (undefined, a function, cycles, BigInt) is refused. Within a body the rules
+ * of `JSON.stringify` hold: it leaves out properties that are undefined or functions, and writes NaN as null.
+ */
 export const json: Codec<unknown> = {
   contentType: "application/json",
   encode(body) {
@@ -25,13 +28,14 @@ export const json: Codec<unknown> = {
       throw new TallyError("bad-message", `the body cannot be written as JSON: ${describe(cause).split("\n")[0]}`, { cause });
     }
     if (text === undefined) throw new TallyError("bad-message", `the body must be a JSON value; got ${typeof body}`);
-    return encoder.encode(text);
+    return encodeText(text);
   },
   decode(bytes) {
     try {
       const text = decoder.decode(bytes);
       // JSON.parse makes "__proto__" an ordinary own key, but the next careless copy of the object would obey it.
-      return text.includes("__proto__") ? JSON.parse(text, withoutProto) : JSON.parse(text);
+      // An escape can hide the name; \\u005f is its underscore.
+      return text.includes("__proto__") || text.includes("\\u005") ? JSON.parse(text, withoutProto) : JSON.parse(text);
     } catch (cause) {
       // The parser's own words quote the body: they stay in no error of ours.
       throw new TallyError("decode", `the body is not JSON in UTF-8 (${bytes.length} bytes)`, {
@@ -50,7 +54,9 @@ export const bytes: Codec<Uint8Array> = {
   contentType: "application/octet-stream",
   encode(body) {
     if (!(body instanceof Uint8Array)) throw new TallyError("bad-message", `the body must be a Uint8Array; got ${body === null ? "null" : typeof body}`);
-    return body.slice();
+    const copy = allocate(body.byteLength);
+    copy.set(body);
+    return copy;
   },
   decode: (received) => received,
 };

@@ -1,8 +1,14 @@
-import type { ConsumerBuilder, ConsumerOptions } from "./consume/options.ts";
-import type { Duration } from "./duration.ts";
-import type { TallyError } from "./error.ts";
-import type { Counters, Listener } from "./events.ts";
-import type { Publication, PublishOptions, PublishPolicyOptions, Receipt } from "./publish/options.ts";
+import { createConsumerBuilder } from "./consume/consumer.ts";
+import type { Consumer, ConsumerBuilder, ConsumerOptions } from "./consume/options.ts";
+import { type Duration, milliseconds } from "./duration.ts";
+import { TallyError } from "./error.ts";
+import { type Counters, createEvents, type Listener } from "./events.ts";
+import { randomId } from "./ids.ts";
+import { nodePlatform, type Platform } from "./platform/node.ts";
+import { type Bounds, duration, resolveOptions, text, value } from "./policy.ts";
+import { type Publication, PUBLISH_BOUNDS, type PublishOptions, type PublishPolicyOptions, type Receipt } from "./publish/options.ts";
+import { Publisher } from "./publish/publisher.ts";
+import type { Runtime } from "./runtime.ts";
 import type { Broker, Traits } from "./spi.ts";
 import type { Topic } from "./topic.ts";
 
@@ -12,7 +18,7 @@ export interface TallyOptions {
   readonly service: string;
   /** `rabbitmq({…})`, or testkit's `memory()`. */
   readonly broker: Broker;
-  /** Topics to declare at once instead of at their first use; and a first session is awaited. @default [] */
+  /** Topics to declare with the first session instead of at their first use. @default [] */
   readonly topics?: readonly Topic<never, unknown>[];
   readonly publish?: PublishPolicyOptions;
   /** Between tries to open a session: full jitter up to `min`, doubling up to `max`. */
@@ -46,4 +52,97 @@ export interface Tally extends AsyncDisposable {
    * @param options.within Limit for all of it. @default "30s"
    */
   close(options?: { readonly within?: Duration }): Promise<void>;
+}
+
+interface Resolved {
+  readonly service: string;
+  readonly broker: Broker | null;
+  readonly topics: readonly Topic<never, unknown>[];
+  readonly publish: PublishPolicyOptions;
+  readonly reconnect: { readonly min?: Duration; readonly max?: Duration };
+  readonly connectWithin: number;
+  readonly onEvent: Listener | null;
+}
+
+const isObject = (v: unknown): v is object => typeof v === "object" && v !== null;
+
+const BOUNDS: Bounds<Resolved> = {
+  service: text("", 120),
+  broker: value<Broker | null>(null, "a broker: rabbitmq({…}), memory() …", (v): v is Broker => isObject(v) && typeof (v as Broker).open === "function"),
+  topics: value<readonly Topic<never, unknown>[]>([], "a list of topics", (v): v is readonly Topic<never, unknown>[] => Array.isArray(v)),
+  publish: value<PublishPolicyOptions>({}, "an object of options", isObject),
+  reconnect: value<Resolved["reconnect"]>({}, "an object of options", isObject),
+  connectWithin: duration("10s", 100, 600_000),
+  onEvent: value<Listener | null>(null, "a function", (v): v is Listener => typeof v === "function"),
+};
+
+const RECONNECT_BOUNDS: Bounds<{ readonly min: number; readonly max: number }> = {
+  min: duration("100ms", 1, 60_000),
+  max: duration("5s", 1, 600_000),
+};
+
+/**
+ * Opens a service's connection to a broker. Resolves when the first session is open, or when the first try has failed in a
+ * way that waiting can mend (broker away): then it goes on trying, and publishes wait.
+ * @param platform Clock, randomness and diagnostics; tests give their own.
+ * @throws TallyError `bad-config`, and `unauthorized` or whatever else waiting cannot mend.
+ */
+export async function openTally(options: TallyOptions, platform: Platform = nodePlatform()): Promise<Tally> {
+  const o = resolveOptions<Resolved>("openTally", options, BOUNDS);
+  const { service, broker } = o;
+  if (service === "") throw new TallyError("bad-config", "openTally: service must be given: the name whose ids these are, the same after a restart");
+  if (broker === null) throw new TallyError("bad-config", "openTally: broker must be given: rabbitmq({…}), memory() …");
+  const policy = resolveOptions("openTally: publish", o.publish, PUBLISH_BOUNDS);
+  const reconnect = resolveOptions("openTally: reconnect", o.reconnect, RECONNECT_BOUNDS);
+  const { clock, random } = platform;
+  const events = createEvents(() => clock.wall(), (event) => platform.diagnose(event));
+  if (o.onEvent !== null) events.on(o.onEvent);
+  const run = randomId(random);
+  const transport = broker.open({ service, run, clock, random });
+  const runtime: Runtime = { service, run, clock, random, events, transport, reconnect, connectWithin: o.connectWithin };
+  const publisher = new Publisher(runtime, policy, o.topics);
+  const tally = createTally(runtime, publisher);
+  try {
+    await publisher.first;
+  } catch (error) {
+    await tally.close({ within: 1 });
+    throw error;
+  }
+  return tally;
+}
+
+function createTally(runtime: Runtime, publisher: Publisher): Tally {
+  const consumers = new Set<Consumer>();
+  let closing: Promise<void> | null = null;
+
+  async function close(within: number): Promise<void> {
+    const limit = runtime.clock.now() + within;
+    const left = (): number => Math.max(1, Math.ceil(limit - runtime.clock.now()));
+    // Consumers first: their handlers may still publish, and what they publish still drains.
+    await Promise.all([...consumers].map((consumer) => consumer.close({ within: left() })));
+    const abandoned = await publisher.close(left());
+    await runtime.transport[Symbol.asyncDispose]();
+    runtime.events.emit({ type: "closed", abandoned });
+  }
+
+  return {
+    service: runtime.service,
+    run: runtime.run,
+    traits: runtime.transport.traits,
+    publish: (topic, body, options) => publisher.publish(topic, body, options),
+    publishMany: (topic, entries, shared) =>
+      Promise.all(
+        entries.map(({ body, ...own }) => publisher.publish(topic, body, { ...own, ...shared }).catch((error: TallyError) => error)),
+      ),
+    consumer(group, options) {
+      if (closing !== null) throw new TallyError("closed", "consumer() after close()");
+      return createConsumerBuilder(runtime, group, options, (c) => void consumers.add(c), (c) => void consumers.delete(c));
+    },
+    on: (listener) => runtime.events.on(listener),
+    counters: () => runtime.events.counters(),
+    close: (options) => (closing ??= close(milliseconds("close: within", options?.within ?? "30s"))),
+    async [Symbol.asyncDispose]() {
+      await this.close();
+    },
+  };
 }

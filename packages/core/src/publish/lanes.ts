@@ -78,7 +78,8 @@ export class Wire {
     const lane = this.#lane(entry.lane);
     const current = batch.session === this.#o.senders.current;
     if (current && batch.left === 0 && lane.busy > 0) lane.busy--;
-    if (lane.probe === entry) lane.probe = null;
+    // The probe's own copy: an older one of the same message, on a retired session, says nothing about this one.
+    if (lane.probe === entry && entry.batch === batch) lane.probe = null;
     if (answered && current) lane.suspect = false;
     if (lane.fresh.length > 0 || lane.resends.length > 0) this.#touch(lane);
   }

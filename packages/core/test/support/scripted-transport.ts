@@ -1,0 +1,154 @@
+import { seededRandom, virtualClock, type VirtualClock } from "@tallymq/testkit";
+import { createEvents, type TallyEvent } from "../../src/events.ts";
+import { resolveOptions } from "../../src/policy.ts";
+import { PUBLISH_BOUNDS, type PublishPolicyOptions } from "../../src/publish/options.ts";
+import { Publisher } from "../../src/publish/publisher.ts";
+import type { Runtime } from "../../src/runtime.ts";
+import type { Outgoing, Sender, SenderEvents, TopicPlan, Traits, Transport, Verdict } from "../../src/spi.ts";
+import { TallyError } from "../../src/error.ts";
+
+/** A copy on the wire: the test gives its verdict. */
+export interface Copy {
+  readonly session: number;
+  readonly lane: number;
+  readonly message: Outgoing;
+  verdict(v: Verdict): void;
+}
+
+export const accepted: Verdict = Object.freeze({ kind: "accepted", proof: Object.freeze({ routed: "yes", persisted: "yes", replicated: "unverified" }) });
+export const nack = (afterMs = 0): Verdict => ({ kind: "later", afterMs, error: new TallyError("later", "nacked", { retryable: true }) });
+export const no = (kind: "unroutable" | "refused" | "unsent" | "doubt"): Verdict => ({
+  kind,
+  error: new TallyError(kind === "doubt" ? "in-doubt" : kind, kind, { retryable: kind === "doubt" || kind === "unsent" }),
+});
+
+/** One scripted session. */
+export interface ScriptedSession {
+  readonly number: number;
+  readonly events: SenderEvents;
+  disposed: boolean;
+  /** Copies without a verdict. */
+  open: Copy[];
+  /** As a transport does it: `lost` first, then doubt for all that is open. */
+  lose(): void;
+}
+
+export interface Rig {
+  readonly clock: VirtualClock;
+  readonly publisher: Publisher;
+  readonly events: TallyEvent[];
+  readonly sessions: ScriptedSession[];
+  /** Every copy ever sent, in order. */
+  readonly copies: Copy[];
+  readonly declared: string[];
+  /** While set, opening a session fails with it. */
+  away: TallyError | null;
+  /** What declaring a topic of this name gives. */
+  readonly refuseTopic: Map<string, TallyError>;
+  count(type: TallyEvent["type"]): number;
+}
+
+export interface RigOptions extends PublishPolicyOptions {
+  readonly traits?: Partial<Traits>;
+  readonly lane?: (message: Outgoing) => number;
+  readonly topics?: readonly TopicPlan[];
+  readonly seed?: number;
+}
+
+/** A publisher in virtual time over a transport whose every verdict the test gives. */
+export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish }: RigOptions = {}): Rig {
+  const clock = virtualClock();
+  const random = seededRandom(seed);
+  const events: TallyEvent[] = [];
+  const sessions: ScriptedSession[] = [];
+  const copies: Copy[] = [];
+  const declared: string[] = [];
+  const refuseTopic = new Map<string, TallyError>();
+
+  function openSession(senderEvents: SenderEvents): Sender {
+    const session: ScriptedSession = {
+      number: sessions.length + 1,
+      events: senderEvents,
+      disposed: false,
+      open: [],
+      lose() {
+        senderEvents.lost(new TallyError("session-lost", "cut", { retryable: true }));
+        endAll(session);
+      },
+    };
+    sessions.push(session);
+    return {
+      lane,
+      send(laneNumber, batch, verdict) {
+        for (const [index, message] of batch.entries()) {
+          const copy: Copy = {
+            session: session.number,
+            lane: laneNumber,
+            message,
+            verdict(v) {
+              if (!session.open.includes(copy)) throw new Error("the copy has its verdict");
+              session.open = session.open.filter((other) => other !== copy);
+              verdict(index, v);
+            },
+          };
+          copies.push(copy);
+          session.open.push(copy);
+        }
+      },
+      async [Symbol.asyncDispose]() {
+        session.disposed = true;
+        endAll(session);
+      },
+    };
+  }
+
+  const transport: Transport = {
+    name: "scripted",
+    traits: {
+      maxBytes: 1_000_000, inFlightPerLane: "window", resendsInSession: false, unroutable: "reported", order: "queue",
+      release: "now", deliveryLease: "none", position: false, countsDeliveries: true, ...traits,
+    },
+    admin: {
+      async declare(plans) {
+        for (const plan of plans) {
+          const error = refuseTopic.get(plan.name);
+          if (error !== undefined) throw error;
+          declared.push(plan.name);
+        }
+      },
+      backlog: async () => 0,
+    },
+    halfMessages: null,
+    async openSender(senderEvents) {
+      if (state.away !== null) throw state.away;
+      return openSession(senderEvents);
+    },
+    openReceiver: () => Promise.reject(new Error("not part of this rig")),
+    async [Symbol.asyncDispose]() {},
+  };
+  const runtime: Runtime = {
+    service: "shop", run: "a".repeat(32), clock, random, transport,
+    events: createEvents(() => clock.wall(), (event) => void events.push(event)),
+    reconnect: { min: 100, max: 1_000 }, connectWithin: 5_000,
+  };
+  const state: Rig = {
+    clock, events, sessions, copies, declared, refuseTopic, away: null,
+    publisher: new Publisher(runtime, resolveOptions("publish", publish, PUBLISH_BOUNDS as never), topics),
+    count: (type) => events.filter((event) => event.type === type).length,
+  };
+  return state;
+}
+
+function endAll(session: ScriptedSession): void {
+  for (const copy of session.open.slice()) copy.verdict(no("doubt"));
+}
+
+/** How a promise stands now, without waiting for it. */
+export function watch<T>(promise: Promise<T>): { state: "pending" | "resolved" | "rejected"; value: T | undefined; error: TallyError | undefined } {
+  const seen: ReturnType<typeof watch<T>> = { state: "pending", value: undefined, error: undefined };
+  promise.then(
+    (value) => Object.assign(seen, { state: "resolved", value }),
+    (error: unknown) => Object.assign(seen, { state: "rejected", error }),
+  );
+  return seen;
+}
