@@ -1,0 +1,21 @@
+import type { Remaining } from "@tallymq/testkit/ledger";
+import type { BrokerName } from "../arguments.ts";
+
+/** What a workload process needs to connect; travels as JSON. */
+export type Endpoint = { readonly broker: "memory"; readonly at: string } | { readonly broker: "rabbitmq"; readonly url: string };
+
+/** A broker that things can be done to. One more broker is one more of these. */
+export interface DemoBroker extends AsyncDisposable {
+  readonly name: BrokerName;
+  /** Name and version, as the report shows it. */
+  readonly title: string;
+  readonly endpoint: Endpoint;
+  /** kill -9 of its process; resolves when it is dead. */
+  kill(): Promise<void>;
+  /** After `kill()`: at the same address, with the same data; resolves when it serves. */
+  restart(): Promise<void>;
+  /** Breaks every connection at once; the broker lives on. */
+  cut(): Promise<void>;
+  /** What its queues hold, consumers' unsettled deliveries included, as the broker itself counts it. */
+  backlog(): Promise<readonly Remaining[]>;
+}

@@ -1,0 +1,135 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Incarnation, LedgerWriter } from "@tallymq/testkit/ledger";
+import { seeded } from "./random.ts";
+
+export type FaultKind = "broker-killed" | "connections-cut" | "consumer-killed";
+
+/** One thing that will go wrong. */
+export interface FaultPlan {
+  readonly kind: FaultKind;
+  /** When: at this share of all messages, 0 to 1, counted by what was accepted. Time says nothing on a slow machine. */
+  readonly share: number;
+  /** Which of the consumers, where one is killed. */
+  readonly victim: number;
+}
+
+/** What happens at this moment, as the processes told it last (at most 20 ms ago). */
+export interface Moment {
+  readonly accepted: number;
+  /** Calls of `publish()` without an answer. */
+  readonly publishing: number;
+  /** Handlers that run, by consumer. */
+  readonly handling: readonly number[];
+  /** Publishers have nothing left to publish. */
+  readonly published: boolean;
+}
+
+/** What is done to whom. `strike` ends when the blow has fallen, `heal` when it is made good again. */
+export interface Blow {
+  readonly victim: Incarnation | null;
+  strike(): Promise<void>;
+  heal(): Promise<void>;
+}
+
+export interface FaultRecord {
+  readonly kind: FaultKind;
+  readonly victim: Incarnation | null;
+  /** In flight when it was decided, as the processes told it: calls of `publish()` and running handlers. */
+  readonly publishing: number;
+  readonly handling: number;
+  /** Microseconds of the host's monotonic clock: just before the blow, when it had fallen, and when it was made good. */
+  readonly from: number;
+  readonly struck: number;
+  readonly until: number;
+}
+
+/** Broker killed, consumer killed, connections cut, broker killed: spread over the run, moved a little by the seed. */
+export function planFaults(seed: number, consumers: number): readonly FaultPlan[] {
+  const random = seeded(seed ^ 0x5eed);
+  const at = (share: number): number => share + (random() - 0.5) * 0.08;
+  const victim = Math.floor(random() * consumers);
+  const kinds: readonly (readonly [FaultKind, number])[] = [
+    ["broker-killed", 0.18],
+    ["consumer-killed", 0.4],
+    ["connections-cut", 0.58],
+    ["broker-killed", 0.78],
+  ];
+  return kinds.map(([kind, share]) => ({ kind, share: at(share), victim }));
+}
+
+export interface DirectorOptions {
+  readonly plan: readonly FaultPlan[];
+  readonly messages: number;
+  /** Whether calls of `publish()` wait for an answer, so that some must be open when a fault hits. */
+  readonly awaitsAnswer: boolean;
+  readonly ledger: LedgerWriter;
+  moment(): Moment;
+  blow(fault: FaultPlan): Blow;
+  /** Told before each blow, and after it was made good. */
+  told(fault: FaultKind | null): void;
+  /** Told of each fault that is over. */
+  recorded(fault: FaultRecord): void;
+  /** A moment with enough in flight is waited for so long, in milliseconds. @default 10000 */
+  readonly patience?: number;
+}
+
+/** How much has to be in flight: a fault that meets less says little. */
+const LEAST = { publishing: 3, handling: 3, victim: 2 } as const;
+const LOOK_MS = 5;
+/** Between two faults so much must come through, as a share of all messages: they are four faults then, not one. */
+const BREATH = 0.04;
+
+/**
+ * Fires each fault when its share of the messages is accepted and enough is in flight at that very moment, one after
+ * the other. A fault that finds no such moment is not fired at all: it is not recorded, and the run has failed.
+ */
+export async function directFaults(options: DirectorOptions, signal: AbortSignal): Promise<void> {
+  const { plan, messages, ledger, patience = 10_000 } = options;
+  let acceptedBefore = -Infinity;
+  for (const fault of plan) {
+    const due = Math.max(fault.share * messages, acceptedBefore + BREATH * messages);
+    const at = await busyMoment(options, fault, due, patience, signal);
+    if (at === null) continue;
+    options.told(fault.kind);
+    const { victim, strike, heal } = options.blow(fault);
+    const [publishing, handling] = [at.publishing, at.handling.reduce((sum, n) => sum + n, 0)];
+    // The line is written before the blow: a kill that nobody announced is damage, not a fault.
+    ledger.write({ op: "fault-begin", kind: fault.kind, victim, inflight: publishing + handling });
+    const from = now();
+    await strike();
+    const struck = now();
+    await heal();
+    const until = now();
+    ledger.write({ op: "fault-end", kind: fault.kind });
+    options.recorded({ kind: fault.kind, victim, publishing, handling, from, struck, until });
+    acceptedBefore = options.moment().accepted;
+    options.told(null);
+  }
+}
+
+async function busyMoment(
+  options: DirectorOptions, fault: FaultPlan, due: number, patience: number, signal: AbortSignal,
+): Promise<Moment | null> {
+  let waitedSince: number | null = null;
+  for (;;) {
+    signal.throwIfAborted();
+    const moment = options.moment();
+    if (moment.accepted >= due || moment.published) {
+      if (isBusy(moment, fault, options.awaitsAnswer)) return moment;
+      waitedSince ??= performance.now();
+      if (performance.now() - waitedSince > patience) return null;
+    }
+    await sleep(LOOK_MS);
+  }
+}
+
+function isBusy({ publishing, handling }: Moment, { kind, victim }: FaultPlan, awaitsAnswer: boolean): boolean {
+  if (kind === "consumer-killed") return (handling[victim] ?? 0) >= LEAST.victim;
+  const enough = handling.reduce((sum, n) => sum + n, 0) >= LEAST.handling;
+  return enough && (!awaitsAnswer || publishing >= LEAST.publishing);
+}
+
+/** The clock of the ledger's lines. */
+function now(): number {
+  return Number(process.hrtime.bigint() / 1000n);
+}

@@ -1,0 +1,170 @@
+import { LedgerReader, type Incarnation } from "@tallymq/testkit/ledger";
+import type { FaultKind, FaultRecord } from "../faults.ts";
+
+/** What a run looked like over time, counted from the ledger's lines. Times are seconds since the first call of `publish()`. */
+export interface Timeline {
+  readonly seconds: number;
+  /** Length of an interval, in seconds. */
+  readonly step: number;
+  readonly rows: readonly TimelineRow[];
+  readonly faults: readonly TimelineFault[];
+}
+
+export interface TimelineRow {
+  /** End of the interval. */
+  readonly at: number;
+  /** Between the call of `publish()` and the effect, wherever; at the interval's end. */
+  readonly inFlight: number;
+  /** Of these, calls without an answer. */
+  readonly publishing: number;
+  /** Within the interval. */
+  readonly accepted: number;
+  readonly effects: number;
+}
+
+export interface TimelineFault {
+  readonly kind: FaultKind;
+  readonly victim: Incarnation | null;
+  readonly from: number;
+  readonly until: number;
+  /** At `from`, as the lines of that moment say it: all, calls without an answer, and running handlers. */
+  readonly inFlight: number;
+  readonly publishing: number;
+  readonly handling: number;
+  readonly accepts: Recovery;
+  readonly effects: Recovery;
+}
+
+/** The longest silence that began under the fault, and how long after its end that was over; null: it never was. */
+export interface Recovery {
+  readonly silence: number | null;
+  readonly after: number | null;
+}
+
+const STEP = 100_000; // µs
+const MOST_ROWS = 1_200;
+/** A silence that begins so long after the fault's end is no longer its doing, µs. */
+const AFTERMATH = 500_000;
+
+export function timelineOf(folder: string, faults: readonly FaultRecord[]): Timeline {
+  const events = new Events();
+  const reader = new LedgerReader(folder);
+  for (const name of reader.names) events.read(reader, name);
+  const { invoked, answered, accepted, rejected, effects, delivered, handled } = events.sorted();
+  const origin = invoked[0] ?? 0;
+  const end = Math.max(invoked.at(-1) ?? 0, answered.at(-1) ?? 0, effects.at(-1) ?? 0);
+  const step = STEP * Math.max(1, Math.ceil((end - origin) / STEP / MOST_ROWS));
+  const seconds = (mono: number): number => (mono - origin) / 1e6;
+
+  const publishing = (at: number): number => before(invoked, at) - before(answered, at);
+  const inFlight = (at: number): number => Math.max(0, before(invoked, at) - before(rejected, at) - before(effects, at));
+  const rows: TimelineRow[] = [];
+  for (let from = origin; from <= end; from += step) {
+    const until = from + step;
+    rows.push({
+      at: seconds(until),
+      inFlight: inFlight(until),
+      publishing: publishing(until),
+      accepted: before(accepted, until) - before(accepted, from),
+      effects: before(effects, until) - before(effects, from),
+    });
+  }
+  return {
+    seconds: seconds(end),
+    step: step / 1e6,
+    rows,
+    faults: faults.map((fault) => ({
+      kind: fault.kind,
+      victim: fault.victim,
+      from: seconds(fault.from),
+      until: seconds(fault.until),
+      inFlight: inFlight(fault.from),
+      publishing: publishing(fault.from),
+      handling: Math.max(0, before(delivered, fault.from) - before(handled, fault.from)),
+      accepts: recovery(accepted, fault),
+      effects: recovery(effects, fault),
+    })),
+  };
+}
+
+/** The moments at which things happened, µs, each kind by itself. */
+class Events {
+  readonly invoked: number[] = [];
+  readonly answered: number[] = [];
+  readonly accepted: number[] = [];
+  readonly rejected: number[] = [];
+  /** The first of each id only: what an id is in flight for. */
+  readonly effects: number[] = [];
+  readonly delivered: number[] = [];
+  readonly handled: number[] = [];
+  readonly #firstEffect: Map<string, number> = new Map();
+
+  read(reader: LedgerReader, name: string): void {
+    let running = 0;
+    const effect = (id: string, mono: number): void => {
+      const known = this.#firstEffect.get(id);
+      if (known === undefined || mono < known) this.#firstEffect.set(id, mono);
+      this.handled.push(mono);
+      running -= 1;
+    };
+    const { lastMono } = reader.read(name, (line) => {
+      switch (line.op) {
+        case "invoke":
+          return void this.invoked.push(line.mono);
+        case "accepted":
+          this.accepted.push(line.mono);
+          return void this.answered.push(line.mono);
+        case "rejected":
+          this.rejected.push(line.mono);
+          return void this.answered.push(line.mono);
+        case "deliver":
+          running += 1;
+          return void this.delivered.push(line.mono);
+        case "effect":
+          return effect(line.id, line.mono);
+        case "dedup":
+          // Also what a killed process did and could not write down any more: the mark says that the effect is there.
+          return effect(line.id, line.mono);
+        default:
+          return;
+      }
+    });
+    // A killed process's handlers run no longer.
+    for (; running > 0; running -= 1) this.handled.push(lastMono);
+  }
+
+  sorted(): Readonly<Record<"invoked" | "answered" | "accepted" | "rejected" | "effects" | "delivered" | "handled", Float64Array>> {
+    const sort = (times: Iterable<number>): Float64Array => Float64Array.from(times).sort();
+    return {
+      invoked: sort(this.invoked),
+      answered: sort(this.answered),
+      accepted: sort(this.accepted),
+      rejected: sort(this.rejected),
+      effects: sort(this.#firstEffect.values()),
+      delivered: sort(this.delivered),
+      handled: sort(this.handled),
+    };
+  }
+}
+
+/** How many of the sorted times are at most `at`. */
+function before(times: Float64Array, at: number): number {
+  let [low, high] = [0, times.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (times[middle]! <= at) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function recovery(times: Float64Array, { from, until }: FaultRecord): Recovery {
+  let longest = 0;
+  let over: number | null = null;
+  for (let next = Math.max(1, before(times, from)); next < times.length && times[next - 1]! <= until + AFTERMATH; next++) {
+    const gap = times[next]! - times[next - 1]!;
+    if (gap > longest) [longest, over] = [gap, times[next]!];
+  }
+  if (over === null) return { silence: null, after: null };
+  return { silence: longest / 1e6, after: Math.max(0, over - until) / 1e6 };
+}

@@ -1,0 +1,68 @@
+import type { FaultKind } from "../faults.ts";
+import type { DemoReport } from "../judge.ts";
+import type { Recovery, TimelineFault } from "./timeline.ts";
+
+export const FAULT_WORDS: Readonly<Record<FaultKind, string>> = {
+  "broker-killed": "broker killed (-9)",
+  "connections-cut": "all connections cut",
+  "consumer-killed": "consumer killed (-9)",
+};
+
+export function number(n: number): string {
+  return n.toLocaleString("en-US");
+}
+
+export function seconds(s: number): string {
+  return s < 0.0995 ? `${Math.round(s * 1000)} ms` : `${s.toFixed(1)} s`;
+}
+
+/** A silence shorter than this is the ordinary distance between two messages on a busy machine, seconds. */
+const NOTICEABLE = 0.1;
+
+/** How the flow went on after a fault. */
+export function recovered({ silence, after }: Recovery): string {
+  if (silence === null || after === null) return "never";
+  if (silence < NOTICEABLE) return "went on";
+  return after < 0.002 ? "at once" : `after ${seconds(after)}`;
+}
+
+export function faultName({ kind, victim }: TimelineFault): string {
+  return victim === null ? FAULT_WORDS[kind] : `${victim.proc} killed (-9)`;
+}
+
+export type Must = "all" | "none" | "some" | null;
+
+export interface Figure {
+  readonly name: string;
+  readonly value: number;
+  /** What it has to be for the run to count. */
+  readonly must: Must;
+  readonly good: boolean;
+}
+
+/** The table, in its order. */
+export function figuresOf({ figures, settings, timeline }: DemoReport): readonly Figure[] {
+  const tally = settings.client === "tally";
+  const row = (name: string, value: number, must: Must): Figure => ({ name, value, must, good: isGood(value, must, settings.messages) });
+  return [
+    row("accepted", figures.accepted, "all"),
+    row("lost", figures.lost, "none"),
+    row("rejected", figures.rejected, "none"),
+    row("duplicate deliveries", figures.duplicateDeliveries, "some"),
+    row("duplicate effects", figures.duplicateEffects, "none"),
+    row("resends", figures.resends, tally && timeline.faults.length > 0 ? "some" : null),
+  ];
+}
+
+function isGood(value: number, must: Must, all: number): boolean {
+  switch (must) {
+    case "all":
+      return value === all;
+    case "none":
+      return value === 0;
+    case "some":
+      return value > 0;
+    case null:
+      return true;
+  }
+}

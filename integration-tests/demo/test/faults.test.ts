@@ -1,0 +1,78 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { LedgerWriter } from "@tallymq/testkit/ledger";
+import { onTestFinished, expect, test } from "vitest";
+import { directFaults, type DirectorOptions, type FaultRecord, type Moment, planFaults } from "../faults.ts";
+
+const plan = planFaults(1, 3);
+const busy: Moment = { accepted: 0, publishing: 20, handling: [5, 5, 5], published: false };
+
+function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "tally-faults-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const ledger = new LedgerWriter({ folder, run: "r", proc: "director" });
+  const struck: string[] = [];
+  const records: FaultRecord[] = [];
+  const options: DirectorOptions = {
+    plan,
+    messages: 1000,
+    awaitsAnswer: true,
+    ledger,
+    moment,
+    blow: ({ kind }) => ({ victim: null, strike: async () => void struck.push(kind), heal: async () => void struck.push("healed") }),
+    told: () => {},
+    recorded: (record) => void records.push(record),
+    patience: 50,
+    ...over,
+  };
+  const lines = (): Record<string, unknown>[] => readFileSync(ledger.path, "utf8").trim().split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  return { options, struck, records, lines };
+}
+
+test("every fault of the plan is fired once, in order, when its share of the messages is accepted", async () => {
+  let accepted = 0;
+  const sharesAtBlow: number[] = [];
+  const { options, struck, records } = stage(() => ({ ...busy, accepted: (accepted += 10) }));
+  const blow: DirectorOptions["blow"] = (fault) => {
+    sharesAtBlow.push(accepted / 1000 - fault.share);
+    return options.blow(fault);
+  };
+  await directFaults({ ...options, blow }, new AbortController().signal);
+  expect(struck).toEqual(["broker-killed", "healed", "consumer-killed", "healed", "connections-cut", "healed", "broker-killed", "healed"]);
+  expect(records).toHaveLength(4);
+  for (const late of sharesAtBlow) expect(late).toBeGreaterThanOrEqual(0);
+});
+
+test.for([
+  ["nothing in flight", { ...busy, publishing: 0, handling: [0, 0, 0] }],
+  ["no call without an answer", { ...busy, publishing: 0, handling: [5, 0, 5] }],
+  ["no running handler", { ...busy, handling: [0, 0, 0] }],
+] as const)("a fault is not fired at an idle moment: %s", async ([, idle]) => {
+  const victim = 1;
+  const idlePlan = plan.map((fault) => ({ ...fault, victim }));
+  const { options, struck, records } = stage(() => ({ ...idle, accepted: 999 }), { plan: idlePlan });
+  await directFaults(options, new AbortController().signal);
+  expect([struck, records]).toEqual([[], []]);
+});
+
+test("it is fired as soon as enough is in flight", async () => {
+  let asked = 0;
+  const { options, records } = stage(() => ({ ...busy, accepted: 999, publishing: ++asked < 5 ? 0 : 12 }), { plan: plan.slice(0, 1) });
+  await directFaults(options, new AbortController().signal);
+  expect(records).toMatchObject([{ kind: "broker-killed", publishing: 12, handling: 15 }]);
+});
+
+test("the ledger has the fault, its victim and what was in flight before the blow falls", async () => {
+  const victim = { proc: "consumer-1", epoch: 1 };
+  const { options, lines } = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(1, 2) });
+  let atBlow: unknown[] = [];
+  await directFaults({ ...options, blow: () => ({ victim, strike: async () => void (atBlow = lines()), heal: async () => {} }) }, new AbortController().signal);
+  expect(atBlow).toMatchObject([{ op: "fault-begin", kind: "consumer-killed", victim, inflight: 35 }]);
+  expect(lines().at(-1)).toMatchObject({ op: "fault-end", kind: "consumer-killed" });
+});
+
+test("the seed moves the faults, and the same seed does not", () => {
+  expect(planFaults(5, 3)).toEqual(planFaults(5, 3));
+  expect(planFaults(5, 3)).not.toEqual(planFaults(6, 3));
+});

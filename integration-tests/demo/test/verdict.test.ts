@@ -1,0 +1,107 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type LedgerOp, LedgerWriter, writeFinal } from "@tallymq/testkit/ledger";
+import { expect, onTestFinished, test } from "vitest";
+import type { Settings } from "../arguments.ts";
+import type { FaultRecord } from "../faults.ts";
+import { type DemoReport, type Evidence, judgeRun } from "../judge.ts";
+import { page } from "../report/html.ts";
+import { table } from "../report/table.ts";
+
+const settings: Settings = { broker: "memory", client: "tally", messages: 3, seed: 1, json: null, report: null };
+const client = { brokers: ["memory"], awaitsAnswer: true, countsResends: true } as unknown as Evidence["client"];
+const fault: FaultRecord = { kind: "broker-killed", victim: null, publishing: 1, handling: 1, from: 2_500, struck: 2_600, until: 2_700 };
+
+/** A run of three orders and one fault, as its processes would have written it down; times are given. */
+async function run(change: { effects?: string[]; publisher?: LedgerOp[]; evidence?: Partial<Evidence>; left?: number } = {}): Promise<DemoReport> {
+  const folder = mkdtempSync(join(tmpdir(), "tally-verdict-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const write = (proc: string, from: number, ops: readonly LedgerOp[]): LedgerWriter => {
+    let at = from - 1000;
+    const writer = new LedgerWriter({ folder, run: "r", proc, now: () => (at += 1000) });
+    for (const op of ops) writer.write(op);
+    return writer;
+  };
+  const ids = ["a", "b", "c"];
+  write("publisher-1", 1_000, change.publisher ?? [
+    ...ids.map((id) => ({ op: "invoke", id }) as const),
+    ...ids.map((id) => ({ op: "accepted", id, state: "confirmed" }) as const),
+  ]).close();
+  write("consumer-1", 4_000, [
+    ...ids.flatMap((id) => [{ op: "deliver", id }, { op: "effect", id }] as const),
+    { op: "deliver", id: "a" },
+    { op: "dedup", id: "a" },
+  ]).close();
+  const director = write("director", 2_400, [
+    { op: "fault-begin", kind: "broker-killed", inflight: 2 },
+    { op: "fault-end", kind: "broker-killed" },
+    { op: "heal" },
+  ]);
+  const effects = (change.effects ?? ids).map((id, n) => ({ id, commit: n + 1 }));
+  await writeFinal(director, { effects, deadLetters: [], remaining: [{ where: "queue", name: "orders", n: change.left ?? 0 }] });
+  director.close();
+  const incarnations = ["publisher-1", "consumer-1"].map((proc) => ({ proc, epoch: 1 }));
+  return await judgeRun({
+    settings, brokerTitle: "a broker", folder, ledger: folder, client, planned: 1, faults: [fault], incarnations, resends: 2, seconds: 1.23, doubts: [],
+    ...change.evidence,
+  });
+}
+
+test("a run that comes out even, under a fault that bit, is VALID; the figures are those of the design", async () => {
+  const report = await run();
+  expect(report).toMatchObject({ exitCode: 0, reasons: [] });
+  expect(report.figures).toEqual({
+    broker: "memory", store: "none", client: "tally", accepted: 3, lost: 0, rejected: 0, duplicateDeliveries: 1, duplicateEffects: 0,
+    resends: 2, spilled: 0, faults: 1, seconds: 1.2, verdict: "VALID",
+  });
+});
+
+test.for([
+  ["a lost message", { effects: ["a", "b"] }, /^LOST: 1/, { lost: 1 }],
+  ["a doubled effect", { effects: ["a", "b", "c", "c"] }, /^DUPLICATE: 1/, { duplicateEffects: 1 }],
+  ["a rest in the broker", { left: 4 }, /^STUCK: 4/, {}],
+] as const)("%s is INVALID", async ([, change, words, figures]) => {
+  const report = await run(change as Parameters<typeof run>[0]);
+  expect(report).toMatchObject({ exitCode: 1, figures: { verdict: "INVALID", ...figures } });
+  expect(report.reasons[0]).toMatch(words);
+});
+
+test("a rejected publish is INVALID, whatever else is right", async () => {
+  const publisher: LedgerOp[] = ["a", "b", "c"].flatMap((id) => [{ op: "invoke", id }, id === "c" ? { op: "rejected", id, definite: false } : { op: "accepted", id }]);
+  expect(await run({ publisher })).toMatchObject({ exitCode: 1, figures: { rejected: 1, accepted: 2 } });
+});
+
+test.for([
+  ["no resend", { resends: 0 }, /did not bite/],
+  ["a fault that was not fired", { faults: [], planned: 2 }, /were not fired/],
+  ["a fault that hit an idle moment by the ledger", { faults: [{ ...fault, from: 500 }] }, /idle moment/],
+  ["a process that ended by itself", { doubts: ["consumer-1 ended by itself: SIGSEGV"] }, /SIGSEGV/],
+  ["fewer messages than asked for", { settings: { ...settings, messages: 4 } }, /3 of 4 messages/],
+  ["a process without a ledger", { incarnations: [{ proc: "consumer-9", epoch: 1 }] }, /consumer-9/],
+] as const)("%s leaves it UNKNOWN", async ([, evidence, words]) => {
+  const report = await run({ evidence });
+  expect(report).toMatchObject({ exitCode: 2, figures: { verdict: "UNKNOWN" } });
+  expect(report.reasons.join("\n")).toMatch(words);
+});
+
+test("the timeline has what was in flight at the fault, and the silence that it made", async () => {
+  const { timeline } = await run();
+  expect(timeline.faults).toMatchObject([{ inFlight: 2, publishing: 2, handling: 0, from: 0.0015 }]);
+  expect(timeline.rows.reduce((sum, { accepted }) => sum + accepted, 0)).toBe(3);
+  expect(timeline.rows.reduce((sum, { effects }) => sum + effects, 0)).toBe(3);
+  expect(timeline.rows.at(-1)).toMatchObject({ inFlight: 0, publishing: 0 });
+});
+
+test("the table ends with the verdict, and says why it is not VALID", async () => {
+  expect(table(await run(), false)).toMatch(/accepted +3\n.*lost +0\n[^]*broker killed[^]*\nVERDICT: VALID$/);
+  expect(table(await run({ effects: [] }), false)).toMatch(/LOST: 3 [^]*\nVERDICT: INVALID$/);
+});
+
+test("the page is one file that loads nothing, and shows a value as text", async () => {
+  const html = page(await run({ evidence: { brokerTitle: `<img src=x onerror="alert(1)">`, doubts: ["</ul><script>1</script>"] } }));
+  expect(html).not.toMatch(/<(script|img|link|iframe|object)|@import|url\(|https?:/);
+  expect(html).toContain("&lt;img src=x onerror=&quot;alert(1)&quot;&gt;");
+  expect(html).toContain("&lt;/ul&gt;&lt;script&gt;");
+  expect(html).toContain("default-src 'none'");
+});

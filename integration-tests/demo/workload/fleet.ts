@@ -1,0 +1,129 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { openSync, closeSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Incarnation } from "@tallymq/testkit/ledger";
+import type { FromProcess, Job, Status, ToProcess } from "./job.ts";
+
+const NOTHING: Status = { invoked: 0, accepted: 0, rejected: 0, resends: 0, inFlight: 0 };
+const ENTRY = { publisher: "./publisher.ts", consumer: "./consumer.ts" } as const;
+
+/** The outer end of one workload process. */
+export class Member {
+  readonly job: Job;
+  /** Resolves when it is ready to work; rejects when it ends before. */
+  readonly ready: Promise<void>;
+  /** Resolves when the process is gone: null if it ended well or was killed by us, else what was wrong. */
+  readonly ended: Promise<string | null>;
+  status: Status = NOTHING;
+  readonly #child: ChildProcess;
+  #running = true;
+  #killed = false;
+  #error: string | null = null;
+
+  /** @param logs folder for what it prints */
+  constructor(job: Job, logs: string) {
+    this.job = job;
+    const log = openSync(join(logs, `${job.proc}.${job.epoch}.log`), "w");
+    // A test runner's own flags and loaders are no business of ours.
+    const { NODE_OPTIONS: _, ...env } = process.env;
+    const entry = fileURLToPath(new URL(ENTRY[job.role], import.meta.url));
+    this.#child = fork(entry, [JSON.stringify(job)], { execArgv: [], env, stdio: ["ignore", log, log, "ipc"] });
+    closeSync(log);
+
+    const ready = Promise.withResolvers<void>();
+    this.ready = ready.promise;
+    this.ready.catch(() => {}); // a run that is given up awaits nobody's readiness
+    this.#child.on("message", (message: FromProcess) => {
+      if (message.type === "ready") ready.resolve();
+      else if (message.type === "failed") this.#error = message.error;
+      else this.status = message.status;
+    });
+    this.ended = new Promise((resolve) => {
+      // `close` comes after the last message was read, `exit` may come before.
+      this.#child.once("close", (code, signal) => {
+        this.#running = false;
+        this.status = { ...this.status, inFlight: 0 };
+        const how = this.#error ?? (signal === null ? `exit code ${code}` : signal);
+        ready.reject(new Error(`${job.proc} ended before it was ready: ${how}`));
+        resolve(this.#killed || (code === 0 && this.#error === null) ? null : `${job.proc} ended by itself: ${how}`);
+      });
+      this.#child.once("error", (error) => {
+        if (this.#child.pid !== undefined) return;
+        this.#running = false;
+        ready.reject(error);
+        resolve(error.message);
+      });
+    });
+  }
+
+  get incarnation(): Incarnation {
+    return { proc: this.job.proc, epoch: this.job.epoch };
+  }
+
+  get running(): boolean {
+    return this.#running;
+  }
+
+  tell(message: ToProcess): void {
+    if (this.#child.connected) this.#child.send(message, () => {});
+  }
+
+  /** kill -9; resolves when the process is gone. */
+  async kill(): Promise<void> {
+    this.#killed = true;
+    if (this.#running) this.#child.kill("SIGKILL");
+    await this.ended;
+  }
+}
+
+/** All processes of a run. */
+export class Fleet implements AsyncDisposable {
+  readonly members: Member[] = [];
+  readonly #logs: string;
+  readonly #failed: (reason: string) => void;
+
+  /** @param failed called when a process ends that should not have */
+  constructor(logs: string, failed: (reason: string) => void) {
+    this.#logs = logs;
+    this.#failed = failed;
+  }
+
+  start(job: Job): Member {
+    const member = new Member(job, this.#logs);
+    this.members.push(member);
+    void member.ended.then((wrong) => {
+      if (wrong !== null) this.#failed(wrong);
+    });
+    return member;
+  }
+
+  of(role: Job["role"]): readonly Member[] {
+    return this.members.filter(({ job }) => job.role === role);
+  }
+
+  /** The same process in its next life. */
+  async replace(dead: Member): Promise<Member> {
+    const successor = this.start({ ...dead.job, epoch: dead.job.epoch + 1, bug: null });
+    await successor.ready;
+    return successor;
+  }
+
+  /** Summed over a role, the dead included. */
+  sum(role: Job["role"], field: keyof Status): number {
+    return this.of(role).reduce((sum, { status }) => sum + status[field], 0);
+  }
+
+  /** Lets them finish; who has not ended by then is killed, and its ledger without an end tells the judge. */
+  async stop(role: Job["role"], within: number): Promise<void> {
+    const running = this.of(role).filter((member) => member.running);
+    for (const member of running) member.tell({ type: "stop" });
+    const timer = setTimeout(() => void Promise.all(running.map((member) => member.kill())), within);
+    await Promise.all(running.map(({ ended }) => ended));
+    clearTimeout(timer);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.members.filter(({ running }) => running).map((member) => member.kill()));
+  }
+}

@@ -1,0 +1,53 @@
+// The inner end of a workload process: its job, the line to the director, and the rule that it never outlives him.
+import { setInterval } from "node:timers";
+import { LedgerWriter } from "@tallymq/testkit/ledger";
+import type { FromProcess, Job, Status, ToProcess } from "./job.ts";
+
+const REPORT_MS = 20;
+
+export interface Member {
+  readonly job: Job;
+  readonly ledger: LedgerWriter;
+  /** Resolves with the director's `go`. */
+  readonly go: Promise<void>;
+  /** Resolves with the director's `stop`. */
+  readonly stop: Promise<void>;
+  ready(): void;
+}
+
+/** Runs `work`; its end is the process's end. The director hears `status()` as often as it changes, 50 times a second at most. */
+export function runMember(work: (member: Member) => Promise<void>, status: () => Status): void {
+  // Whatever happens to the director, he takes this line with him.
+  process.on("disconnect", () => process.exit(3));
+  process.on("uncaughtException", (error) => fail(error));
+  process.on("unhandledRejection", (error) => fail(error));
+
+  const job = JSON.parse(process.argv[2] ?? "null") as Job;
+  const ledger = new LedgerWriter({ folder: job.ledger, run: job.run, proc: job.proc, epoch: job.epoch });
+  const [go, stop] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  process.on("message", (message: ToProcess) => (message.type === "go" ? go : stop).resolve());
+
+  let last = "";
+  setInterval(() => {
+    const now = status();
+    const text = JSON.stringify(now);
+    if (text !== last) tell({ type: "status", status: now });
+    last = text;
+  }, REPORT_MS).unref();
+
+  work({ job, ledger, go: go.promise, stop: stop.promise, ready: () => tell({ type: "ready" }) }).then(() => {
+    ledger.close();
+    tell({ type: "done", status: status() }, () => process.exit(0));
+  }, fail);
+}
+
+function tell(message: FromProcess, told: () => void = () => {}): void {
+  if (process.connected) process.send?.(message, undefined, {}, told);
+}
+
+/** The ledger file stays without an `end`: that this process failed must be seen by the judge as well. */
+function fail(error: unknown): void {
+  console.error(error);
+  const text = error instanceof Error ? error.message : String(error);
+  tell({ type: "failed", error: text }, () => process.exit(1));
+}
