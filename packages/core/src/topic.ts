@@ -20,8 +20,9 @@ export interface TopicOptions<In> {
 /** What flows under one name. Made by {@link topic}; a plain frozen value, without a connection. */
 export interface Topic<In, Out = In> extends TopicPlan {
   readonly type: string;
-  readonly codec: Codec<In>;
-  readonly schema: StandardSchema<In, Out> | null;
+  // `In` only where bodies go in: so each topic is also a Topic<never, Out>, which is what a consumer asks for.
+  readonly codec: Codec<In, unknown>;
+  readonly schema: StandardSchema<unknown, Out> | null;
   readonly key: ((body: In) => string) | null;
 }
 

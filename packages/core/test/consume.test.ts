@@ -1,0 +1,261 @@
+import { describe, expect, test } from "vitest";
+import * as v from "valibot";
+import { z } from "zod";
+import { bytes, type Codec } from "../src/codec.ts";
+import type { Context } from "../src/consume/options.ts";
+import { topic } from "../src/topic.ts";
+import { asJson, bench, settle } from "./support/receiving.ts";
+
+const orders = topic<{ id: string | null }>("orders");
+
+describe("a delivery", () => {
+  test("is acked after its handler's promise resolved, and not before", async () => {
+    const b = bench();
+    const gate = Promise.withResolvers<void>();
+    await b.consumer().on(orders, () => gate.promise).start();
+    b.receiver.deliver({ id: "m1" });
+    await settle();
+    expect(b.receiver.settled).toEqual([]);
+    gate.resolve();
+    await settle();
+    expect(b.receiver.settled).toEqual(["ack m1"]);
+  });
+
+  test("reaches a synchronous handler at once, with its body and context", async () => {
+    const b = bench();
+    const seen: unknown[] = [];
+    await b.consumer().on(orders, (body, c) => void seen.push([body, c.id, c.key, c.topic, c.group, c.attempt, c.deliveries, c.producer, c.headers, c.time, c.native])).start();
+    b.receiver.deliver({ id: "m1", key: "k", count: 3, headers: { traceparent: "00-1" }, time: 5, native: "raw" });
+    expect(seen).toEqual([[{ id: "m1" }, "m1", "k", "orders", "billing", 1, 3, "shop", { traceparent: "00-1" }, 5, "raw"]]);
+    await settle();
+    expect(b.receiver.settled).toEqual(["ack m1"]);
+  });
+
+  test("that arrives before the session is in use waits for it", async () => {
+    const b = bench();
+    const seen: (string | null)[] = [];
+    b.transport.onOpen = (receiver) => {
+      receiver.deliver({ id: "early" });
+      expect(seen).toEqual([]);
+    };
+    await b.consumer().on(orders, (_body, { id }) => void seen.push(id)).start();
+    expect(seen).toEqual(["early"]);
+    await settle();
+    expect(b.receiver.settled).toEqual(["ack early"]);
+  });
+
+  test("acks of one tick are one batch, also those of asynchronous handlers", async () => {
+    const b = bench();
+    const gate = Promise.withResolvers<void>();
+    let n = 0;
+    await b
+      .consumer()
+      .on(orders, async () => {
+        await gate.promise;
+        for (let hops = n++ % 4; hops > 0; hops--) await null;
+      })
+      .start();
+    b.receiver.deliver(...Array.from({ length: 12 }, (_, i) => ({ id: `m${i}` })));
+    await settle();
+    gate.resolve();
+    await settle();
+    expect(b.receiver.batches.map((batch) => batch.length)).toEqual([12]);
+  });
+});
+
+describe("the body", () => {
+  test("is what the schema gives, whichever library made it; the wire carries its input", async () => {
+    const b = bench();
+    const seen: unknown[] = [];
+    const zodTopic = topic("orders", { schema: z.object({ n: z.coerce.number() }) });
+    const valibotTopic = topic("bills", { schema: v.pipe(v.object({ n: v.string() }), v.transform(({ n }) => ({ n: Number(n) }))) });
+    await b.consumer().on(zodTopic, ({ n }) => void seen.push(n)).on(valibotTopic, ({ n }) => void seen.push(n)).start();
+    for (const receiver of b.transport.receivers) receiver.deliver({ id: "m", body: asJson({ n: "7" }) });
+    expect(seen).toEqual([7, 7]);
+  });
+
+  test("an asynchronous schema is awaited before the handler runs", async () => {
+    const b = bench();
+    const seen: unknown[] = [];
+    const slow = topic("orders", { schema: z.object({ n: z.number().refine(async (n) => n > 0) }).transform(({ n }) => n) });
+    await b.consumer({ attempts: 1 }).on(slow, (n) => void seen.push(n)).start();
+    b.receiver.deliver({ id: "good", body: asJson({ n: 1 }) }, { id: "bad", body: asJson({ n: -1 }) });
+    expect(seen).toEqual([]);
+    await settle();
+    expect(seen).toEqual([1]);
+    expect(b.of("attempt-failed").map(({ error }) => error.code)).toEqual(["schema"]);
+    await b.clock.advance(10_000);
+    expect(b.receiver.settled).toEqual(["ack good", "release bad"]);
+  });
+
+  test.each([
+    ["no JSON", { body: new TextEncoder().encode("{") }, "decode"],
+    ["no UTF-8", { body: Uint8Array.of(0xff) }, "decode"],
+    ["an encoding that nobody here reads", { contentEncoding: "gzip" }, "decode"],
+    ["other than the schema wants", { body: asJson({ id: 5 }) }, "schema"],
+  ])("%s: the handler does not run, nothing is tried again in place, the delivery is released after a back-off", async (_what, message, code) => {
+    const b = bench();
+    let ran = 0;
+    const rulings: string[] = [];
+    const strict = topic("orders", { schema: z.object({ id: z.string() }) });
+    await b
+      .consumer({
+        onError: (error) => {
+          rulings.push(error.code);
+          return { kind: "retry", afterMs: 0 };
+        },
+      })
+      .on(strict, () => void ran++)
+      .start();
+    b.receiver.deliver({ id: "m1", ...message });
+    await b.clock.advance(60_000);
+    expect(ran).toBe(0);
+    expect(rulings).toEqual([code]);
+    expect(b.receiver.settled).toEqual(["release m1"]);
+    expect(b.of("released")).toMatchObject([{ topic: "orders", group: "billing", id: "m1", error: { code } }]);
+  });
+
+  test.each(["identity", "UTF-8", ""])("content-encoding %j says nothing about the bytes", async (contentEncoding) => {
+    const b = bench();
+    await b.consumer().on(orders, () => {}).start();
+    b.receiver.deliver({ id: "m1", contentEncoding });
+    await settle();
+    expect(b.receiver.settled).toEqual(["ack m1"]);
+  });
+
+  test("no error about it quotes it, also when a codec or a schema throws", async () => {
+    const canary = "canary-4711";
+    const b = bench();
+    const broken: Codec<unknown> = {
+      contentType: "text/plain",
+      encode: () => new Uint8Array(),
+      decode: () => {
+        throw new RangeError("broken codec");
+      },
+    };
+    await b
+      .consumer()
+      .on(topic("orders", { codec: broken }), () => {})
+      .on(topic("bills"), () => {})
+      .start();
+    for (const receiver of b.transport.receivers) receiver.deliver({ body: new TextEncoder().encode(`{"password": "${canary}`) });
+    await settle();
+    const failed = b.of("attempt-failed");
+    expect(failed.map(({ error }) => error.code)).toEqual(["decode", "decode"]);
+    for (const { error } of failed) expect(`${error.stack} ${String(error.cause)} ${JSON.stringify(error)}`).not.toContain(canary);
+  });
+
+  test("is read anew for each attempt: what a handler did to it is gone", async () => {
+    const b = bench();
+    const seen: unknown[] = [];
+    await b
+      .consumer()
+      .on(topic<{ n: number }>("orders"), (body, { attempt }) => {
+        seen.push({ ...body });
+        body.n = 99;
+        if (attempt === 1) throw new Error("once");
+      })
+      .start();
+    b.receiver.deliver({ body: asJson({ n: 1 }) });
+    await b.clock.advance(1_000);
+    expect(seen).toEqual([{ n: 1 }, { n: 1 }]);
+  });
+
+  test("of a bytes topic are the bytes", async () => {
+    const b = bench();
+    const seen: Uint8Array[] = [];
+    await b.consumer().on(topic("orders", { codec: bytes }), (body) => void seen.push(body)).start();
+    b.receiver.deliver({ body: Uint8Array.of(1, 2) });
+    expect(seen).toEqual([Uint8Array.of(1, 2)]);
+  });
+});
+
+describe("foreign messages", () => {
+  test("without id and place run, and are surfaced once a subscription", async () => {
+    const b = bench();
+    const seen: (string | null)[] = [];
+    await b.consumer().on(orders, (_body, { id }) => void seen.push(id)).on(topic("bills"), () => {}).start();
+    const [first, second] = b.transport.receivers;
+    first!.deliver({}, {});
+    first!.deliver({});
+    second!.deliver({ place: "0/17" });
+    expect(seen).toEqual([null, null, null]);
+    expect(b.of("unidentified")).toMatchObject([{ topic: "orders", group: "billing" }]);
+  });
+
+  test("get their id from the consumer's function; it is asked only for them", async () => {
+    const b = bench();
+    const seen: (string | null)[] = [];
+    await b
+      .consumer({ id: (m) => `from-${m.headers["x-number"]}` })
+      .on(orders, (_body, { id }) => void seen.push(id))
+      .start();
+    b.receiver.deliver({ headers: { "x-number": "7" } }, { id: "own" });
+    expect(seen).toEqual(["from-7", "own"]);
+    expect(b.of("unidentified")).toEqual([]);
+  });
+
+  test.each([
+    ["throws", () => { throw new Error("no number"); }],
+    ["gives no string", () => undefined as unknown as string],
+  ])("whose id function %s are released as unreadable", async (_what, id) => {
+    const b = bench();
+    await b.consumer({ id }).on(orders, () => {}).start();
+    b.receiver.deliver({});
+    await b.clock.advance(10_000);
+    expect(b.receiver.settled).toEqual(["release 1"]);
+    expect(b.of("attempt-failed")).toMatchObject([{ error: { code: "decode" } }]);
+  });
+});
+
+describe("signal", () => {
+  test("is there, does not fire, and is the same object throughout an attempt", async () => {
+    const b = bench();
+    const contexts: Context[] = [];
+    await b.consumer().on(orders, (_body, context) => void contexts.push(context)).start();
+    b.receiver.deliver({});
+    const [context] = contexts;
+    expect(context!.signal.aborted).toBe(false);
+    expect(context!.signal).toBe(context!.signal);
+  });
+});
+
+describe("a consumer that is set up wrongly", () => {
+  test.each([
+    ["an unknown option", { lane: 3 }, /lanes/],
+    ["no lanes", { lanes: 0 }, /lanes/],
+    ["credit below lanes", { lanes: 10, credit: 9 }, /credit/],
+    ["credit beyond 16 bits", { credit: 65_536 }, /credit/],
+    ["NaN attempts", { attempts: Number.NaN }, /attempts/],
+    ["a time without unit", { processingDeadline: "5 parsecs" }, /processingDeadline/],
+    ["a back-off upside down", { retryMin: "10s", retryMax: "1s" }, /retryMin/],
+    ["onError that is none", { onError: 5 }, /onError/],
+    ["id that is none", { id: "x" }, /id/],
+  ])("%s is refused at the call", (_what, options, names) => {
+    const build = (): unknown => bench().consumer(options as never);
+    expect(build).toThrow(names);
+    expect(build).toThrow(expect.objectContaining({ code: "bad-config" }));
+  });
+
+  test("a group without a name, two handlers for a topic, no handler at all, on() after start(), start() twice", async () => {
+    const code = (c: string): unknown => expect.objectContaining({ code: c });
+    expect(() => bench().consumer({}, "")).toThrow(code("bad-config"));
+    expect(() => bench().consumer().on(orders, () => {}).on(orders, () => {})).toThrow(code("bad-config"));
+    expect(() => bench().consumer().on(orders, "no" as never)).toThrow(code("bad-config"));
+    expect(() => bench().consumer().on({} as never, () => {})).toThrow(code("bad-config"));
+    await expect(bench().consumer().start()).rejects.toEqual(code("bad-config"));
+    const builder = bench().consumer().on(orders, () => {});
+    await builder.start();
+    expect(() => builder.on(topic("bills"), () => {})).toThrow(code("bad-config"));
+    await expect(builder.start()).rejects.toEqual(code("bad-config"));
+  });
+
+  test("credit is four times lanes, at least 100, unless given", async () => {
+    const credit = async (options: object): Promise<number> => {
+      const b = bench();
+      await b.consumer(options).on(orders, () => {}).start();
+      return b.receiver.subscription.credit;
+    };
+    expect([await credit({}), await credit({ lanes: 64 }), await credit({ lanes: 4, credit: 5 })]).toEqual([100, 256, 5]);
+  });
+});
