@@ -1,0 +1,143 @@
+import { type ChannelModel, connect } from "amqplib";
+import { TallyError } from "@tallymq/core/spi";
+import { RabbitChannel } from "./channel.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { classify } from "./errors.ts";
+import { raced } from "./raced.ts";
+
+export interface ConnectionPlan {
+  readonly urls: readonly Endpoint[];
+  /** Milliseconds, whole seconds. */
+  readonly heartbeat: number;
+  readonly frameMax: number;
+  readonly tls: object | null;
+  /** As the broker's listings show it. */
+  readonly label: string;
+}
+
+/** Told about an open connection, synchronously, in the order of the wire. */
+export interface ConnectionEvents {
+  blocked(reason: string): void;
+  unblocked(): void;
+}
+
+/**
+ * One open connection of the driver. Plain `connect`: reconnecting is the session keeper's. An `error` listener is
+ * attached as long as it lives, since the driver's connection would otherwise end the process.
+ */
+export class RabbitConnection {
+  /** Named in errors; no credentials. */
+  readonly where: string;
+  readonly #model: ChannelModel;
+  readonly #socket: AbortController;
+  readonly #listeners: Set<ConnectionEvents> = new Set();
+  readonly #ended: PromiseWithResolvers<void> = Promise.withResolvers();
+  #unblock: PromiseWithResolvers<void> = Promise.withResolvers();
+  #blocked: string | null = null;
+  #reason: unknown = null;
+  #over = false;
+
+  private constructor(where: string, model: ChannelModel, socket: AbortController) {
+    this.where = where;
+    this.#model = model;
+    this.#socket = socket;
+    // `error` comes before the channels are told, `close` after; an operator's close brings only the latter.
+    model.on("error", (error) => (this.#reason ??= error));
+    model.on("close", (error) => this.#end(error));
+    model.on("blocked", (reason) => {
+      this.#blocked = reason;
+      for (const listener of this.#listeners) listener.blocked(reason);
+    });
+    model.on("unblocked", () => {
+      this.#blocked = null;
+      this.#unblock.resolve();
+      this.#unblock = Promise.withResolvers();
+      for (const listener of this.#listeners) listener.unblocked();
+    });
+  }
+
+  /** One try, at one endpoint. @throws TallyError, or the signal's reason */
+  static async open(endpoint: Endpoint, plan: ConnectionPlan, signal: AbortSignal): Promise<RabbitConnection> {
+    signal.throwIfAborted();
+    // The driver ends a dead connection politely, which leaves the socket of a half-open one behind, and with it the
+    // process. The socket's own signal is the public way to be rid of it.
+    const socket = new AbortController();
+    const onAbort = (): void => socket.abort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    const { protocol, hostname, port, username, password, vhost } = endpoint;
+    try {
+      const model = await raced(
+        connect(
+          { protocol, hostname, port, username, password, vhost, heartbeat: plan.heartbeat / 1_000, frameMax: plan.frameMax },
+          { ...plan.tls, noDelay: true, signal: socket.signal, clientProperties: { connection_name: plan.label } } as object,
+        ),
+        signal,
+      );
+      return new RabbitConnection(endpoint.shown, model, socket);
+    } catch (thrown) {
+      socket.abort();
+      throw signal.aborted ? signal.reason : classify(thrown, endpoint.shown, "opening");
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Why the broker reads nothing from this connection (an alarm), or null. */
+  get blocked(): string | null {
+    return this.#blocked;
+  }
+
+  /** What the driver said when it ended; null before, and after an orderly close. */
+  get reason(): unknown {
+    return this.#reason;
+  }
+
+  listen(events: ConnectionEvents): () => void {
+    this.#listeners.add(events);
+    return () => void this.#listeners.delete(events);
+  }
+
+  /** A new channel. On a blocked connection it waits for the end of the alarm, since the broker would not read the request. */
+  async channel(signal: AbortSignal): Promise<RabbitChannel> {
+    while (this.#blocked !== null && !this.#over) await raced(Promise.race([this.#unblock.promise, this.#ended.promise]), signal);
+    if (this.#over) throw this.#lost();
+    try {
+      // The listener for `error` has to be there before anything else can happen on the channel.
+      const opening = this.#model.createChannel().then((raw) => new RabbitChannel(raw, this));
+      return await raced(Promise.race([opening, this.#ended.promise.then(() => Promise.reject(this.#lost()))]), signal, (late) => void late.close());
+    } catch (thrown) {
+      throw signal.aborted ? signal.reason : classify(thrown, this.where, "opening");
+    }
+  }
+
+  /** Resolves when the broker has answered, or the heartbeat has given it up. */
+  async close(): Promise<void> {
+    if (!this.#over) await Promise.race([this.#model.close().catch(() => {}), this.#ended.promise]);
+    this.destroy();
+  }
+
+  /** At once, without a word to the broker. */
+  destroy(): void {
+    this.#socket.abort();
+  }
+
+  #end(error: unknown): void {
+    this.#reason ??= error ?? null;
+    this.#over = true;
+    this.#ended.resolve();
+    // After an orderly close by the broker the driver's last words are still to be sent, and the broker hangs up itself.
+    if (!closedByBroker(this.#reason)) this.destroy();
+  }
+
+  #lost(): TallyError {
+    return this.#reason === null ? new TallyError("session-lost", `${this.where}: the connection is closed`, { retryable: true }) : classify(this.#reason, this.where, "open");
+  }
+}
+
+function closedByBroker(reason: unknown): boolean {
+  return typeof reason === "object" && reason !== null && typeof (reason as { code?: unknown }).code === "number";
+}

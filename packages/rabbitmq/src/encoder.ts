@@ -1,0 +1,254 @@
+import { HEADER as NAME, type Outgoing, TallyError } from "@tallymq/core/spi";
+import { FRAME_END, FRAME_OVERHEAD, FrameBuffer, HEADER, METHOD, putU32 } from "./frames.ts";
+import { nativeFault, type RabbitNative } from "./native.ts";
+import type { Route } from "./topology.ts";
+
+/** Largest body that RabbitMQ 4 takes by default; one byte more and the channel is gone. */
+export const MAX_BYTES: number = 16 * 1024 * 1024;
+
+const CLASS_BASIC = 60;
+const PUBLISH = 40;
+const MANDATORY = 1;
+const PERSISTENT = 2;
+
+const CONTENT_TYPE = 0x8000;
+const CONTENT_ENCODING = 0x4000;
+const HEADERS = 0x2000;
+const DELIVERY_MODE = 0x1000;
+const PRIORITY = 0x0800;
+const CORRELATION_ID = 0x0400;
+const REPLY_TO = 0x0200;
+const EXPIRATION = 0x0100;
+const MESSAGE_ID = 0x0080;
+const TIMESTAMP = 0x0040;
+const TYPE = 0x0020;
+const APP_ID = 0x0008;
+const ALWAYS = CONTENT_TYPE | HEADERS | DELIVERY_MODE | MESSAGE_ID | TIMESTAMP | APP_ID;
+
+/** All that messages of a topic have in common, encoded once. */
+interface Template {
+  readonly route: Route;
+  readonly type: string | null;
+  readonly contentType: string;
+  readonly contentEncoding: string | null;
+  readonly producer: string;
+  readonly run: string;
+  /** The method frame, then the header frame up to the slash of `tally-seq`. */
+  readonly head: Uint8Array;
+  /** Bytes of the method frame in it. */
+  readonly method: number;
+  /** Where in `head` the length of the header table, and that of `tally-seq`, stand. */
+  readonly table: number;
+  readonly seq: number;
+  /** Type and app-id, and the end of the frame. */
+  readonly tail: Uint8Array;
+  readonly flags: number;
+}
+
+/**
+ * The envelope on its way out: `basic.publish` frames, persistent and mandatory always. AMQP's own properties carry what
+ * they have a place for (content type and encoding, correlation id, message id, timestamp in seconds, type, app id);
+ * sequence, key, attempt and causation id travel as headers, beside the caller's.
+ *
+ * Everything for which the broker would end the channel is refused here instead, by itself.
+ */
+export class Encoder {
+  readonly #out: FrameBuffer;
+  readonly #channel: number;
+  readonly #frameMax: number;
+  readonly #routeOf: (topic: string) => Route | null;
+  readonly #knows: (exchange: string) => boolean;
+  readonly #templates: Map<string, Template> = new Map();
+  #topic: string | null = null;
+  #template: Template | null = null;
+
+  constructor(wire: { readonly number: number; readonly frameMax: number; write(bytes: Uint8Array): void }, routeOf: (topic: string) => Route | null, knows: (exchange: string) => boolean) {
+    this.#out = new FrameBuffer(wire.write);
+    this.#channel = wire.number;
+    this.#frameMax = wire.frameMax;
+    this.#routeOf = routeOf;
+    this.#knows = knows;
+  }
+
+  /** Writes the frames of one message; or nothing, and says why. */
+  add(m: Outgoing): TallyError | null {
+    if (m.body.length > MAX_BYTES) return new TallyError("too-large", `the body has ${m.body.length} bytes; RabbitMQ takes ${MAX_BYTES}`, { id: m.id });
+    const native = m.native as RabbitNative | null;
+    if (native !== null) {
+      const fault = nativeFault(m.native!, this.#knows);
+      if (fault !== null) return bad(m, fault);
+    }
+    const template = this.#templateOf(m);
+    if (TallyError.is(template)) return template;
+    const out = this.#out;
+    out.room(bound(m, template));
+    const start = out.at;
+    const fault = this.#write(m, template, native);
+    if (fault !== null) {
+      out.at = start;
+      return bad(m, fault);
+    }
+    out.body(this.#channel, m.body, this.#frameMax);
+    return null;
+  }
+
+  /** Hands what was added to the connection. */
+  flush(): void {
+    this.#out.flush();
+  }
+
+  #write(m: Outgoing, t: Template, native: RabbitNative | null): string | null {
+    const out = this.#out;
+    let at = out.at;
+    if (native?.routingKey === undefined && native?.exchange === undefined) out.raw(t.head);
+    else {
+      method(out, this.#channel, native.exchange ?? t.route.exchange, native.routingKey ?? t.route.routingKey);
+      at = out.at - t.method;
+      out.raw(t.head.subarray(t.method));
+    }
+    const { bytes } = out;
+    const header = at + t.method;
+    let flags = t.flags;
+    // The table of headers: its length and that of the first value are known at their ends.
+    const seq = at + t.seq;
+    out.text(String(m.seq));
+    putU32(bytes, seq, out.at - seq - 4);
+    if (m.key !== null) {
+      out.raw(KEY);
+      out.longValue(m.key);
+    }
+    if (m.attempt !== 1) {
+      out.raw(ATTEMPT);
+      out.longValue(String(m.attempt));
+    }
+    if (m.causationId !== null) {
+      out.raw(CAUSATION_ID);
+      out.longValue(m.causationId);
+    }
+    for (const name in m.headers) {
+      // The broker reads these two as lists of further routing keys, and a text in their place ends the channel.
+      if (name === "CC" || name === "BCC") return `a header cannot be named ${name} on RabbitMQ`;
+      if (!out.short(name)) return "a header's name may have at most 255 bytes";
+      out.longValue(m.headers[name]!);
+    }
+    const table = at + t.table;
+    putU32(bytes, table, out.at - table - 4);
+    // The other properties, in the order of their flags.
+    out.u8(PERSISTENT);
+    if (native?.priority !== undefined) {
+      flags |= PRIORITY;
+      out.u8(native.priority);
+    }
+    if (m.correlationId !== null) {
+      flags |= CORRELATION_ID;
+      if (!out.short(m.correlationId)) return "the correlation id may have at most 255 bytes";
+    }
+    if (native?.replyTo !== undefined) {
+      flags |= REPLY_TO;
+      out.short(native.replyTo);
+    }
+    if (native?.expiration !== undefined) {
+      flags |= EXPIRATION;
+      out.short(String(native.expiration));
+    }
+    if (!out.short(m.id)) return "the id may have at most 255 bytes";
+    out.u64(Math.max(0, Math.floor(m.time / 1_000)));
+    out.raw(t.tail);
+    const size = out.at - header;
+    // A frame beyond the agreed size would end the connection.
+    if (size > this.#frameMax) return `headers and properties take ${size} bytes; one frame of this connection holds ${this.#frameMax}`;
+    putU32(bytes, header + 3, size - FRAME_OVERHEAD);
+    putU32(bytes, header + 15, m.body.length);
+    bytes[header + 19] = flags >>> 8;
+    bytes[header + 20] = flags;
+    return null;
+  }
+
+  #templateOf(m: Outgoing): Template | TallyError {
+    let t: Template | null | undefined = m.topic === this.#topic ? this.#template : this.#templates.get(m.topic);
+    if (t == null || t.type !== m.type || t.contentType !== m.contentType || t.contentEncoding !== m.contentEncoding || t.producer !== m.producer || t.run !== m.run) {
+      const route = this.#routeOf(m.topic);
+      if (route === null) return new TallyError("topology", `topic ${JSON.stringify(m.topic)} has not been declared`, { id: m.id });
+      t = makeTemplate(m, route, this.#channel);
+      if (t === null) return bad(m, "type, content type, content encoding and producer may have at most 255 bytes each");
+      this.#templates.set(m.topic, t);
+    }
+    this.#topic = m.topic;
+    this.#template = t;
+    return t;
+  }
+}
+
+// Names of headers as short strings.
+const KEY = shortBytes(NAME.key);
+const ATTEMPT = shortBytes(NAME.attempt);
+const CAUSATION_ID = shortBytes(NAME.causationId);
+
+function shortBytes(text: string): Uint8Array {
+  return Uint8Array.from([text.length, ...Buffer.from(text)]);
+}
+
+/** No fewer bytes than the message's frames take, without the body's. */
+function bound(m: Outgoing, t: Template): number {
+  let units = m.id.length + (m.correlationId?.length ?? 0) + (m.key?.length ?? 0) + (m.causationId?.length ?? 0);
+  let headers = 0;
+  for (const name in m.headers) {
+    units += name.length + m.headers[name]!.length;
+    headers++;
+  }
+  // 512: method frame of other routing, lengths, numbers and fixed names. Three bytes a UTF-16 unit at most.
+  return t.head.length + t.tail.length + 3 * units + 8 * headers + (m.native === null ? 256 : 2_048);
+}
+
+function method(out: FrameBuffer, channel: number, exchange: string, routingKey: string): boolean {
+  const start = out.at;
+  out.u8(METHOD);
+  out.u16(channel);
+  out.at += 4;
+  out.u16(CLASS_BASIC);
+  out.u16(PUBLISH);
+  out.u16(0);
+  if (!out.short(exchange) || !out.short(routingKey)) return false;
+  out.u8(MANDATORY);
+  out.u8(FRAME_END);
+  putU32(out.bytes, start + 3, out.at - start - FRAME_OVERHEAD);
+  return true;
+}
+
+function makeTemplate(m: Outgoing, route: Route, channel: number): Template | null {
+  const out = new FrameBuffer(() => {});
+  let flags = ALWAYS;
+  if (!method(out, channel, route.exchange, route.routingKey)) return null;
+  const header = out.at;
+  out.u8(HEADER);
+  out.u16(channel);
+  out.u32(0);
+  out.u16(CLASS_BASIC);
+  out.u16(0);
+  out.u64(0);
+  out.u16(0);
+  if (!out.short(m.contentType)) return null;
+  if (m.contentEncoding !== null) {
+    flags |= CONTENT_ENCODING;
+    if (!out.short(m.contentEncoding)) return null;
+  }
+  const table = out.at;
+  out.u32(0);
+  out.short(NAME.seq);
+  const seq = out.at + 1;
+  out.longValue(`${m.run}/`);
+  const head = new Uint8Array(out.bytes.subarray(0, out.at));
+  out.at = 0;
+  if (m.type !== null) {
+    flags |= TYPE;
+    if (!out.short(m.type)) return null;
+  }
+  if (!out.short(m.producer)) return null;
+  out.u8(FRAME_END);
+  const { type, contentType, contentEncoding, producer, run } = m;
+  return { route, type, contentType, contentEncoding, producer, run, head, method: header, table, seq, tail: new Uint8Array(out.bytes.subarray(0, out.at)), flags };
+}
+
+function bad(m: Outgoing, why: string): TallyError {
+  return new TallyError("bad-message", why, { id: m.id });
+}

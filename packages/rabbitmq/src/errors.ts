@@ -1,0 +1,77 @@
+import { describe, type ErrorCode, TallyError } from "@tallymq/core/spi";
+
+/** What was being done when the driver's error came; it decides what a lost connection means. */
+export type While = "opening" | "declaring" | "open";
+
+/**
+ * The one place where an error of the driver or of the broker gets its meaning.
+ *
+ * The driver's errors hold reply texts, host names and ports, never the URL (checked for 2.3.1), so they may stand as
+ * `cause`. What could hold a URL, an error of `new URL`, never gets here: endpoint.ts drops it.
+ * @param what Named in the message: an endpoint without credentials, a queue, "the session".
+ */
+export function classify(thrown: unknown, what: string, during: While): TallyError {
+  if (TallyError.is(thrown)) return thrown;
+  const text = describe(thrown);
+  const make = (code: ErrorCode, words: string, retryable: boolean): TallyError => new TallyError(code, `${what}: ${words}`, { retryable, cause: thrown });
+  const lost = during === "open" ? "session-lost" : "unreachable";
+  switch (replyCode(thrown, text)) {
+    case 403:
+      // ACCESS_REFUSED: wrong credentials while opening, a missing permission later. Waiting grants neither.
+      return make("unauthorized", text, false);
+    case 530:
+      // NOT_ALLOWED: the virtual host does not exist, or this user may not enter it.
+      return make("unauthorized", text, false);
+    case 404:
+      // NOT_FOUND: the exchange or queue is not there (any more). A declaration that is not ours to make is final;
+      // for a session it is a reason to begin again, topology first. A queue whose node is down says "not_found" too.
+      return during === "declaring" ? make("topology", `${text}; it is not there, and declare: false says not to make it`, false) : make("session-lost", text, true);
+    case 406:
+      // PRECONDITION_FAILED: while declaring, what exists differs from what was asked for; on a session, a message or an
+      // acknowledgement that the broker could not take (a consumer time-out comes as this one as well).
+      return during === "declaring"
+        ? make("topology", `${text}; delete it, name another one in topics, or set declare: false to use it as it is`, false)
+        : make("session-lost", text, true);
+    case 405:
+      // RESOURCE_LOCKED: somebody holds it exclusively; that ends with their connection.
+      return make(during === "declaring" ? "topology" : "session-lost", text, true);
+    case 320:
+      // CONNECTION_FORCED: an operator or a shutdown closed the connection.
+      return make(lost, text, true);
+    case 501:
+    case 502:
+    case 503:
+    case 504:
+    case 505:
+      // FRAME_ERROR … UNEXPECTED_FRAME: one side broke the protocol. A new session starts from a clean slate.
+      return make(lost, text, true);
+    case 506:
+    case 541:
+      // RESOURCE_ERROR, INTERNAL_ERROR: the broker's own trouble, such as a queue without a majority.
+      return make(lost, text, true);
+    case 540:
+      // NOT_IMPLEMENTED: what exists is of a kind that cannot do what was asked.
+      return make(during === "declaring" ? "topology" : lost, text, during !== "declaring");
+    case null:
+      break;
+    default:
+      return make(lost, text, true);
+  }
+  // TLS: a certificate that does not fit will not fit at the next try either, until a person has changed it.
+  if (isCertificateError(thrown)) return make("unauthorized", text, false);
+  // Everything else is the network: refused, reset, unknown host, silence, an end of the stream.
+  return make(lost, text === "" ? "no connection" : text, true);
+}
+
+/** The reply code of AMQP, where the error has one; those of a failed handshake stand only in the driver's text. */
+function replyCode(thrown: unknown, text: string): number | null {
+  const code: unknown = typeof thrown === "object" && thrown !== null ? (thrown as { code?: unknown }).code : undefined;
+  if (typeof code === "number") return code;
+  const found = /^(?:Handshake terminated by server|Connection closed|Channel closed by server|Operation failed): [^"]*?(\d{3}) \(/.exec(text);
+  return found === null ? null : Number(found[1]);
+}
+
+function isCertificateError(thrown: unknown): boolean {
+  const code: unknown = typeof thrown === "object" && thrown !== null ? (thrown as { code?: unknown }).code : undefined;
+  return typeof code === "string" && /CERT|^ERR_TLS|^ERR_SSL|^UNABLE_TO_(?:VERIFY|GET_ISSUER)/.test(code);
+}

@@ -1,0 +1,177 @@
+import { type Bounds, choice, type Duration, duration, flag, integer, resolveOptions, type Rule, TallyError, text, value } from "@tallymq/core/spi";
+import { type Endpoint, readEndpoint } from "./endpoint.ts";
+
+/** Options of {@link rabbitmq}. */
+export interface RabbitOptions {
+  /** `amqp[s]://user:password@host:port/vhost`; each try to connect takes the next one. */
+  readonly urls: readonly string[];
+  /** Name of this destination: stands in events and outbox rows. @default "rabbitmq" */
+  readonly name?: string;
+  /**
+   * Whole seconds. A connection that is silent for two to three of these is dead. The driver's own default would need
+   * minutes to notice a half-open one.
+   * @default "5s"
+   */
+  readonly heartbeat?: Duration;
+  /** Type of the queues that are declared. @default "quorum" */
+  readonly queueType?: "quorum" | "classic";
+  /**
+   * Returns of a message after which a quorum queue dead-letters it. The broker counts a consumer's crash against each
+   * message that was merely prefetched, so this stays far above the attempts that handlers get.
+   * @default 200
+   */
+  readonly deliveryLimit?: number;
+  /** Where topics live on the broker, by topic name; those not named follow the default mapping. @default {} */
+  readonly topics?: Readonly<Record<string, RabbitTopicOptions>>;
+  /** For amqps: `ca`, `cert`, `key`, `passphrase`, `servername`, `rejectUnauthorized`, as Node's tls has them. */
+  readonly tls?: TlsOptions;
+  /** Largest frame in bytes; the broker may ask for less. RabbitMQ 4.1 and later want 8192 at least. @default 131072 */
+  readonly frameMax?: number;
+}
+
+/** Where one topic lives. */
+export interface RabbitTopicOptions {
+  /** @default the topic's name */
+  readonly exchange?: string;
+  /** @default "fanout" */
+  readonly exchangeType?: "fanout" | "direct" | "topic" | "headers";
+  /** Of what is published. @default "" */
+  readonly routingKey?: string;
+  /** Of the groups' queues. @default the routing key; "#" on a topic exchange */
+  readonly bindingKey?: string;
+  /** One queue for all: published to through the default exchange, consumed by every group. Excludes the others. */
+  readonly queue?: string;
+  /** Queues of groups, by group, where they are not `<topic>.<group>`. @default {} */
+  readonly queues?: Readonly<Record<string, string>>;
+  /** False: exchange and queues are somebody else's; they are looked for, never made or changed. @default true */
+  readonly declare?: boolean;
+}
+
+export interface TlsOptions {
+  readonly ca?: string | Uint8Array | readonly (string | Uint8Array)[];
+  readonly cert?: string | Uint8Array;
+  readonly key?: string | Uint8Array;
+  readonly passphrase?: string;
+  readonly servername?: string;
+  /** @default true */
+  readonly rejectUnauthorized?: boolean;
+}
+
+export interface ResolvedTopic {
+  readonly exchange: string | null;
+  readonly exchangeType: "fanout" | "direct" | "topic" | "headers";
+  readonly routingKey: string;
+  readonly bindingKey: string | null;
+  readonly queue: string | null;
+  readonly queues: ReadonlyMap<string, string>;
+  readonly declare: boolean;
+}
+
+/** The resolved options: milliseconds, bytes, checked names. */
+export interface ResolvedOptions {
+  readonly urls: readonly Endpoint[];
+  readonly name: string;
+  readonly heartbeat: number;
+  readonly queueType: "quorum" | "classic";
+  readonly deliveryLimit: number;
+  readonly topics: ReadonlyMap<string, ResolvedTopic>;
+  readonly tls: TlsOptions | null;
+  readonly frameMax: number;
+}
+
+const urls: Rule<readonly Endpoint[]> = {
+  default: [],
+  read(name, given) {
+    if (!Array.isArray(given) || given.length === 0) throw new TallyError("bad-config", `${name} must be a list of at least one URL`);
+    return Object.freeze(given.map((url, i) => readEndpoint(`${name}[${i}]`, url)));
+  },
+};
+
+/** A routing key may be empty. */
+const routing: Rule<string | null> = {
+  default: null,
+  read: (name, given) => (given === "" ? "" : text("").read(name, given)),
+};
+const name: Rule<string | null> = { default: null, read: (where, given) => text("").read(where, given) };
+
+const queues: Rule<ReadonlyMap<string, string>> = {
+  default: new Map(),
+  read: (name, given) => new Map(entries(name, given).map(([group, queue]) => [group, text("").read(`${name}.${group}`, queue)])),
+};
+
+const TOPIC_BOUNDS: Bounds<Omit<ResolvedTopic, "routingKey"> & { readonly routingKey: string | null }> = {
+  exchange: name,
+  exchangeType: choice("fanout", "direct", "topic", "headers"),
+  routingKey: routing,
+  bindingKey: routing,
+  queue: name,
+  queues,
+  declare: flag(true),
+};
+
+/** What a topic without an entry of its own gets. */
+export const DEFAULT_TOPIC: ResolvedTopic = readTopic("topic", {});
+
+const BOUNDS: Bounds<ResolvedOptions> = {
+  urls,
+  name: text("rabbitmq", 120),
+  heartbeat: duration("5s", 1_000, 600_000),
+  queueType: choice("quorum", "classic"),
+  deliveryLimit: integer(200, 10, 1_000_000_000),
+  topics: {
+    default: new Map(),
+    read: (name, given) => new Map(entries(name, given).map(([topic, o]) => [topic, readTopic(`${name}.${topic}`, o)])),
+  },
+  tls: {
+    default: null,
+    read: (name, given) => resolveTls(name, given),
+  },
+  frameMax: integer(131_072, 8_192, 16 * 1024 * 1024),
+};
+
+/** @throws TallyError `bad-config` */
+export function resolveRabbit(given: RabbitOptions): ResolvedOptions {
+  const options = resolveOptions("rabbitmq", given, BOUNDS);
+  if (options.urls.length === 0) throw new TallyError("bad-config", 'rabbitmq: urls must be given, like ["amqp://localhost"]');
+  if (options.heartbeat % 1_000 !== 0) throw new TallyError("bad-config", `rabbitmq: heartbeat must be whole seconds; got ${options.heartbeat} ms`);
+  if (options.tls !== null && options.urls.some((url) => url.protocol !== "amqps")) {
+    throw new TallyError("bad-config", "rabbitmq: tls is given, but not all urls begin with amqps://");
+  }
+  return options;
+}
+
+function readTopic(where: string, given: unknown): ResolvedTopic {
+  const o = resolveOptions(where, given as object, TOPIC_BOUNDS);
+  if (o.queue !== null) {
+    for (const key of ["exchange", "routingKey", "bindingKey"] as const) {
+      if (o[key] !== null) throw new TallyError("bad-config", `${where}: queue excludes ${key}: a message reaches the queue through the default exchange`);
+    }
+    if (o.queues.size > 0) throw new TallyError("bad-config", `${where}: queue excludes queues: it is the queue of every group`);
+  }
+  if (o.exchangeType === "direct" && o.queue === null && (o.routingKey ?? "") === "" && o.bindingKey === null) {
+    throw new TallyError("bad-config", `${where}: exchangeType "direct" needs routingKey`);
+  }
+  return Object.freeze({ ...o, routingKey: o.routingKey ?? "" });
+}
+
+const pem = value<string | Uint8Array | undefined>(undefined, "PEM as a string or bytes", (v): v is string | Uint8Array => typeof v === "string" || v instanceof Uint8Array);
+const TLS_BOUNDS = {
+  ca: value<TlsOptions["ca"]>(undefined, "PEM as a string or bytes, or a list of these", (v): v is string | Uint8Array =>
+    (Array.isArray(v) ? v : [v]).every((one) => typeof one === "string" || one instanceof Uint8Array)),
+  cert: pem,
+  key: pem,
+  passphrase: value<string | undefined>(undefined, "a string", (v): v is string => typeof v === "string"),
+  servername: value<string | undefined>(undefined, "a host name", (v): v is string => typeof v === "string" && v.length > 0),
+  rejectUnauthorized: flag(true),
+};
+
+function resolveTls(where: string, given: unknown): TlsOptions {
+  const all = resolveOptions<{ readonly [K in keyof TlsOptions]-?: TlsOptions[K] | undefined }>(where, given as object, TLS_BOUNDS);
+  // Node's tls takes an option that is there but undefined for a value.
+  return Object.freeze(Object.fromEntries(Object.entries(all).filter(([, v]) => v !== undefined)));
+}
+
+function entries(name: string, given: unknown): readonly (readonly [string, unknown])[] {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) throw new TallyError("bad-config", `${name} must be an object, by name`);
+  return Object.entries(given);
+}

@@ -1,0 +1,65 @@
+import { TallyError } from "@tallymq/core/spi";
+import { type ConnectionPlan, RabbitConnection } from "./connection.ts";
+import { raced } from "./raced.ts";
+
+interface Opening {
+  readonly promise: Promise<RabbitConnection>;
+  readonly abort: AbortController;
+  waiters: number;
+}
+
+/** One connection for many sessions: opened when the first one asks, and again when it is gone and the next one asks. */
+export class SharedConnection {
+  readonly #plan: ConnectionPlan;
+  #current: RabbitConnection | null = null;
+  #opening: Opening | null = null;
+  #tries = 0;
+  #closed = false;
+
+  constructor(plan: ConnectionPlan) {
+    this.#plan = plan;
+  }
+
+  /** The connection that is open now, or null. */
+  get open(): RabbitConnection | null {
+    return this.#current === null || this.#current.over ? null : this.#current;
+  }
+
+  /** The open connection, or one try at the next URL, shared by all who ask meanwhile. */
+  async get(signal: AbortSignal): Promise<RabbitConnection> {
+    if (this.#closed) throw new TallyError("closed", "the transport is closed");
+    if (this.open !== null) return this.open;
+    const opening = (this.#opening ??= this.#begin());
+    opening.waiters++;
+    try {
+      return await raced(opening.promise, signal);
+    } finally {
+      // A try that nobody waits for any more ends; what it still brings is destroyed in #begin.
+      if (--opening.waiters === 0 && this.#opening === opening) opening.abort.abort(signal.reason);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#opening?.abort.abort(new TallyError("closed", "the transport is closed"));
+    await this.#current?.close();
+  }
+
+  #begin(): Opening {
+    const abort = new AbortController();
+    const { urls } = this.#plan;
+    const endpoint = urls[this.#tries++ % urls.length]!;
+    const promise = RabbitConnection.open(endpoint, this.#plan, abort.signal)
+      .then((connection) => {
+        // The old one may still hold a socket that a silent broker keeps half-closed.
+        this.#current?.destroy();
+        this.#current = connection;
+        if (this.#closed) connection.destroy();
+        return connection;
+      })
+      .finally(() => {
+        this.#opening = null;
+      });
+    return { promise, abort, waiters: 0 };
+  }
+}

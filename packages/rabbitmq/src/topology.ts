@@ -1,0 +1,127 @@
+import type { Channel } from "amqplib";
+import { TallyError, type TopicPlan, utf8Length, type Verdict } from "@tallymq/core/spi";
+import { classify } from "./errors.ts";
+import { DEFAULT_TOPIC, type ResolvedOptions, type ResolvedTopic } from "./options.ts";
+
+/** Where messages of a topic go, and what the broker's confirm says about them. */
+export interface Route {
+  readonly exchange: string;
+  readonly routingKey: string;
+  readonly accepted: Verdict;
+}
+
+// A confirm says: routed to every queue that is bound, and safe there. That there is a durable queue among them is known
+// only where Tally declared one; how many members of a quorum queue are up is not known at all.
+const PERSISTED: Verdict = accepted("yes");
+export const ROUTED: Verdict = accepted("unverified");
+
+function accepted(persisted: "yes" | "unverified"): Verdict {
+  return Object.freeze({ kind: "accepted", proof: Object.freeze({ routed: "yes", persisted, replicated: "unverified" }) });
+}
+
+// Someone who looks through dead letters returns them again and again. The default limit of 20 would throw them away,
+// and -1 (no limit) sends what is returned to the back of the queue.
+const DEAD_DELIVERY_LIMIT = 1_000_000_000;
+
+/**
+ * How topics and groups are mapped, and what of it has been declared.
+ *
+ * | Tally | RabbitMQ |
+ * |---|---|
+ * | topic | durable exchange of its name, fanout |
+ * | group | durable queue `<topic>.<group>`, bound to it |
+ * | dead letters by the broker | durable queue `<topic>.<group>.dead`, at least once |
+ * | ordered | single active consumer |
+ */
+export class Topology {
+  readonly #options: ResolvedOptions;
+  readonly #routes: Map<string, Route> = new Map();
+  readonly #exchanges: Set<string> = new Set();
+
+  constructor(options: ResolvedOptions) {
+    this.#options = options;
+  }
+
+  /** Of a topic that was declared; null before: a publish to an exchange that is not there ends the channel for all. */
+  route(topic: string): Route | null {
+    return this.#routes.get(topic) ?? null;
+  }
+
+  /** Whether messages may be sent there: the default exchange, or that of a declared topic. */
+  knows(exchange: string): boolean {
+    return exchange === "" || this.#exchanges.has(exchange);
+  }
+
+  /** @throws TallyError `bad-config` when it is longer than AMQP allows */
+  queueOf(topic: string, group: string): string {
+    const at = this.#at(topic);
+    const name = at.queue ?? at.queues.get(group) ?? `${topic}.${group}`;
+    if (utf8Length(name) > 250) throw new TallyError("bad-config", `the queue of group ${JSON.stringify(group)} would have a name of more than 250 bytes; give it another one in rabbitmq({ topics: { …: { queues } } })`);
+    return name;
+  }
+
+  /** Declares on this channel, which an error ends. @throws TallyError */
+  async declare(channel: Channel, plan: TopicPlan, groups: readonly string[]): Promise<void> {
+    const at = this.#at(plan.name);
+    const exchange = at.queue !== null ? "" : (at.exchange ?? plan.name);
+    if (exchange !== "") await this.#exchange(channel, exchange, at);
+    if (at.queue !== null) await this.#queue(channel, at.queue, plan, at);
+    else {
+      for (const group of groups) {
+        const queue = this.queueOf(plan.name, group);
+        await this.#queue(channel, queue, plan, at);
+        if (at.declare) await during(`binding of queue ${JSON.stringify(queue)}`, channel.bindQueue(queue, exchange, bindingKey(at)));
+      }
+    }
+    const known = this.#routes.get(plan.name);
+    const durable = known?.accepted === PERSISTED || (at.declare && (at.queue !== null || groups.length > 0));
+    this.#exchanges.add(exchange);
+    this.#routes.set(plan.name, { exchange, routingKey: at.queue ?? at.routingKey, accepted: durable ? PERSISTED : ROUTED });
+  }
+
+  async #exchange(channel: Channel, name: string, at: ResolvedTopic): Promise<void> {
+    const what = `exchange ${JSON.stringify(name)}`;
+    if (at.declare) await during(what, channel.assertExchange(name, at.exchangeType, { durable: true }));
+    else await during(what, channel.checkExchange(name));
+  }
+
+  async #queue(channel: Channel, name: string, plan: TopicPlan, at: ResolvedTopic): Promise<void> {
+    const what = `queue ${JSON.stringify(name)}`;
+    if (!at.declare) {
+      await during(what, channel.checkQueue(name));
+      return;
+    }
+    const quorum = this.#options.queueType === "quorum";
+    const args: Record<string, string | number | boolean> = { "x-queue-type": this.#options.queueType };
+    if (plan.ordered) args["x-single-active-consumer"] = true;
+    if (quorum) {
+      // First the target: at-least-once dead-lettering to a queue that is not there retries every three minutes only.
+      const dead = `${name}.dead`;
+      const deadArgs = { "x-queue-type": "quorum", "x-delivery-limit": DEAD_DELIVERY_LIMIT };
+      await during(`queue ${JSON.stringify(dead)}`, channel.assertQueue(dead, { durable: true, arguments: deadArgs }));
+      args["x-delivery-limit"] = this.#options.deliveryLimit;
+      args["x-dead-letter-exchange"] = "";
+      args["x-dead-letter-routing-key"] = dead;
+      args["x-dead-letter-strategy"] = "at-least-once";
+      // The strategy needs it; without it the broker accepts the declaration and falls back to at-most-once silently.
+      args["x-overflow"] = "reject-publish";
+    }
+    await during(what, channel.assertQueue(name, { durable: true, arguments: args }));
+  }
+
+  #at(topic: string): ResolvedTopic {
+    return this.#options.topics.get(topic) ?? DEFAULT_TOPIC;
+  }
+}
+
+function bindingKey(at: ResolvedTopic): string {
+  return at.bindingKey ?? (at.exchangeType === "topic" ? "#" : at.routingKey);
+}
+
+async function during<T>(what: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (thrown) {
+    throw classify(thrown, what, "declaring");
+  }
+}

@@ -1,0 +1,99 @@
+import { type AdminPort, type Host, type Receiver, type ReceiverEvents, type Sender, type SenderEvents, type Subscription, TallyError, type Traits, type Transport } from "@tallymq/core/spi";
+import { RabbitAdmin } from "./admin.ts";
+import { classify } from "./errors.ts";
+import { MAX_BYTES } from "./encoder.ts";
+import type { ResolvedOptions } from "./options.ts";
+import { raced } from "./raced.ts";
+import { RabbitReceiver } from "./receiver.ts";
+import { RabbitSender } from "./sender.ts";
+import { SharedConnection } from "./shared.ts";
+import { Topology } from "./topology.ts";
+
+/**
+ * RabbitMQ as a transport. Two connections, each opened when first needed: on a memory or disk alarm the broker stops
+ * reading from a connection that publishes, and acks on it would stand still as well.
+ */
+export class RabbitTransport implements Transport {
+  readonly name: string;
+  readonly traits: Traits;
+  readonly admin: AdminPort;
+  readonly halfMessages: null = null;
+  readonly #topology: Topology;
+  readonly #host: Host;
+  readonly #publishing: SharedConnection;
+  readonly #consuming: SharedConnection;
+  readonly #senders: Set<Sender> = new Set();
+  readonly #receivers: Set<RabbitReceiver> = new Set();
+  #closed = false;
+
+  constructor(options: ResolvedOptions, host: Host) {
+    this.name = options.name;
+    this.#host = host;
+    this.traits = Object.freeze({
+      maxBytes: MAX_BYTES,
+      inFlightPerLane: "window",
+      resendsInSession: false,
+      unroutable: "reported",
+      order: "queue",
+      release: "now",
+      deliveryLease: "fixed",
+      position: false,
+      countsDeliveries: options.queueType === "quorum",
+    });
+    this.#topology = new Topology(options);
+    const plan = { urls: options.urls, heartbeat: options.heartbeat, frameMax: options.frameMax, tls: options.tls };
+    this.#publishing = new SharedConnection({ ...plan, label: `${host.service} (publishing)` });
+    this.#consuming = new SharedConnection({ ...plan, label: `${host.service} (consuming)` });
+    this.admin = new RabbitAdmin(this.#topology, this.#publishing, this.#consuming, (queue) => {
+      let sum = 0;
+      for (const receiver of this.#receivers) if (receiver.queue === queue) sum += receiver.unsettled;
+      return sum;
+    });
+  }
+
+  async openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender> {
+    const connection = await this.#publishing.get(signal);
+    const channel = await connection.channel(signal);
+    try {
+      await raced(channel.confirmSelect(), signal);
+      this.#throwIfClosed();
+      const sender = new RabbitSender(channel, this.#topology, events);
+      this.#senders.add(sender);
+      void channel.ended.then(() => this.#senders.delete(sender));
+      return sender;
+    } catch (thrown) {
+      void channel.close();
+      throw signal.aborted ? signal.reason : classify(thrown, connection.where, "opening");
+    }
+  }
+
+  async openReceiver(subscription: Subscription, events: ReceiverEvents, signal: AbortSignal): Promise<Receiver> {
+    const { topic, group } = subscription;
+    const queue = this.#topology.queueOf(topic.name, group);
+    const connection = await this.#consuming.get(signal);
+    const channel = await connection.channel(signal);
+    try {
+      // The group's own queue: it is in no topic's plan unless the topic names the group.
+      await raced(this.#topology.declare(channel.raw, topic, [group]), signal);
+      this.#throwIfClosed();
+    } catch (thrown) {
+      void channel.close();
+      throw signal.aborted ? signal.reason : thrown;
+    }
+    const receiver = await RabbitReceiver.open(channel, queue, subscription, events, this.#host.clock, signal);
+    this.#receivers.add(receiver);
+    void channel.ended.then(() => this.#receivers.delete(receiver));
+    return receiver;
+  }
+
+  /** Ends what is still open, acks included, and both connections. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    await Promise.allSettled([...this.#receivers, ...this.#senders].map((session) => session[Symbol.asyncDispose]()));
+    await Promise.allSettled([this.#publishing.close(), this.#consuming.close()]);
+  }
+
+  #throwIfClosed(): void {
+    if (this.#closed) throw new TallyError("closed", "the transport is closed");
+  }
+}
