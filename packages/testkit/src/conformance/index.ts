@@ -2,3 +2,4 @@ export type { Ability, ConformanceCase, Need, Outage, Rig } from "./case.ts";
 export { conform, runCase, type Runner } from "./conform.ts";
 export { applicability, type Applicability } from "./needs.ts";
 export { portCases } from "./port/index.ts";
+export { tallyCases } from "./tally/index.ts";
