@@ -1,11 +1,12 @@
 // What a stage of `npm test` is, and the two ways in which one counts what it checked.
 import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 
 export interface Count {
   readonly passed: number;
-  readonly failed: number;
+  /** What failed, by name. */
+  readonly failed: readonly string[];
 }
 
 export interface Stage {
@@ -26,7 +27,8 @@ export function tool(name: string, command: readonly string[], options: { quick?
     name,
     shows: command.join(" "),
     quick: options.quick ?? false,
-    run: async () => ((await exitOf(command, 5)) === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 }),
+    run: async () =>
+      (await exitOf(command, 5)) === 0 ? { passed: 1, failed: [] } : { passed: 0, failed: [command.join(" ")] },
   };
 }
 
@@ -41,10 +43,10 @@ export function tests(name: string, options: { quick?: boolean; minutes?: number
       const file = join(scratch, `${name}.json`);
       const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
       const exit = await exitOf([...command, ...reporters], options.minutes ?? 5);
-      const count = await readFile(file, "utf8").then(countTests, () => ({ passed: 0, failed: 0 }));
+      const count = await readFile(file, "utf8").then(countTests, () => ({ passed: 0, failed: [] }));
       // Not one failed test, and yet no success: no test was found, the report is missing, an error fell outside tests.
-      const unexplained = count.failed === 0 && (exit !== 0 || count.passed === 0);
-      return unexplained ? { ...count, failed: 1 } : count;
+      const unexplained = count.failed.length === 0 && (exit !== 0 || count.passed === 0);
+      return unexplained ? { ...count, failed: ["an error outside the tests, or no test at all"] } : count;
     },
   };
 }
@@ -73,28 +75,32 @@ export function demo(broker: string, minutes: number): Stage {
         "resends > 0": some("resends"),
         "duplicate deliveries > 0": some("duplicateDeliveries"),
       };
-      for (const [what, holds] of Object.entries(checks)) if (!holds) console.log(`does not hold: ${what}`);
-      const failed = Object.values(checks).filter((holds) => !holds).length;
-      return { passed: Object.keys(checks).length - failed, failed };
+      const failed = Object.entries(checks).flatMap(([what, holds]) => (holds ? [] : [`does not hold: ${what}`]));
+      return { passed: Object.keys(checks).length - failed.length, failed };
     },
   };
 }
 
 interface Report {
   readonly testResults: readonly {
+    readonly name: string;
     readonly status: string;
-    readonly assertionResults: readonly { readonly status: string }[];
+    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[];
   }[];
 }
 
 /** A skipped or open test counts as failed, and so does a file that could not be loaded. */
-export function countTests(json: string): Count {
+function countTests(json: string): Count {
   let passed = 0;
-  let failed = 0;
-  for (const file of (JSON.parse(json) as Report).testResults) {
-    const bad = file.assertionResults.filter((test) => test.status !== "passed").length;
-    passed += file.assertionResults.length - bad;
-    failed += bad === 0 && file.status !== "passed" ? 1 : bad;
+  const failed: string[] = [];
+  for (const { name, status, assertionResults } of (JSON.parse(json) as Report).testResults) {
+    const bad = assertionResults.filter((test) => test.status !== "passed");
+    passed += assertionResults.length - bad.length;
+    const file = relative(process.cwd(), name);
+    failed.push(
+      ...bad.map((test) => `${file}: ${test.fullName}${test.status === "failed" ? "" : ` (${test.status})`}`),
+    );
+    if (bad.length === 0 && status !== "passed") failed.push(`${file} could not be run`);
   }
   return { passed, failed };
 }

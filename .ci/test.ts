@@ -34,7 +34,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 
-const rows: { name: string; seconds: number; passed: number; failed: number }[] = [];
+const rows: { name: string; seconds: number; passed: number; failed: readonly string[] }[] = [];
 for (const [index, stage] of chosen.entries()) {
   console.log(`\n── ${index + 1}/${chosen.length} ${stage.name}: ${stage.shows}`);
   const started = performance.now();
@@ -43,14 +43,18 @@ for (const [index, stage] of chosen.entries()) {
 }
 await rm(scratch, { recursive: true, force: true });
 
-const sum = (of: "seconds" | "passed" | "failed"): number => rows.reduce((total, row) => total + row[of], 0);
-const line = (name: string, seconds: number, passed: number | string, failed: number | string): string =>
-  `${name.padEnd(14)}${(seconds / 60).toFixed(2).padStart(9)}${String(passed).padStart(9)}${String(failed).padStart(9)}`;
-console.log(`\n${"stage".padEnd(14)}${"minutes".padStart(9)}${"passed".padStart(9)}${"failed".padStart(9)}`);
-for (const row of rows) console.log(line(row.name, row.seconds, row.passed, row.failed || "-"));
-console.log(line("all", sum("seconds"), sum("passed"), sum("failed") || "-"));
-console.log(`\n${sum("passed")} passed, ${sum("failed")} failed`);
-process.exitCode = sum("failed") === 0 ? 0 : 1;
+const failures = rows.flatMap(({ name, failed }) => failed.map((what) => `${name}: ${what}`));
+if (failures.length > 0) console.log(`\nfailed:\n${failures.map((each) => `  ${each}`).join("\n")}`);
+const line = (...[name, minutes, passed, failed]: readonly (string | number)[]): string =>
+  String(name).padEnd(14) + [minutes, passed, failed].map((cell) => String(cell).padStart(9)).join("");
+const seconds = rows.reduce((sum, row) => sum + row.seconds, 0);
+const passed = rows.reduce((sum, row) => sum + row.passed, 0);
+console.log(`\n${line("stage", "minutes", "passed", "failed")}`);
+for (const row of rows)
+  console.log(line(row.name, (row.seconds / 60).toFixed(2), row.passed, row.failed.length || "-"));
+console.log(line("all", (seconds / 60).toFixed(2), passed, failures.length || "-"));
+console.log(`\n${passed} passed, ${failures.length} failed`);
+process.exitCode = failures.length === 0 ? 0 : 1;
 
 function choose(args: readonly string[]): readonly Stage[] {
   const known = ["--quick", ...STAGES.map((stage) => stage.name)];
