@@ -41,7 +41,11 @@ export function writeLogs(folder: string, logs: readonly ProcessLog[]): void {
   }
 }
 
-export function judged(run: Run, expect: Expectation = {}, damage?: (folder: string) => Promise<void>): Promise<LedgerReport> {
+export function judged(
+  run: Run,
+  expect: Expectation = {},
+  damage?: (folder: string) => Promise<void>,
+): Promise<LedgerReport> {
   return inFolder(async (folder) => {
     writeLogs(folder, run.logs);
     await damage?.(folder);

@@ -47,7 +47,8 @@ test("what is written is read back, whatever the ids hold", async () => {
 
 test("each incarnation takes the next epoch, and none takes another's file", async () => {
   await inFolder(async (folder) => {
-    const open = (epoch?: number): LedgerWriter => new LedgerWriter({ folder, run: "run", proc: "pub", ...(epoch === undefined ? {} : { epoch }) });
+    const open = (epoch?: number): LedgerWriter =>
+      new LedgerWriter({ folder, run: "run", proc: "pub", ...(epoch === undefined ? {} : { epoch }) });
     using first = open();
     using second = open();
     expect([first.incarnation.epoch, second.incarnation.epoch]).toEqual([1, 2]);
@@ -55,8 +56,11 @@ test("each incarnation takes the next epoch, and none takes another's file", asy
   });
 });
 
-test.each([{ run: "../run" }, { proc: "a.b" }, { proc: "" }, { epoch: 0 }, { epoch: 1.5 }])("a name that could not be a file's is refused: %o", async (wrong) => {
-  await inFolder(async (folder) => {
-    expect(() => new LedgerWriter({ folder, run: "run", proc: "pub", ...wrong })).toThrow(RangeError);
-  });
-});
+test.each([{ run: "../run" }, { proc: "a.b" }, { proc: "" }, { epoch: 0 }, { epoch: 1.5 }])(
+  "a name that could not be a file's is refused: %o",
+  async (wrong) => {
+    await inFolder(async (folder) => {
+      expect(() => new LedgerWriter({ folder, run: "run", proc: "pub", ...wrong })).toThrow(RangeError);
+    });
+  },
+);

@@ -1,4 +1,18 @@
-import { fingerprint, Messages, NONE, ACCEPTED, CONFIRMED, CONFLICT, CORRUPT, DEAD, DELIVERED, INVOKED, LEFT_IN_OUTBOX, LEFT_IN_QUEUE, SEEN_BY_TWO } from "./messages.ts";
+import {
+  fingerprint,
+  Messages,
+  NONE,
+  ACCEPTED,
+  CONFIRMED,
+  CONFLICT,
+  CORRUPT,
+  DEAD,
+  DELIVERED,
+  INVOKED,
+  LEFT_IN_OUTBOX,
+  LEFT_IN_QUEUE,
+  SEEN_BY_TWO,
+} from "./messages.ts";
 import type { EffectRow, Remaining } from "./final.ts";
 import { nameOf } from "./files.ts";
 import { Latency } from "./latency.ts";
@@ -52,48 +66,69 @@ export class Evidence {
     if (line.mono < this.firstMono) this.firstMono = line.mono;
     if (line.mono > this.lastMono) this.lastMono = line.mono;
     switch (line.op) {
-      case "invoke": return this.#invoke(line.id, line.mono, line.h ?? null);
+      case "invoke":
+        return this.#invoke(line.id, line.mono, line.h ?? null);
       case "accepted": {
         const row = this.#fact(line.id, ACCEPTED | (line.state === "confirmed" ? CONFIRMED : 0));
         if (line.state === "stored") this.spilled += 1;
-        if (this.messages.invoker[row] === this.#file) this.publishLatency.add(line.mono - this.messages.invokedAt[row]!);
+        if (this.messages.invoker[row] === this.#file)
+          this.publishLatency.add(line.mono - this.messages.invokedAt[row]!);
         return this.#answered("accepted", line.mono);
       }
       case "rejected":
         if (line.definite) bump(this.messages.rejections, this.messages.row(line.id));
         return this.#answered("failed", line.mono);
-      case "unknown": return this.#answered("failed", line.mono);
-      case "confirmed": return void this.#fact(line.id, CONFIRMED);
-      case "deliver": return this.#deliver(line.id, line.mono);
+      case "unknown":
+        return this.#answered("failed", line.mono);
+      case "confirmed":
+        return void this.#fact(line.id, CONFIRMED);
+      case "deliver":
+        return this.#deliver(line.id, line.mono);
       case "effect": {
         const row = this.messages.row(line.id);
         const at = this.messages.effectAt;
         if (at[row] === NONE || line.mono < at[row]!) at[row] = line.mono;
         return this.timeline.count("effects", line.mono);
       }
-      case "surfaced": return count(this.surfaced, line.kind);
-      case "fault-begin": return this.#fault(line.kind, line.mono, line.victim ?? null, line.inflight ?? null);
-      case "fault-end": return this.timeline.faultEnds(line.kind, line.mono);
+      case "surfaced":
+        return count(this.surfaced, line.kind);
+      case "fault-begin":
+        return this.#fault(line.kind, line.mono, line.victim ?? null, line.inflight ?? null);
+      case "fault-end":
+        return this.timeline.faultEnds(line.kind, line.mono);
       case "heal":
         this.heals += 1;
         this.#healed = true;
         this.timeline.heal(line.mono);
         if (this.#dumped) this.dumpBeforeHeal = true;
         return;
-      case "final-effect": return this.effect({ id: line.id, n: line.n, commit: line.commit, bodyHash: line.h ?? null });
-      case "final-dlq": return this.deadLetter(line.id);
-      case "final-queue": return this.left({ where: "queue", name: line.name, n: line.n, ids: line.ids ?? [] });
-      case "final-outbox": return this.left({ where: "outbox", name: line.name, n: line.n, ids: line.ids ?? [] });
+      case "final-effect":
+        return this.effect({ id: line.id, n: line.n, commit: line.commit, bodyHash: line.h ?? null });
+      case "final-dlq":
+        return this.deadLetter(line.id);
+      case "final-queue":
+        return this.left({ where: "queue", name: line.name, n: line.n, ids: line.ids ?? [] });
+      case "final-outbox":
+        return this.left({ where: "outbox", name: line.name, n: line.n, ids: line.ids ?? [] });
       case "final":
         this.#dumped = true;
         return void this.dumps.push(line);
-      case "returned": case "resent": case "dedup": case "retry": case "dead": case "acked": case "mem": case "end": return;
+      case "returned":
+      case "resent":
+      case "dedup":
+      case "retry":
+      case "dead":
+      case "acked":
+      case "mem":
+      case "end":
+        return;
     }
   }
 
   /** @throws RangeError for a row that no effect store could hold */
   effect({ id, n = 1, bodyHash = null }: EffectRow): void {
-    if (typeof id !== "string" || !Number.isSafeInteger(n) || n < 0) throw new RangeError("an effect row is { id: string, n: count, commit }");
+    if (typeof id !== "string" || !Number.isSafeInteger(n) || n < 0)
+      throw new RangeError("an effect row is { id: string, n: count, commit }");
     if (n === 0) return;
     const row = this.messages.row(id);
     this.messages.effects[row]! += n;

@@ -41,7 +41,12 @@ export async function writeFinal(writer: LedgerWriter, final: FinalState): Promi
     dlq += 1;
   }
   for await (const { where, name, n, ids } of final.remaining) {
-    writer.write({ op: where === "queue" ? "final-queue" : "final-outbox", name, n, ...(ids === undefined ? {} : { ids }) });
+    writer.write({
+      op: where === "queue" ? "final-queue" : "final-outbox",
+      name,
+      n,
+      ...(ids === undefined ? {} : { ids }),
+    });
     if (where === "queue") queues += 1;
     else outboxes += 1;
   }

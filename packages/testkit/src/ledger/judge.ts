@@ -123,7 +123,11 @@ class Doubts {
 }
 
 function doubtFiles(
-  files: readonly LedgerFile[], strangers: readonly string[], evidence: Evidence, expect: Expectation, doubts: Doubts,
+  files: readonly LedgerFile[],
+  strangers: readonly string[],
+  evidence: Evidence,
+  expect: Expectation,
+  doubts: Doubts,
 ): void {
   const present = new Set(files.map(nameOf));
   if (files.length === 0) doubts.add("log", "the folder has no ledger files");
@@ -138,7 +142,9 @@ function doubtFiles(
     if (!file.ended) doubts.add("log", `${name}: has no end, and no kill of it is recorded`);
   }
   // Epochs count from 1, so a file that was removed from the middle shows even if nobody named it.
-  const needed = new Map([...evidence.killed.values(), ...(expect.incarnations ?? [])].map((one) => [nameOf(one), one]));
+  const needed = new Map(
+    [...evidence.killed.values(), ...(expect.incarnations ?? [])].map((one) => [nameOf(one), one]),
+  );
   for (const { proc, epoch } of files) {
     const before = { proc, epoch: epoch - 1 };
     if (epoch > 1) needed.set(nameOf(before), before);
@@ -148,7 +154,8 @@ function doubtFiles(
 
 async function takeFinal(final: FinalState | undefined, evidence: Evidence, doubts: Doubts): Promise<void> {
   const seen = (op: "final-effect" | "final-dlq" | "final-queue" | "final-outbox"): number => evidence.ops.get(op) ?? 0;
-  const logged = seen("final-effect") + seen("final-dlq") + seen("final-queue") + seen("final-outbox") + evidence.dumps.length;
+  const logged =
+    seen("final-effect") + seen("final-dlq") + seen("final-queue") + seen("final-outbox") + evidence.dumps.length;
   if (final !== undefined) {
     if (logged > 0) doubts.add("dump", "the final state is given twice: in the folder and in the call");
     for await (const row of final.effects) evidence.effect(row);
@@ -161,8 +168,10 @@ async function takeFinal(final: FinalState | undefined, evidence: Evidence, doub
     return doubts.add("dump", dump === undefined ? "there is no final state" : "there are several final states");
   }
   const whole =
-    dump.effects === seen("final-effect") && dump.dlq === seen("final-dlq") &&
-    dump.queues === seen("final-queue") && dump.outboxes === seen("final-outbox");
+    dump.effects === seen("final-effect") &&
+    dump.dlq === seen("final-dlq") &&
+    dump.queues === seen("final-queue") &&
+    dump.outboxes === seen("final-outbox");
   if (!whole) doubts.add("dump", "the final state does not have the rows that it says it has");
 }
 

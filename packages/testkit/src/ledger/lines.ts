@@ -27,9 +27,20 @@ type Maybe<T> = T | null | undefined;
 export type LedgerOp =
   // ── the publisher's side ──
   /** `publish()` is about to be called. `h`: hash of the body, in any notation, the same as in the effect store. */
-  | { readonly op: "invoke"; readonly id: string; readonly key?: Maybe<string>; readonly seq?: Maybe<number>; readonly h?: Maybe<string> }
+  | {
+      readonly op: "invoke";
+      readonly id: string;
+      readonly key?: Maybe<string>;
+      readonly seq?: Maybe<number>;
+      readonly h?: Maybe<string>;
+    }
   /** `publish()` resolved: the promise that the judge holds everybody to. */
-  | { readonly op: "accepted"; readonly id: string; readonly state?: Maybe<"confirmed" | "stored">; readonly att?: Maybe<number> }
+  | {
+      readonly op: "accepted";
+      readonly id: string;
+      readonly state?: Maybe<"confirmed" | "stored">;
+      readonly att?: Maybe<number>;
+    }
   /** `publish()` rejected. `definite`: no copy may ever take effect (`mayArrive` was false). */
   | { readonly op: "rejected"; readonly id: string; readonly definite: boolean; readonly err?: Maybe<string> }
   /** `publish()` ended without saying either. */
@@ -49,22 +60,45 @@ export type LedgerOp =
   | { readonly op: "acked"; readonly id: string }
   // ── what a person would be told, and the machine's state ──
   | { readonly op: "surfaced"; readonly kind: string; readonly id?: Maybe<string> }
-  | { readonly op: "mem"; readonly rss: number; readonly heap: number; readonly inflight: number; readonly outbox: number }
+  | {
+      readonly op: "mem";
+      readonly rss: number;
+      readonly heap: number;
+      readonly inflight: number;
+      readonly outbox: number;
+    }
   // ── the director's side ──
   /**
    * A fault starts. `victim`: the incarnation that is killed, which is what excuses its missing `end`; write the
    * line before the signal. `inflight`: messages in flight at that moment; a fault at 0 hit nobody and does not count.
    */
-  | { readonly op: "fault-begin"; readonly kind: string; readonly victim?: Maybe<Incarnation>; readonly inflight?: Maybe<number> }
+  | {
+      readonly op: "fault-begin";
+      readonly kind: string;
+      readonly victim?: Maybe<Incarnation>;
+      readonly inflight?: Maybe<number>;
+    }
   | { readonly op: "fault-end"; readonly kind: string }
   /** The last fault is over; from here everything must come even. */
   | { readonly op: "heal" }
-  | { readonly op: "final-effect"; readonly id: string; readonly n: number; readonly commit: number; readonly h?: Maybe<string> }
+  | {
+      readonly op: "final-effect";
+      readonly id: string;
+      readonly n: number;
+      readonly commit: number;
+      readonly h?: Maybe<string>;
+    }
   | { readonly op: "final-dlq"; readonly id: string }
   | { readonly op: "final-queue"; readonly name: string; readonly n: number; readonly ids?: Maybe<readonly string[]> }
   | { readonly op: "final-outbox"; readonly name: string; readonly n: number; readonly ids?: Maybe<readonly string[]> }
   /** The dump above is whole: how many lines of each kind it has. */
-  | { readonly op: "final"; readonly effects: number; readonly dlq: number; readonly queues: number; readonly outboxes: number }
+  | {
+      readonly op: "final";
+      readonly effects: number;
+      readonly dlq: number;
+      readonly queues: number;
+      readonly outboxes: number;
+    }
   /** The last line of a process that ended by itself. */
   | { readonly op: "end" };
 
@@ -86,7 +120,9 @@ const maybe =
     value === undefined || value === null || check(value);
 const anyText: Check = maybe((value) => typeof value === "string");
 
-const FIELDS: { readonly [O in LedgerOp["op"]]: Readonly<Record<Exclude<keyof Extract<LedgerOp, { op: O }>, "op">, Check>> } = {
+const FIELDS: {
+  readonly [O in LedgerOp["op"]]: Readonly<Record<Exclude<keyof Extract<LedgerOp, { op: O }>, "op">, Check>>;
+} = {
   invoke: { id: text, key: anyText, seq: maybe(count), h: anyText },
   accepted: { id: text, state: maybe((value) => value === "confirmed" || value === "stored"), att: maybe(count) },
   rejected: { id: text, definite: flag, err: anyText },

@@ -38,7 +38,9 @@ export class LedgerReader {
   /** @throws the file system's error when the folder cannot be read */
   constructor(folder: string) {
     this.folder = folder;
-    const all = readdirSync(folder).filter((name) => name.endsWith(".jsonl")).sort();
+    const all = readdirSync(folder)
+      .filter((name) => name.endsWith(".jsonl"))
+      .sort();
     this.names = all.filter((name) => parseFileName(name) !== null);
     this.strangers = all.filter((name) => parseFileName(name) === null);
   }
@@ -101,7 +103,14 @@ class FileReading {
   file(): LedgerFile {
     const { proc, epoch, run } = this.#owner;
     return {
-      proc, epoch, run, name: this.#name, lines: this.#lines, ended: this.#ended, torn: this.#torn, lastMono: this.#mono,
+      proc,
+      epoch,
+      run,
+      name: this.#name,
+      lines: this.#lines,
+      ended: this.#ended,
+      torn: this.#torn,
+      lastMono: this.#mono,
       problems: this.#problems,
     };
   }
@@ -109,7 +118,8 @@ class FileReading {
   #take(line: LedgerLine): void {
     const { run, proc, epoch } = this.#owner;
     // A line of somebody else is not counted for anybody: it may stand in its own file too.
-    if (line.epoch !== epoch || line.proc !== proc || line.run !== run) return this.problem("belongs to another run or process");
+    if (line.epoch !== epoch || line.proc !== proc || line.run !== run)
+      return this.problem("belongs to another run or process");
     if (this.#ended) this.problem("stands behind the end");
     if (line.i !== this.#i + 1) this.problem(`i goes from ${this.#i} to ${line.i}`);
     if (line.mono < this.#mono) this.problem("mono went back");
@@ -156,7 +166,7 @@ function readLines(fd: number, reading: FileReading): void {
 function eachLine(bytes: Buffer, reading: FileReading): void {
   if (isUtf8(bytes)) {
     const text = bytes.toString("utf8");
-    for (let from = 0; from < text.length; ) {
+    for (let from = 0; from < text.length;) {
       const to = text.indexOf("\n", from);
       reading.line(text.slice(from, to));
       from = to + 1;
@@ -164,7 +174,7 @@ function eachLine(bytes: Buffer, reading: FileReading): void {
     return;
   }
   // One bad byte must not turn its neighbours' ids into replacement characters: line by line then.
-  for (let from = 0; from < bytes.length; ) {
+  for (let from = 0; from < bytes.length;) {
     const to = bytes.indexOf(NEWLINE, from);
     const line = bytes.subarray(from, to);
     reading.line(isUtf8(line) ? line.toString("utf8") : "");

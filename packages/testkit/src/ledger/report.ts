@@ -111,9 +111,17 @@ export function formatReport(report: LedgerReport): string {
     ["dead letters", n(totals.deadLetters)],
     ["duplicate deliveries", n(totals.duplicateDeliveries)],
     ["resends", n(totals.resends)],
-    ["faults", totals.idleFaults === 0 ? n(totals.faults) : `${n(totals.faults)} (and ${n(totals.idleFaults)} with nothing in flight)`],
+    [
+      "faults",
+      totals.idleFaults === 0
+        ? n(totals.faults)
+        : `${n(totals.faults)} (and ${n(totals.idleFaults)} with nothing in flight)`,
+    ],
   ];
-  for (const [name, p] of [["publish ms", latency.publish], ["effect ms", latency.effect]] as const) {
+  for (const [name, p] of [
+    ["publish ms", latency.publish],
+    ["effect ms", latency.effect],
+  ] as const) {
     if (p !== null) rows.push([name, `p50 ${ms(p.p50)} · p95 ${ms(p.p95)} · p99 ${ms(p.p99)} · max ${ms(p.max)}`]);
   }
   for (const violation of VIOLATIONS) rows.push([violation, n(counts[violation])]);

@@ -44,7 +44,8 @@ export class TimelineRecorder {
   #bins: Map<number, Bin> = new Map();
   #healed: number | null = null;
   #last: { index: number; bin: Bin } | null = null;
-  #faults: { kind: string; victim: Incarnation | null; from: number; to: number | null; inflight: number | null }[] = [];
+  #faults: { kind: string; victim: Incarnation | null; from: number; to: number | null; inflight: number | null }[] =
+    [];
 
   count(tick: Tick, mono: number, n: number = 1): void {
     const index = Math.floor(mono / this.#step);
@@ -76,7 +77,11 @@ export class TimelineRecorder {
       return { at: since(index * this.#step), ...bin, inFlight };
     });
     const faults = this.#faults
-      .map(({ from, to, ...fault }): TimelineFault => ({ ...fault, at: since(from), until: to === null ? null : since(to) }))
+      .map(({ from, to, ...fault }): TimelineFault => ({
+        ...fault,
+        at: since(from),
+        until: to === null ? null : since(to),
+      }))
       .sort((a, b) => a.at - b.at);
     return { step: this.#step / 1000, rows, faults, healedAt: this.#healed === null ? null : since(this.#healed) };
   }

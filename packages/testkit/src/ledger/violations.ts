@@ -1,10 +1,24 @@
 import type { Evidence } from "./evidence.ts";
 import { Latency } from "./latency.ts";
 import type { Percentiles } from "./latency.ts";
-import { ACCEPTED, CONFIRMED, CONFLICT, CORRUPT, DEAD, DELIVERED, INVOKED, LEFT_IN_OUTBOX, LEFT_IN_QUEUE, NONE } from "./messages.ts";
+import {
+  ACCEPTED,
+  CONFIRMED,
+  CONFLICT,
+  CORRUPT,
+  DEAD,
+  DELIVERED,
+  INVOKED,
+  LEFT_IN_OUTBOX,
+  LEFT_IN_QUEUE,
+  NONE,
+} from "./messages.ts";
 import type { Blame, Offender, Totals, Violation } from "./report.ts";
 
-type MessageTotals = Omit<Totals, "spilled" | "resends" | "faults" | "idleFaults" | "kills" | "remaining" | "files" | "lines" | "seconds">;
+type MessageTotals = Omit<
+  Totals,
+  "spilled" | "resends" | "faults" | "idleFaults" | "kills" | "remaining" | "files" | "lines" | "seconds"
+>;
 
 export interface Found {
   readonly counts: Record<Violation, number>;
@@ -18,13 +32,29 @@ export interface Found {
 /** One walk over all ids; each violation is counted in full and listed up to `listed`. */
 export function violationsOf(evidence: Evidence, listed: number): Found {
   const m = evidence.messages;
-  const counts: Record<Violation, number> = { LOST: 0, DUPLICATE: 0, GHOST: 0, "FALSE-REJECT": 0, CORRUPT: 0, STUCK: 0 };
+  const counts: Record<Violation, number> = {
+    LOST: 0,
+    DUPLICATE: 0,
+    GHOST: 0,
+    "FALSE-REJECT": 0,
+    CORRUPT: 0,
+    STUCK: 0,
+  };
   const lostBy: Record<Blame, number> = { outbox: 0, broker: 0, consumer: 0 };
   const offenders: Offender[] = [];
   const effectLatency = new Latency();
   const t = {
-    invoked: 0, accepted: 0, rejected: 0, unknown: 0, unknownWithEffect: 0, withEffect: 0, deadLetters: 0, both: 0,
-    conflictingBodies: 0, duplicateEffects: 0, duplicateDeliveries: 0,
+    invoked: 0,
+    accepted: 0,
+    rejected: 0,
+    unknown: 0,
+    unknownWithEffect: 0,
+    withEffect: 0,
+    deadLetters: 0,
+    both: 0,
+    conflictingBodies: 0,
+    duplicateEffects: 0,
+    duplicateDeliveries: 0,
   };
   let acceptedUninvoked = 0;
 
@@ -55,7 +85,8 @@ export function violationsOf(evidence: Evidence, listed: number): Found {
     if (effects > 1) t.duplicateEffects += effects - 1;
     if (m.deliveries[row]! > 1) t.duplicateDeliveries += m.deliveries[row]! - 1;
     if (accepted && !invoked) acceptedUninvoked += 1;
-    if (m.effectAt[row] !== NONE && m.firstInvokedAt[row] !== NONE) effectLatency.add(m.effectAt[row]! - m.firstInvokedAt[row]!);
+    if (m.effectAt[row] !== NONE && m.firstInvokedAt[row] !== NONE)
+      effectLatency.add(m.effectAt[row]! - m.firstInvokedAt[row]!);
 
     if (invoked && accepted && effects === 0 && !dead) {
       const [blame, detail] = blameFor(facts);
@@ -63,7 +94,8 @@ export function violationsOf(evidence: Evidence, listed: number): Found {
       offend("LOST", id, detail, blame);
     }
     if (effects > 1) offend("DUPLICATE", id, `${effects} effects of ${m.deliveries[row]} deliveries`);
-    if (!invoked && (effects > 0 || dead)) offend("GHOST", id, `${effects > 0 ? "an effect" : "a dead letter"} that nobody published`);
+    if (!invoked && (effects > 0 || dead))
+      offend("GHOST", id, `${effects > 0 ? "an effect" : "a dead letter"} that nobody published`);
     if (rejected && effects > 0) offend("FALSE-REJECT", id, "rejected as definite, and it took effect");
     if ((facts & CORRUPT) !== 0) offend("CORRUPT", id, "the effect's body is not the published one");
   }
@@ -71,7 +103,13 @@ export function violationsOf(evidence: Evidence, listed: number): Found {
   for (const { where, name, n } of evidence.remaining.filter((place) => place.n > 0)) {
     counts.STUCK += n;
     const places = offenders.filter(({ violation }) => violation === "STUCK").length;
-    if (places < listed) offenders.push({ violation: "STUCK", id: name, blame: null, detail: `${n} left in ${where} ${JSON.stringify(name)}` });
+    if (places < listed)
+      offenders.push({
+        violation: "STUCK",
+        id: name,
+        blame: null,
+        detail: `${n} left in ${where} ${JSON.stringify(name)}`,
+      });
   }
   return { counts, lostBy, offenders, totals: t, acceptedUninvoked, effectLatency: effectLatency.percentiles() };
 }
