@@ -1,0 +1,39 @@
+import type { Broker, Sender, Verdict } from "@tallymq/core/spi";
+
+const ACCEPTED: Verdict = Object.freeze({ kind: "accepted", proof: Object.freeze({ routed: "yes", persisted: "yes", replicated: "yes" }) });
+
+const sender: Sender = {
+  lane: () => 0,
+  send(_lane, batch, verdict) {
+    queueMicrotask(() => {
+      for (let i = 0; i < batch.length; i++) verdict(i, ACCEPTED);
+    });
+  },
+  async [Symbol.asyncDispose]() {},
+};
+
+/** A transport that accepts in the next microtask: what is left to measure is the policy layer. */
+export function instant(): Broker {
+  return {
+    name: "instant",
+    open: () => ({
+      name: "instant",
+      traits: {
+        maxBytes: 16 * 1024 * 1024,
+        inFlightPerLane: "window",
+        resendsInSession: false,
+        unroutable: "reported",
+        order: "queue",
+        release: "now",
+        deliveryLease: "none",
+        position: false,
+        countsDeliveries: true,
+      },
+      admin: { declare: async () => {}, backlog: async () => 0 },
+      halfMessages: null,
+      openSender: async () => sender,
+      openReceiver: () => Promise.reject(new Error("nothing comes back from an instant transport")),
+      async [Symbol.asyncDispose]() {},
+    }),
+  };
+}

@@ -1,0 +1,32 @@
+import { bytes as raw, openTally, type Receipt, topic } from "@tallymq/core";
+import { rabbitmq } from "@tallymq/rabbitmq";
+import type { Task } from "../cases.ts";
+import type { Client } from "./client.ts";
+import { instant } from "./instant.ts";
+import { bodyOf, jsonOf, publishWindow } from "./publish-window.ts";
+
+/** Tally with all its promises on: mandatory, persistent, confirmed, tracked, awaited one promise a message. */
+export async function tally(task: Task): Promise<Client> {
+  const { broker, window } = task;
+  const opened = await openTally({
+    service: "bench",
+    broker: broker === null ? instant() : rabbitmq({ urls: [broker.url], topics: { bench: { queue: broker.queue, declare: false } } }),
+    publish: { window: Math.max(window, 1) },
+  });
+  const publish = publisher(task, opened.publish.bind(opened));
+  return {
+    run: (from, messages, most) => publishWindow(publish, from, messages, most),
+    close: () => opened.close(),
+  };
+}
+
+function publisher({ bytes, body, id }: Task, publish: Awaited<ReturnType<typeof openTally>>["publish"]): (n: number) => Promise<Receipt> {
+  if (body === "json") {
+    const bench = topic("bench");
+    const value = jsonOf(bytes);
+    return (n) => publish(bench, value, { id: `order-${n}` });
+  }
+  const bench = topic<Uint8Array>("bench", { codec: raw });
+  const value = bodyOf(bytes);
+  return id === "given" ? (n) => publish(bench, value, { id: `order-${n}` }) : () => publish(bench, value);
+}
