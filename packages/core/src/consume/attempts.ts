@@ -297,7 +297,10 @@ export class Attempts {
   // ── the end of a delivery ───────────────────────────────────────────────────
 
   #ack(job: Job): void {
-    if (job.held) job.session.settle({ kind: "ack", delivery: job.delivery });
+    if (job.held) {
+      job.session.settle({ kind: "ack", delivery: job.delivery });
+      if (job.inOrder) job.session.away.done(job.key!, job.delivery.message);
+    }
     this.#end(job);
   }
 

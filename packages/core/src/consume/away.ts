@@ -1,10 +1,16 @@
 import type { TallyError } from "../error.ts";
 import type { Incoming } from "../message.ts";
 
+interface Entry {
+  readonly id: string;
+  /** Number of its release; 0 while it is in hand. */
+  released: number;
+}
+
 interface Away {
-  /** Released and not seen again, in the order of their release. */
-  readonly ids: string[];
-  readonly why: TallyError;
+  /** In the order of the key: that of the first deliveries. At least one of them is away. */
+  entries: Entry[];
+  why: TallyError;
   at: number;
 }
 
@@ -24,18 +30,22 @@ const FORGET_AFTER = 60_000;
  *     us → broker          release(m1 m2)  release(m3)
  *
  * So a delivery that arrives while others of its key are away, and is not itself one of them, is released too, behind
- * them. The order of the wire makes the end exact: when one that was away comes back, the broker had taken its release
- * and those of all before it, so nothing sent earlier can still be under way, and those before it went to another
- * consumer or were thrown away by the broker. A message is turned back at most once for each time that it was away:
- * there is no endless loop, also with several consumers (where the broker, not we, would have to keep the order).
+ * them. When one that was away comes back, the order of the wire tells what became of the others: the broker had taken
+ * all releases before its own, so what was released earlier and is still missing went to another consumer or was thrown
+ * away by the broker, and is waited for no more. What was released later is still to come: if it belongs before this one
+ * in the key (m1 failed once more while m3 was on its way back), this one turns back again.
  *
- * A foreign message without id would not be recognised when it comes back: it is neither tracked nor turned back. Entries of keys that nobody
- * asks for again are dropped after a minute, so memory is bounded by the releases of one minute.
+ * A message turns back at most once for each release of one before it, so there is no endless loop, also with several
+ * consumers (where the broker, not we, would have to keep the order).
+ *
+ * A foreign message without id would not be recognised when it comes back: it is neither tracked nor turned back. Entries
+ * of keys that nobody asks for again are dropped after a minute, so memory is bounded by the releases of one minute.
  */
 export class AwayKeys {
   readonly #now: () => number;
   /** In the order of their last change. */
   readonly #keys: Map<string, Away> = new Map();
+  #releases = 0;
 
   constructor(now: () => number) {
     this.#now = now;
@@ -52,17 +62,20 @@ export class AwayKeys {
       if (at + FORGET_AFTER > now) break;
       this.#keys.delete(old);
     }
-    const known = this.#keys.get(key);
-    const away: Away = { ids: known?.ids ?? [], why, at: now };
+    const entries = this.#keys.get(key)?.entries ?? [];
     for (const message of messages) {
       const id = identity(message);
-      if (id !== null) away.ids.push(id);
+      if (id === null) continue;
+      const released = ++this.#releases;
+      const known = entries.find((entry) => entry.id === id && entry.released === 0);
+      if (known === undefined) entries.push({ id, released });
+      else known.released = released;
     }
     this.#keys.delete(key);
-    if (away.ids.length > 0) this.#keys.set(key, away);
+    if (entries.length > 0) this.#keys.set(key, { entries, why, at: now });
   }
 
-  /** A delivery of this key has arrived: why it must turn back, or null if it may run. */
+  /** A delivery of this key has arrived: why it must turn back (`left` follows), or null if it may run. */
   arrived(key: string, message: Incoming): TallyError | null {
     if (this.#keys.size === 0) return null;
     const away = this.#keys.get(key);
@@ -73,11 +86,30 @@ export class AwayKeys {
     }
     const id = identity(message);
     if (id === null) return null;
-    const place = away.ids.indexOf(id);
-    if (place === -1) return away.why;
-    away.ids.splice(0, place + 1);
-    if (away.ids.length === 0) this.#keys.delete(key);
+    const entry = away.entries.find((e) => e.id === id && e.released > 0);
+    if (entry === undefined) return away.why;
+    const { released } = entry;
+    entry.released = 0;
+    away.entries = away.entries.filter((e) => e.released === 0 || e.released > released);
+    if (away.entries.slice(0, away.entries.indexOf(entry)).some((e) => e.released > 0)) return away.why;
+    this.#settled(key, away);
     return null;
+  }
+
+  /** A delivery of this key has been acked. */
+  done(key: string, message: Incoming): void {
+    if (this.#keys.size === 0) return;
+    const away = this.#keys.get(key);
+    if (away === undefined) return;
+    const id = identity(message);
+    const place = away.entries.findIndex((entry) => entry.id === id && entry.released === 0);
+    if (place !== -1) away.entries.splice(place, 1);
+    this.#settled(key, away);
+  }
+
+  /** Nothing away: what is in hand keeps its order in its lane. */
+  #settled(key: string, away: Away): void {
+    if (!away.entries.some((entry) => entry.released > 0)) this.#keys.delete(key);
   }
 
   /** The session is over: the broker returned everything, and nothing of it is under way. */
