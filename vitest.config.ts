@@ -8,7 +8,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["packages/*/test/**/*.test.ts"],
+          include: ["packages/*/test/**/*.test.ts", "{bench,integration-tests/demo}/test/**/*.test.ts"],
           testTimeout: 10_000,
         },
       },
@@ -42,7 +42,7 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["integration-tests/**/*.test.ts"],
-          exclude: ["integration-tests/{house,packages}/**", "**/node_modules/**"],
+          exclude: ["integration-tests/{house,packages,demo/test}/**", "**/node_modules/**"],
           globalSetup: ["integration-tests/brokers/vitest/shared-rabbit.ts"],
           testTimeout: 120_000,
           hookTimeout: 600_000,
