@@ -25,7 +25,7 @@ export interface PolicyPlan {
   readonly applyTo?: "all" | "queues" | "classic_queues" | "quorum_queues" | "streams" | "exchanges";
 }
 
-/** What an operator can do to a node. Each rabbitmqctl call takes one to two seconds: it starts an Erlang of its own. */
+/** What an operator can do to a node. Each rabbitmqctl call takes 0.5 s or more: it starts an Erlang of its own. */
 export class RabbitAdmin {
   readonly #container: BrokerContainer;
   readonly #vhost: string;
@@ -60,10 +60,9 @@ export class RabbitAdmin {
 
   /** The node that leads a quorum queue, as this node knows it: its own table is read, no other node is asked. */
   async leaderOf(queue: string): Promise<string | null> {
-    const resource = `rabbit_misc:r(<<${JSON.stringify(this.#vhost)}>>, queue, <<${JSON.stringify(queue)}>>)`;
     const answer = await this.ctl(
       "eval",
-      `{ok, Q} = rabbit_amqqueue:lookup(${resource}),
+      `{ok, Q} = rabbit_amqqueue:lookup(${this.#resource(queue)}),
        case amqqueue:get_pid(Q) of
          {Name, _} -> case ra_leaderboard:lookup_leader(Name) of {_, Node} -> Node; _ -> none end;
          Pid -> node(Pid)
@@ -79,23 +78,52 @@ export class RabbitAdmin {
   }
 
   /**
-   * Ready messages of one queue, by a passive declare on a fresh connection: a few milliseconds, and exact where
-   * `queues()` may be 5 s late. What consumers hold is not among them: close them first to count all.
+   * Ready messages of one queue: exact where `queues()` may be 5 s late. What consumers hold is not among them: close
+   * them first to count all. A passive declare on a fresh connection, so a few milliseconds.
    */
   async ready(queue: string): Promise<number> {
     const connection = await open(this.#url());
     try {
       const channel = await connection.createChannel();
       channel.on("error", () => {});
-      return await until(`the leader of ${queue} to count its messages`, 30_000, async () => {
-        const asked = performance.now();
-        const { messageCount } = await channel.checkQueue(queue);
-        // A quorum queue whose leader says nothing for 250 ms is answered for with 0: such a zero proves nothing.
-        return messageCount === 0 && performance.now() - asked > LEADER_ANSWER_MS ? undefined : messageCount;
-      });
+      const asked = performance.now();
+      const { messageCount } = await channel.checkQueue(queue);
+      // RabbitMQ answers 0 for a quorum queue whose leader says nothing for 250 ms. It asks the leader of its records,
+      // and records cannot change while another node is frozen: for a minute such a zero proves nothing.
+      if (messageCount > 0 || performance.now() - asked < LEADER_ANSWER_MS) return messageCount;
     } finally {
       await connection.close().catch(() => {});
     }
+    return await until(`the leader of ${queue} to count its messages`, 30_000, () => this.#readyAtLeader(queue));
+  }
+
+  async #readyAtLeader(queue: string): Promise<number | undefined> {
+    const answer = await this.ctl(
+      "eval",
+      `{ok, Q} = rabbit_amqqueue:lookup(${this.#resource(queue)}),
+       case amqqueue:get_pid(Q) of
+         {Name, _} ->
+           {ok, {_, {Ready, _}}, _} = ra:local_query(ra_leaderboard:lookup_leader(Name), fun rabbit_fifo:query_stat/1, 5000),
+           Ready;
+         _ -> {ok, Ready, _} = rabbit_amqqueue:stat(Q), Ready
+       end.`,
+    );
+    const ready = answer.trim();
+    return /^\d+$/.test(ready) ? Number(ready) : undefined;
+  }
+
+  #resource(queue: string): string {
+    return `rabbit_misc:r(<<${JSON.stringify(this.#vhost)}>>, queue, <<${JSON.stringify(queue)}>>)`;
+  }
+
+  /**
+   * Writes down what declares have changed. RabbitMQ answers `declare-ok` before the table that leads to a quorum
+   * queue's log is on its disk (Erlang's dets, flushed some time later): after a kill -9 in between, the queue is listed
+   * as running and serves nobody, confirmed messages included. Call it between a declare and `kill()`, unless that is
+   * what a test is about.
+   */
+  async flushDeclares(): Promise<void> {
+    await this.ctl("eval", "mnesia:sync_log(), [ok = dets:sync(Table) || Table <- dets:all()], ok.");
   }
 
   /** Raises the alarm as the resource itself would; resolves when the node has raised it. Publishers are then blocked. */
@@ -114,16 +142,6 @@ export class RabbitAdmin {
   async alarms(): Promise<readonly Alarm[]> {
     const text = await this.ctl("eval", "rabbit_alarm:get_alarms().");
     return (["memory", "disk"] as const).filter((alarm) => text.includes(`resource_limit,${alarm}`));
-  }
-
-  /**
-   * Writes down what declares have changed. RabbitMQ answers `declare-ok` before the table that leads to a quorum
-   * queue's log is on its disk (Erlang's dets, flushed some time later): after a kill -9 in between, the queue is listed
-   * as running and serves nobody, confirmed messages included. Call it between a declare and `kill()`, unless that is
-   * what a test is about.
-   */
-  async flushDeclares(): Promise<void> {
-    await this.ctl("eval", "mnesia:sync_log(), [ok = dets:sync(Table) || Table <- dets:all()], ok.");
   }
 
   /** The broker itself ends each connection, with a close frame (320 CONNECTION_FORCED). */
