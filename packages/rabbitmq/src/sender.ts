@@ -2,7 +2,7 @@ import { type Outgoing, type Sender, type SenderEvents, TallyError, type Verdict
 import type { RabbitChannel } from "./channel.ts";
 import { ConfirmRing, type Sent } from "./confirms.ts";
 import { Encoder } from "./encoder.ts";
-import { ROUTED, type Topology } from "./topology.ts";
+import type { Route, Topology } from "./topology.ts";
 
 /**
  * A session for sending: one channel in confirm mode.
@@ -17,6 +17,8 @@ export class RabbitSender implements Sender {
   readonly #encoder: Encoder;
   readonly #ring: ConfirmRing = new ConfirmRing();
   readonly #unlisten: () => void;
+  readonly #accepted = (m: Outgoing): Verdict => this.#route(m).accepted;
+  readonly #nacked = (m: Outgoing): Verdict => this.#route(m).nacked;
   #disposed = false;
 
   /** @param channel In confirm mode, nothing published on it yet. */
@@ -26,8 +28,8 @@ export class RabbitSender implements Sender {
     this.#events = events;
     this.#encoder = new Encoder(channel.wire, (topic) => topology.route(topic), (exchange) => topology.knows(exchange));
     const { raw, connection } = channel;
-    raw.on("ack", ({ deliveryTag, multiple }) => this.#confirmed(deliveryTag, multiple, (m) => this.#accepted(m)));
-    raw.on("nack", ({ deliveryTag, multiple }) => this.#confirmed(deliveryTag, multiple, nacked));
+    raw.on("ack", ({ deliveryTag, multiple }) => this.#confirmed(deliveryTag, multiple, this.#accepted));
+    raw.on("nack", ({ deliveryTag, multiple }) => this.#confirmed(deliveryTag, multiple, this.#nacked));
     raw.on("return", ({ fields, properties }) => this.#returned(fields as unknown as ReturnFields, properties.messageId));
     channel.onEnd = (error) => this.#lost(error);
     this.#unlisten = connection.listen(events);
@@ -74,10 +76,6 @@ export class RabbitSender implements Sender {
     return null;
   }
 
-  #accepted(m: Outgoing): Verdict {
-    return this.#topology.route(m.topic)?.accepted ?? ROUTED;
-  }
-
   #confirmed(tag: number, multiple: boolean, verdict: (m: Outgoing) => Verdict): void {
     if (this.#disposed || this.#ring.confirm(tag, multiple, verdict)) return;
     // One tag that cannot be, and no other can be trusted: which message a confirm means is unknown from here.
@@ -98,8 +96,13 @@ export class RabbitSender implements Sender {
   }
 
   #goesTo(m: Outgoing, exchange: string, routingKey: string): boolean {
-    const route = this.#topology.route(m.topic);
-    return (m.native?.["exchange"] ?? route?.exchange) === exchange && (m.native?.["routingKey"] ?? route?.routingKey) === routingKey;
+    const route = this.#route(m);
+    return (m.native?.["exchange"] ?? route.exchange) === exchange && (m.native?.["routingKey"] ?? route.routingKey) === routingKey;
+  }
+
+  /** What has a tag was encoded, and what was encoded has a route. */
+  #route(m: Outgoing): Route {
+    return this.#topology.route(m.topic)!;
   }
 
   #lost(error: TallyError): void {
@@ -118,14 +121,4 @@ interface ReturnFields {
   readonly replyText: string;
   readonly exchange: string;
   readonly routingKey: string;
-}
-
-// With two queues bound, one of them full, the broker nacks and the other one has the message: it may take effect there.
-const NACKED: Verdict = Object.freeze({
-  kind: "later",
-  error: new TallyError("later", "the broker did not take the message: a queue is full or not available", { mayArrive: true, retryable: true }),
-  afterMs: 0,
-});
-function nacked(): Verdict {
-  return NACKED;
 }

@@ -8,16 +8,31 @@ export interface Route {
   readonly exchange: string;
   readonly routingKey: string;
   readonly accepted: Verdict;
+  /** What a nack comes to there. */
+  readonly nacked: Verdict;
 }
 
 // A confirm says: routed to every queue that is bound, and safe there. That there is a durable queue among them is known
 // only where Tally declared one; how many members of a quorum queue are up is not known at all.
 const PERSISTED: Verdict = accepted("yes");
-export const ROUTED: Verdict = accepted("unverified");
+const ROUTED: Verdict = accepted("unverified");
 
 function accepted(persisted: "yes" | "unverified"): Verdict {
   return Object.freeze({ kind: "accepted", proof: Object.freeze({ routed: "yes", persisted, replicated: "unverified" }) });
 }
+
+// A nack means: not every queue has it. Where one queue is known, that is "not stored, ask again". With more of them, one
+// full and another not, the other has the message, and it may take effect there. Queues that somebody else has bound to
+// the exchange cannot be known.
+const LATER: Verdict = Object.freeze({
+  kind: "later",
+  error: new TallyError("later", "the broker did not take the message: its queue is full or not available", { retryable: true }),
+  afterMs: 0,
+});
+const PARTLY: Verdict = Object.freeze({
+  kind: "doubt",
+  error: new TallyError("in-doubt", "the broker nacked the message: one of the topic's queues is full or not available, others may have it", { mayArrive: true, retryable: true }),
+});
 
 // Someone who looks through dead letters returns them again and again. The default limit of 20 would throw them away,
 // and -1 (no limit) sends what is returned to the back of the queue.
@@ -37,6 +52,7 @@ export class Topology {
   readonly #options: ResolvedOptions;
   readonly #routes: Map<string, Route> = new Map();
   readonly #exchanges: Set<string> = new Set();
+  readonly #queues: Map<string, Set<string>> = new Map();
 
   constructor(options: ResolvedOptions) {
     this.#options = options;
@@ -73,10 +89,21 @@ export class Topology {
         if (at.declare) await during(`binding of queue ${JSON.stringify(queue)}`, channel.bindQueue(queue, exchange, bindingKey(at)));
       }
     }
-    const known = this.#routes.get(plan.name);
-    const durable = known?.accepted === PERSISTED || (at.declare && (at.queue !== null || groups.length > 0));
+    this.#know(plan.name, exchange, at, groups);
+  }
+
+  #know(topic: string, exchange: string, at: ResolvedTopic, groups: readonly string[]): void {
+    const queues = this.#queues.get(topic) ?? new Set();
+    for (const group of groups) queues.add(this.queueOf(topic, group));
+    this.#queues.set(topic, queues);
     this.#exchanges.add(exchange);
-    this.#routes.set(plan.name, { exchange, routingKey: at.queue ?? at.routingKey, accepted: durable ? PERSISTED : ROUTED });
+    const durable = at.declare && (at.queue !== null || queues.size > 0);
+    this.#routes.set(topic, {
+      exchange,
+      routingKey: at.queue ?? at.routingKey,
+      accepted: durable ? PERSISTED : ROUTED,
+      nacked: at.queue !== null || queues.size <= 1 ? LATER : PARTLY,
+    });
   }
 
   async #exchange(channel: Channel, name: string, at: ResolvedTopic): Promise<void> {
