@@ -10,7 +10,11 @@ if (command === "start") {
   const { host } = await ensureEngine();
   console.log(`engine answers at ${host}`);
 } else if (command === "stop") {
-  const stopped = await withLock(at.lock, () => console.log("waiting for the engine's lock …"), () => stopDaemon(at));
+  const stopped = await withLock(
+    at.lock,
+    () => console.log("waiting for the engine's lock …"),
+    () => stopDaemon(at),
+  );
   console.log(stopped ? "our own engine stopped" : "our own engine is not running");
 } else if (command === "status") {
   const pid = await runningPid(at);

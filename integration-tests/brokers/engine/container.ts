@@ -91,7 +91,9 @@ export class BrokerContainer {
     try {
       await waitForContainer(client, container, ready, NO_PORTS, since);
     } catch (error) {
-      throw new Error(`${this.handle.name} did not start again${await lastLines(this.#docker, this.handle.id)}`, { cause: error });
+      throw new Error(`${this.handle.name} did not start again${await lastLines(this.#docker, this.handle.id)}`, {
+        cause: error,
+      });
     }
   }
 
@@ -153,7 +155,10 @@ class LoopbackContainer extends GenericContainer {
 
   protected override async beforeContainerCreated(): Promise<void> {
     const bindings = this.hostConfig.PortBindings as Record<string, { HostPort: string }[]>;
-    const loopback = Object.entries(bindings).map(([port, hosts]) => [port, hosts.map((host) => ({ ...host, HostIp: "127.0.0.1" }))]);
+    const loopback = Object.entries(bindings).map(([port, hosts]) => [
+      port,
+      hosts.map((host) => ({ ...host, HostIp: "127.0.0.1" })),
+    ]);
     this.hostConfig.PortBindings = Object.fromEntries(loopback);
   }
 
@@ -198,7 +203,7 @@ async function lastLines(docker: Docker, id: string): Promise<string> {
 async function logText(docker: Docker, id: string): Promise<string> {
   const raw = await docker.getContainer(id).logs({ stdout: true, stderr: true, follow: false });
   const parts: Buffer[] = [];
-  for (let at = 0; at + 8 <= raw.length; ) {
+  for (let at = 0; at + 8 <= raw.length;) {
     const length = raw.readUInt32BE(at + 4);
     parts.push(raw.subarray(at + 8, at + 8 + length));
     at += 8 + length;

@@ -51,6 +51,8 @@ async function locate(progress: Progress): Promise<{ host: string; own: boolean 
   const at = places();
   const ours = dockerHostOf(at);
   const running = await firstThatAnswers([...candidates(), ours]);
+  const set = process.env["DOCKER_HOST"];
+  if (set && running !== set) progress(`no engine of this machine answers at DOCKER_HOST (${set})`);
   if (running !== null) return { host: running, own: running === ours };
   const waiting = (): void => progress("another process is starting the Docker engine, waiting for it …");
   return await withLock(at.lock, waiting, async () => {

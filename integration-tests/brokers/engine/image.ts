@@ -81,10 +81,13 @@ async function exists(docker: Docker, reference: string): Promise<boolean> {
 
 /** Asks for the manifest only, so that the decision is quick and the pull itself may take its time. */
 async function registryHas(docker: Docker, reference: string): Promise<boolean> {
-  const answer = docker.getImage(reference).distribution().then(
-    () => true,
-    () => false,
-  );
+  const answer = docker
+    .getImage(reference)
+    .distribution()
+    .then(
+      () => true,
+      () => false,
+    );
   const { promise: late, resolve } = Promise.withResolvers<false>();
   const timer = setTimeout(() => resolve(false), REGISTRY_ANSWER_MS);
   try {

@@ -31,7 +31,9 @@ export function isOrphan(labels: Labels): boolean {
 export async function removeLeftovers(docker: Docker): Promise<number> {
   const filters = { label: [OWNER_LABEL] };
   const containers = (await docker.listContainers({ all: true, filters })).filter((found) => isOrphan(found.Labels));
-  await Promise.all(containers.map((found) => forgiving(docker.getContainer(found.Id).remove({ force: true, v: true }))));
+  await Promise.all(
+    containers.map((found) => forgiving(docker.getContainer(found.Id).remove({ force: true, v: true }))),
+  );
   const networks = (await docker.listNetworks({ filters })).filter((found) => isOrphan(found.Labels ?? {}));
   await Promise.all(networks.map((found) => forgiving(docker.getNetwork(found.Id).remove())));
   return containers.length + networks.length;

@@ -92,7 +92,8 @@ export class Link {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    for (const socket of [this.#client, this.#broker]) if (!socket.destroyed && !socket.writableEnded) socket.resetAndDestroy();
+    for (const socket of [this.#client, this.#broker])
+      if (!socket.destroyed && !socket.writableEnded) socket.resetAndDestroy();
     this.wake();
     this.#wire.closed();
   }

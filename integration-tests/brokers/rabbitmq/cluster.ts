@@ -80,7 +80,11 @@ export class RabbitCluster implements AsyncDisposable {
 
   async #joined(node: RabbitNode): Promise<void> {
     const expected = this.nodes.map(erlangName).sort().join();
-    await until(`${node.name} to see all nodes`, 60_000, async () => (await node.admin.runningNodes()).join() === expected);
+    await until(
+      `${node.name} to see all nodes`,
+      60_000,
+      async () => (await node.admin.runningNodes()).join() === expected,
+    );
   }
 }
 

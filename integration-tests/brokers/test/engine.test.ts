@@ -54,12 +54,15 @@ describe("leftovers", () => {
     expect(await living.container.state()).toBe("running");
   });
 
-  test.each(["SIGINT", "SIGKILL", "exit"] as const)("a process that ends by %s takes its containers with it", async (end) => {
-    const made = await starter(end === "exit" ? "exit" : "stay");
-    if (end !== "exit") made.process.kill(end);
-    await until("the guard to remove the rest", 20_000, () => gone(made));
-    expect(made.process.exitCode === 0 || made.process.signalCode === end).toBe(true);
-  });
+  test.each(["SIGINT", "SIGKILL", "exit"] as const)(
+    "a process that ends by %s takes its containers with it",
+    async (end) => {
+      const made = await starter(end === "exit" ? "exit" : "stay");
+      if (end !== "exit") made.process.kill(end);
+      await until("the guard to remove the rest", 20_000, () => gone(made));
+      expect(made.process.exitCode === 0 || made.process.signalCode === end).toBe(true);
+    },
+  );
 
   test("the labels of a living process, of a strange namespace and of nobody are not orphans", () => {
     const mine = ownerLabels();
@@ -103,9 +106,11 @@ describe("containers", () => {
     await container.exec(["sh", "-c", "echo still-here >/kept"]);
     await container.kill();
     expect(await container.state()).toBe("dead");
+    const { docker } = await engine();
+    const { State } = await docker.getContainer(container.handle.id).inspect();
+    expect(State.ExitCode).toBe(128 + 9);
     await container.start();
     expect(await container.logs()).toContain("still-here");
-    const { docker } = await engine();
     const { HostConfig } = await docker.getContainer(container.handle.id).inspect();
     const loopback = [{ HostIp: "127.0.0.1", HostPort: String(container.hostPort) }];
     expect(HostConfig.PortBindings).toEqual({ "5672/tcp": loopback });
@@ -146,10 +151,16 @@ describe("engine", () => {
     // A holder that is killed while it holds: its lock is free at once.
     const holder = `import { withLock } from ${JSON.stringify(file("../engine/lock.ts"))};
       await withLock(${JSON.stringify(lock)}, () => {}, () => { console.log("held"); return new Promise((r) => setTimeout(r, 60_000)); });`;
-    const child = spawn(process.execPath, ["--input-type=module", "-e", holder], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(process.execPath, ["--input-type=module", "-e", holder], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     await once(child.stdout, "data");
     let entered = false;
-    const mine = withLock(lock, () => {}, async () => void (entered = true));
+    const mine = withLock(
+      lock,
+      () => {},
+      async () => void (entered = true),
+    );
     expect(entered).toBe(false);
     child.kill("SIGKILL");
     await mine;

@@ -34,7 +34,9 @@ export async function quorumQueue(channel: ConfirmChannel, name = uniqueName("qu
 /** Publishes one persistent message; resolves at its confirm, rejects at its nack or the channel's end. */
 export function publish(channel: ConfirmChannel, queue: string, body: Buffer): Promise<void> {
   return new Promise((resolve, reject) => {
-    channel.sendToQueue(queue, body, { persistent: true }, (error: unknown) => (error === null ? resolve() : reject(error)));
+    channel.sendToQueue(queue, body, { persistent: true }, (error: unknown) =>
+      error === null ? resolve() : reject(error),
+    );
   });
 }
 

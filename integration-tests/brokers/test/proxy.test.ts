@@ -95,7 +95,10 @@ describe("as plain amqplib sees it", () => {
 
   test("cut inside a publish, the broker has no message; cut after it, the message is stored in doubt", async () => {
     await using proxy = await rabbit.proxy();
-    for (const [bytes, stored] of [[500, 0], [1_200, 1]] as const) {
+    for (const [bytes, stored] of [
+      [500, 0],
+      [1_200, 1],
+    ] as const) {
       await using user = await client(rabbit.urlVia(proxy));
       const queue = await quorumQueue(user.channel);
       const before = proxy.carried.client;
