@@ -1,0 +1,196 @@
+import { describe, expect, test } from "vitest";
+import type { Consumer } from "../src/consume/options.ts";
+import { TallyError } from "../src/error.ts";
+import { topic } from "../src/topic.ts";
+import { bench, settle } from "./support/receiving.ts";
+
+const orders = topic<{ id: string | null }>("orders");
+const bills = topic<{ id: string | null }>("bills", { key: () => "", ordered: true });
+
+describe("lanes", () => {
+  test("bound how many handlers run at once over all topics, and each free one is used at once", async () => {
+    const b = bench();
+    const gates = new Map<string | null, () => void>();
+    const handler = (_body: unknown, { id }: { readonly id: string | null }): Promise<void> => new Promise((resolve) => gates.set(id, resolve));
+    await b.consumer({ lanes: 3 }).on(orders, handler).on(bills, handler).start();
+    const [first, second] = b.transport.receivers;
+    first!.deliver({ id: "o1" }, { id: "o2" });
+    second!.deliver({ id: "b1" }, { id: "b2" });
+    expect([...gates.keys()]).toEqual(["o1", "o2", "b1"]);
+    gates.get("o2")!();
+    await settle();
+    expect([...gates.keys()]).toEqual(["o1", "o2", "b1", "b2"]);
+  });
+
+  test("a key's deliveries follow one another, in a topic that is not ordered too; keys of two topics are two", async () => {
+    const b = bench();
+    const gates = new Map<string | null, () => void>();
+    const handler = (_body: unknown, { id }: { readonly id: string | null }): Promise<void> => new Promise((resolve) => gates.set(id, resolve));
+    await b.consumer().on(orders, handler).on(bills, handler).start();
+    for (const receiver of b.transport.receivers) receiver.deliver({ id: `${receiver.epoch}.1`, key: "k" }, { id: `${receiver.epoch}.2`, key: "k" });
+    expect([...gates.keys()]).toEqual(["1.1", "2.1"]);
+    gates.get("1.1")!();
+    await settle();
+    expect([...gates.keys()]).toEqual(["1.1", "2.1", "1.2"]);
+  });
+});
+
+describe("pause()", () => {
+  test("starts no handler until resume(), an attempt in place included; those running finish and are settled", async () => {
+    const b = bench();
+    const gate = Promise.withResolvers<void>();
+    const seen: string[] = [];
+    const consumer = await b
+      .consumer({ lanes: 2, retryMin: 1, retryMax: 1 })
+      .on(orders, async (_body, { id, attempt }) => {
+        seen.push(`${id}.${attempt}`);
+        if (id === "m1") await gate.promise;
+        else if (attempt === 1) throw new Error("once");
+      })
+      .start();
+    b.receiver.deliver({ id: "m1" }, { id: "m2" });
+    consumer.pause();
+    b.receiver.deliver({ id: "m3" });
+    gate.resolve();
+    await b.clock.advance(1_000);
+    expect(seen).toEqual(["m1.1", "m2.1"]);
+    expect(b.receiver.settled).toEqual(["ack m1"]);
+    consumer.resume();
+    await b.clock.advance(1_000);
+    expect(seen).toEqual(["m1.1", "m2.1", "m2.2", "m3.1", "m3.2"]);
+  });
+});
+
+describe("close()", () => {
+  test("stops, lets handlers finish, settles, and only then leaves; what has not begun stays unsettled", async () => {
+    const b = bench();
+    const gate = Promise.withResolvers<void>();
+    const seen: (string | null)[] = [];
+    const consumer = await b
+      .consumer({ lanes: 1 })
+      .on(bills, async (_body, { id, signal }) => {
+        seen.push(id);
+        await gate.promise;
+        expect(signal.aborted).toBe(false);
+      })
+      .start();
+    b.receiver.deliver({ id: "m1", key: "k" }, { id: "m2", key: "k" }, { id: "m3" });
+    let closed = false;
+    const closing = consumer.close().then(() => (closed = true));
+    await settle();
+    expect(b.receiver.stopped).toBe(true);
+    expect([b.receiver.disposed, closed]).toEqual([false, false]);
+    b.receiver.deliver({ id: "m4" });
+    gate.resolve();
+    await closing;
+    expect(seen).toEqual(["m1"]);
+    expect(b.receiver.settled).toEqual(["ack m1"]);
+    expect(b.receiver.disposed).toBe(true);
+    expect(b.of("closed")).toMatchObject([{ abandoned: 0 }]);
+    expect(b.open.size).toBe(0);
+    expect(b.clock.pending()).toBe(0);
+  });
+
+  test("at the limit fires the signals and leaves the unfinished unsettled, also when they end afterwards", async () => {
+    const b = bench();
+    const reasons: unknown[] = [];
+    const gate = Promise.withResolvers<void>();
+    const consumer = await b
+      .consumer()
+      .on(orders, async (_body, { id, signal }) => {
+        signal.addEventListener("abort", () => reasons.push([id, signal.reason.code]));
+        await gate.promise;
+      })
+      .start();
+    b.receiver.deliver({ id: "m1" }, { id: "m2" });
+    const closing = consumer.close({ within: "5s" });
+    await b.clock.advance(4_999);
+    expect(reasons).toEqual([]);
+    await b.clock.advance(1);
+    await closing;
+    expect(reasons).toEqual([["m1", "closed"], ["m2", "closed"]]);
+    expect(b.of("closed")).toMatchObject([{ abandoned: 2 }]);
+    expect(b.receiver.disposed).toBe(true);
+    gate.resolve();
+    await settle();
+    expect(b.receiver.settled).toEqual([]);
+    expect(b.clock.pending()).toBe(0);
+  });
+
+  test("ends the waits of what has failed: its delivery stays unsettled, and no timer is left", async () => {
+    const b = bench();
+    const consumer = await b
+      .consumer({ retryMin: "10m", retryMax: "10m" })
+      .on(orders, () => {
+        throw new Error("declined");
+      })
+      .start();
+    b.receiver.deliver({ id: "m1" });
+    await settle();
+    expect(b.clock.pending()).toBe(1);
+    await consumer.close();
+    expect(b.receiver.settled).toEqual([]);
+    expect(b.clock.pending()).toBe(0);
+  });
+
+  test("a handler that fails while closing is left unsettled at once", async () => {
+    const b = bench();
+    const gate = Promise.withResolvers<void>();
+    const consumer = await b.consumer().on(orders, () => gate.promise).start();
+    b.receiver.deliver({ id: "m1" });
+    const closing = consumer.close();
+    gate.reject(new Error("declined"));
+    await closing;
+    expect(b.clock.now()).toBe(0);
+    expect(b.receiver.settled).toEqual([]);
+  });
+
+  test("does not wait for a receiver that does not come back from stop or dispose", async () => {
+    const b = bench();
+    const consumer = await b.consumer().on(orders, () => {}).start();
+    b.receiver.leaving = new Promise(() => {});
+    const closing = consumer.close({ within: "5s" });
+    await b.clock.advance(6_000);
+    await closing;
+    expect(b.clock.pending()).toBe(0);
+  });
+
+  test("while reconnecting ends the tries", async () => {
+    const b = bench();
+    const consumer = await b.consumer().on(orders, () => {}).start();
+    b.transport.outcomes.push(...Array.from({ length: 50 }, () => new TallyError("unreachable", "away", { retryable: true })));
+    b.receiver.events.lost(new TallyError("session-lost", "cut"));
+    await b.clock.advance(1_000);
+    await consumer.close();
+    expect(b.clock.pending()).toBe(0);
+    const tries = b.of("reconnect").length;
+    await b.clock.advance(60_000);
+    expect(b.of("reconnect")).toHaveLength(tries);
+  });
+
+  test("is one close, whoever calls it, and `await using` calls it; a wrong limit is refused and closes nothing", async () => {
+    const b = bench();
+    {
+      await using consumer = await b.consumer().on(orders, () => {}).start();
+      await expect(consumer.close({ within: "soon" as never })).rejects.toMatchObject({ code: "bad-config" });
+      expect(b.receiver.stopped).toBe(false);
+      const [one, two] = [consumer.close(), consumer.close()];
+      await Promise.all([one, two]);
+    }
+    expect(b.of("closed")).toHaveLength(1);
+    const again = await b.consumer().on(orders, () => {}).start();
+    {
+      await using _consumer = again;
+    }
+    expect(b.receiver.disposed).toBe(true);
+  });
+
+  test("a handler may wait for the close of its own consumer: the limit ends it", async () => {
+    const b = bench();
+    const consumer: Consumer = await b.consumer().on(orders, () => consumer.close({ within: "1s" })).start();
+    b.receiver.deliver({ id: "m1" });
+    await b.clock.advance(1_000);
+    await consumer.close();
+    expect(b.of("closed")).toMatchObject([{ abandoned: 1 }]);
+  });
+});
