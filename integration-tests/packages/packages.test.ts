@@ -120,6 +120,7 @@ describe("a fresh project with the tarballs", () => {
     await writeAll(project, {
       "all.ts": uses.join("\n"),
       "program.ts": PROGRAM,
+      "killed.ts": KILLED,
       [`${moduleResolution}/tsconfig.json`]: JSON.stringify(tsconfig),
     });
     const { status, output } = await tool(project, "tsc", "-p", moduleResolution);
@@ -144,6 +145,13 @@ describe("a fresh project with the tarballs", () => {
     expect(output).toBe("confirmed\ngot 1\n");
     expect(status).toBe(0);
   });
+
+  it("runs a program on an embedded broker in a process of its own, killed with -9 in between", async () => {
+    await writeAll(project, { "killed.ts": KILLED });
+    const { status, output } = await run(project, "node", "killed.ts");
+    expect(output).toBe("confirmed\ngot 1\n");
+    expect(status).toBe(0);
+  });
 });
 
 const CHECK = `function check(entry, module) {
@@ -157,6 +165,23 @@ const orders = topic<{ id: number }>("orders");
 await using tally = await openTally({ service: "shop", broker: memory() });
 const arrived = Promise.withResolvers<number>();
 await using billing = await tally.consumer("billing").on(orders, async (order) => arrived.resolve(order.id)).start();
+console.log((await tally.publish(orders, { id: 1 })).state);
+console.log("got", await arrived.promise);
+`;
+
+const KILLED = `import { openTally, topic, type Broker } from "@tallymq/core";
+import { rabbitmq } from "@tallymq/rabbitmq";
+import { memory, startMemoryBroker } from "@tallymq/testkit";
+
+const at = \`unix:\${import.meta.dirname}/broker.sock\`;
+const brokers: readonly Broker[] = [memory({ at }), rabbitmq({ urls: ["amqp://localhost"] })];
+await using process = await startMemoryBroker({ at, dataDir: \`\${import.meta.dirname}/data\` });
+const orders = topic<{ id: number }>("orders");
+await using tally = await openTally({ service: "shop", broker: brokers[0]! });
+const arrived = Promise.withResolvers<number>();
+await using billing = await tally.consumer("billing").on(orders, async (order) => arrived.resolve(order.id)).start();
+await process.kill();
+await process.restart();
 console.log((await tally.publish(orders, { id: 1 })).state);
 console.log("got", await arrived.promise);
 `;
