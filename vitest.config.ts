@@ -23,6 +23,7 @@ export default defineConfig({
         test: {
           name: "examples",
           include: ["examples/**/*.test.ts"],
+          globalSetup: ["integration-tests/brokers/vitest/shared-rabbit.ts"],
           testTimeout: 120_000,
           hookTimeout: 300_000,
           fileParallelism: false,

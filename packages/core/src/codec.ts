@@ -34,12 +34,12 @@ export const json: Codec<unknown> = {
     try {
       const text = decoder.decode(bytes);
       // JSON.parse makes "__proto__" an ordinary own key, but the next careless copy of the object would obey it.
-      // An escape can hide the name; \\u005f is its underscore.
-      return text.includes("__proto__") || text.includes("\\u005") ? JSON.parse(text, withoutProto) : JSON.parse(text);
+      // Escapes can hide the name: \u005f is its underscore, \u0070 its p.
+      return text.includes("__proto__") || text.includes("\\u00") ? JSON.parse(text, withoutProto) : JSON.parse(text);
     } catch (cause) {
       // The parser's own words quote the body: they stay in no error of ours.
       throw new TallyError("decode", `the body is not JSON in UTF-8 (${bytes.length} bytes)`, {
-        cause: new SyntaxError(cause instanceof SyntaxError ? "malformed JSON" : "malformed UTF-8"),
+        cause: new SyntaxError(cause instanceof SyntaxError ? "malformed JSON" : cause instanceof RangeError ? "nested too deeply" : "malformed UTF-8"),
       });
     }
   },

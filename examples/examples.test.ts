@@ -1,0 +1,75 @@
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { connect } from "amqplib";
+import { describe, expect, it } from "vitest";
+import { sharedRabbit } from "../integration-tests/brokers/vitest/shared.ts";
+
+const run = promisify(execFile);
+
+/** Runs an example as its first lines say; gives the lines that it printed. */
+async function example(file: string, env: Readonly<Record<string, string>> = {}): Promise<readonly string[]> {
+  const path = fileURLToPath(new URL(file, import.meta.url));
+  const { stdout } = await run(process.execPath, [path], { env: { ...process.env, ...env }, timeout: 60_000 });
+  return stdout.trim().split("\n");
+}
+
+/** The broker of a test: nobody else's messages in it. */
+interface Place extends AsyncDisposable {
+  readonly env: Readonly<Record<string, string>>;
+}
+const PLACES: readonly (readonly [string, () => Promise<Place>])[] = [
+  ["the embedded broker", async () => ({ env: {}, async [Symbol.asyncDispose]() {} })],
+  [
+    "RabbitMQ",
+    async () => {
+      const rabbit = await sharedRabbit();
+      return { env: { AMQP_URL: rabbit.url }, [Symbol.asyncDispose]: () => rabbit.stop() };
+    },
+  ],
+];
+
+describe.each(PLACES)("on %s", (_name, open) => {
+  it("first publish: a receipt, and a typed rejection", async () => {
+    await using place = await open();
+    expect(await example("first-publish.ts", place.env)).toEqual([
+      "order-1 is confirmed; routed: yes",
+      "order-2 was rejected (schema); may it still arrive? false",
+    ]);
+  });
+
+  it("first consumer: a key in order, a failed attempt repeated", async () => {
+    await using place = await open();
+    expect(await example("first-consumer.ts", place.env)).toEqual([
+      "order-1 for ada at attempt 1",
+      "order-2 for ada at attempt 2",
+      "order-3 for ada at attempt 1",
+    ]);
+  });
+});
+
+describe("existing queue of someone else", () => {
+  it("is consumed and published to as it is, and a foreign client reads what Tally wrote", async () => {
+    await using rabbit = await sharedRabbit();
+    const connection = await connect(rabbit.url);
+    try {
+      const channel = await connection.createChannel();
+      // Nothing that Tally would declare: classic, with a limit of its own.
+      const theirs = { durable: true, arguments: { "x-queue-type": "classic", "x-max-length": 1000 } };
+      await channel.assertQueue("invoices", theirs);
+      channel.sendToQueue("invoices", Buffer.from('{"number":"I-1","cents":100}'), { headers: { "invoice-number": "I-1" } });
+      const lines = await example("existing-queue.ts", { AMQP_URL: rabbit.url, QUEUE: "invoices" });
+      expect(lines).toEqual(["archived I-1 (id I-1): 100 cents", "answered with I-2: confirmed"]);
+
+      await channel.assertQueue("invoices", theirs);
+      const answer = await channel.get("invoices", { noAck: true });
+      if (answer === false) throw new Error("the answer is not in the queue");
+      expect(JSON.parse(answer.content.toString())).toEqual({ number: "I-2", cents: 250 });
+      expect(answer.properties).toMatchObject({ messageId: "I-2", appId: "archive", contentType: "application/json", deliveryMode: 2 });
+      expect(answer.properties.headers).toMatchObject({ "invoice-number": "I-2" });
+      expect(await channel.get("invoices", { noAck: true })).toBe(false);
+    } finally {
+      await connection.close();
+    }
+  });
+});
