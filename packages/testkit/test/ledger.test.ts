@@ -423,6 +423,34 @@ describe("the verdict", () => {
     if (verdict === "VALID") expect(report.doubts).toEqual([]);
   });
 
+  test("bytes that are not UTF-8 make a line unreadable, never two ids the same one", async () => {
+    const report = await judged(even, {}, async (folder) => {
+      const path = join(folder, "run.con.1.jsonl");
+      const bytes = await readFile(path);
+      bytes[bytes.indexOf('"id":"a"') + 6] = 0xff;
+      await writeFile(path, bytes);
+    });
+    expect(report.verdict).toBe("UNKNOWN");
+    expect(report.doubts[0]?.reason).toBe("con#1: line 1: not JSON");
+  });
+
+  test("an id that was published with two bodies is told as such, not as corrupt", async () => {
+    const report = await judged(
+      plus(
+        "pub",
+        { op: "invoke", id: "a", h: "h-other" },
+        { op: "rejected", id: "a", definite: true, err: "conflict" },
+      ),
+    );
+    expect(report.verdict, formatReport(report)).toBe("VALID");
+    expect(report.totals.conflictingBodies).toBe(1);
+    const second = {
+      ...plus("pub", { op: "invoke", id: "a", h: "h-other" }),
+      effects: [{ id: "a", commit: 1, bodyHash: "h-other" }, even.effects[1]!],
+    };
+    expect((await judged(second)).counts.CORRUPT).toBe(0);
+  });
+
   test("a lost message is laid at the door of whoever had it last", async () => {
     const report = await judged({
       ...even,

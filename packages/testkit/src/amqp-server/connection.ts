@@ -30,6 +30,8 @@ export interface Host {
 }
 
 const PROTOCOL = Buffer.from("AMQP\x00\x00\x09\x01", "latin1");
+/** Arguments of connection methods that no record keeps. */
+const SECRETS = ["response", "newSecret"];
 const SETTLEMENTS: Readonly<Record<string, ReceivedSettlement["kind"]>> = {
   "basic.ack": "ack",
   "basic.nack": "nack",
@@ -219,7 +221,8 @@ export class ServerConnection {
     } else if (name === "connection.open") {
       this.virtualHost = args["virtualHost"] as string;
     }
-    const shown = name === "connection.start-ok" ? { name, args: { ...args, response: "" } } : method;
+    const shown = { name, args: { ...args } };
+    for (const secret of SECRETS) if (Object.hasOwn(shown.args, secret)) shown.args[secret] = "";
     if (this.#tellMethod(shown, null) === "handled") return;
     switch (name) {
       case "connection.start-ok":
