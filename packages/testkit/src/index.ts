@@ -1,3 +1,20 @@
+export type { RecoveryReport } from "./broker/log/recover.ts";
 export { seededRandom, virtualClock, type VirtualClock } from "./clock.ts";
-export type { DeliverFaults, FaultPoint, FaultPoints, Faults, FiredFault, OpenFaults, SendFaults, SettleFaults } from "./faults/index.ts";
-export { memory, type MemoryBroker, type MemoryOptions, type QueuedMessage } from "./memory/index.ts";
+export type {
+  DeliverFaults,
+  FaultPoint,
+  FaultPoints,
+  Faults,
+  FiredFault,
+  OpenFaults,
+  SendFaults,
+  SettleFaults,
+} from "./faults/index.ts";
+export {
+  memory,
+  type MemoryAtOptions,
+  type MemoryBroker,
+  type MemoryOptions,
+  type QueuedMessage,
+} from "./memory/index.ts";
+export { type MemoryBrokerOptions, type MemoryBrokerProcess, startMemoryBroker } from "./start.ts";

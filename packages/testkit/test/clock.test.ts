@@ -24,7 +24,7 @@ describe("virtualClock", () => {
     const seen: string[] = [];
     clock.after(10, () => {
       void (async () => {
-        for (let i = 0; i < 20; i++) await null;
+        for (let i = 0; i < 20; i++) await Promise.resolve();
         seen.push(`settled at ${clock.now()}`);
         clock.after(5, () => seen.push(`chained at ${clock.now()}`));
       })();
@@ -94,7 +94,7 @@ describe("seededRandom", () => {
 
   it("is spread evenly over [0, 1)", () => {
     const random = seededRandom(0);
-    const buckets = new Array<number>(10).fill(0);
+    const buckets = Array.from({ length: 10 }, () => 0);
     for (let i = 0; i < 100_000; i++) buckets[Math.floor(random.unit() * 10)]! += 1;
     for (const n of buckets) expect(Math.abs(n - 10_000)).toBeLessThan(500);
   });

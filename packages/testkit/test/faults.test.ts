@@ -8,7 +8,8 @@ function bench(): MemoryBroker {
   broker.declare(ORDERS);
   return broker;
 }
-const stored = (broker: MemoryBroker): (string | null)[] => broker.messages("orders", "billing").map((q) => q.message.id);
+const stored = (broker: MemoryBroker): (string | null)[] =>
+  broker.messages("orders", "billing").map((q) => q.message.id);
 
 describe("faults on sending", () => {
   it("drops the verdict of the n-th copy from now; it is stored, and in doubt when the session ends", async () => {
@@ -207,7 +208,15 @@ describe("the script", () => {
     expect(() => faults.on("sned")).toThrow();
     // @ts-expect-error a delivery has no verdict
     expect(faults.on("deliver").dropVerdict).toBeUndefined();
-    const points: Record<FaultPoint, true> = { send: true, deliver: true, settle: true, open: true, openSender: true, openReceiver: true, declare: true };
+    const points: Record<FaultPoint, true> = {
+      send: true,
+      deliver: true,
+      settle: true,
+      open: true,
+      openSender: true,
+      openReceiver: true,
+      declare: true,
+    };
     for (const point of Object.keys(points)) expect(() => faults.on(point as FaultPoint, 0)).toThrow(RangeError);
   });
 });

@@ -1,4 +1,18 @@
-import type { Broker, Clock, Delivery, Host, Outgoing, Receiver, ReceiverEvents, Sender, SenderEvents, TallyError, TopicPlan, Transport, Verdict } from "@tallymq/core/spi";
+import type {
+  Broker,
+  Clock,
+  Delivery,
+  Host,
+  Outgoing,
+  Receiver,
+  ReceiverEvents,
+  Sender,
+  SenderEvents,
+  TallyError,
+  TopicPlan,
+  Transport,
+  Verdict,
+} from "@tallymq/core/spi";
 import { seededRandom, virtualClock } from "@tallymq/testkit";
 
 export const realClock: Clock = {
@@ -42,7 +56,8 @@ export function message(id: string, over: Partial<Outgoing> = {}): Outgoing {
   };
 }
 
-export const messages = (n: number, prefix = "m"): Outgoing[] => Array.from({ length: n }, (_, i) => message(`${prefix}${i + 1}`));
+export const messages = (n: number, prefix = "m"): Outgoing[] =>
+  Array.from({ length: n }, (_, i) => message(`${prefix}${i + 1}`));
 export const text = (body: Uint8Array): string => new TextDecoder().decode(body);
 
 /** A sender that writes down what happened to it, in order: `"m1 accepted"`, `"lost session-lost"`. */
@@ -114,7 +129,12 @@ export async function receiver(transport: Transport, setUp: ReceiverSetUp = {}):
     lost: (error: TallyError) => seen.push(`lost ${error.code}`),
     surfaced: (what) => seen.push(`surfaced ${what}`),
   };
-  const subscription = { topic: setUp.topic ?? ORDERS, group: setUp.group ?? "billing", credit: setUp.credit ?? 100, consumer: "c" };
+  const subscription = {
+    topic: setUp.topic ?? ORDERS,
+    group: setUp.group ?? "billing",
+    credit: setUp.credit ?? 100,
+    consumer: "c",
+  };
   const session = await transport.openReceiver(subscription, events, NEVER);
   self = {
     receiver: session,

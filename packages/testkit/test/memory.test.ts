@@ -1,8 +1,8 @@
-import { memory, type MemoryBroker, virtualClock } from "@tallymq/testkit";
+import { memory, type MemoryBroker, type MemoryOptions, virtualClock } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { code, message, messages, NEVER, open, ORDERS, receiver, sender, settled, text } from "./harness.ts";
 
-function bench(options?: Parameters<typeof memory>[0]): MemoryBroker {
+function bench(options?: MemoryOptions): MemoryBroker {
   const broker = memory(options);
   broker.declare(ORDERS);
   return broker;
@@ -17,7 +17,9 @@ describe("sending", () => {
     expect(s.seen).toEqual([]);
     await settled();
     expect(s.seen).toEqual(ten.map((m) => `${m.id} accepted`));
-    expect(s.verdicts.get("m1")).toEqual([{ kind: "accepted", proof: { routed: "yes", persisted: "no", replicated: "no" } }]);
+    expect(s.verdicts.get("m1")).toEqual([
+      { kind: "accepted", proof: { routed: "yes", persisted: "no", replicated: "no" } },
+    ]);
   });
 
   it("reports a topic without a group as unroutable and stores nothing", async () => {
@@ -67,7 +69,11 @@ describe("sending", () => {
 
   it("refuses a body over 16 MiB and takes its siblings", async () => {
     const s = await sender(open(bench()));
-    s.send(message("a"), message("big", { body: new Uint8Array(16 * 1024 * 1024 + 1) }), message("max", { body: new Uint8Array(16 * 1024 * 1024) }));
+    s.send(
+      message("a"),
+      message("big", { body: new Uint8Array(16 * 1024 * 1024 + 1) }),
+      message("max", { body: new Uint8Array(16 * 1024 * 1024) }),
+    );
     await settled();
     expect(s.seen).toEqual(["a accepted", "big refused", "max accepted"]);
     expect(s.verdicts.get("big")?.[0]).toMatchObject({ error: { code: "too-large", mayArrive: false } });
@@ -130,7 +136,15 @@ describe("receiving", () => {
     const a = await receiver(transport, { topic: plan });
     const b = await receiver(transport, { topic: plan, group: "audit" });
     const s = await sender(transport);
-    const sent = message("a", { key: "k", type: "t", correlationId: "c", causationId: "d", attempt: 3, headers: { traceparent: "00-1", __proto__x: "y" }, body: new Uint8Array([1, 2, 3]) });
+    const sent = message("a", {
+      key: "k",
+      type: "t",
+      correlationId: "c",
+      causationId: "d",
+      attempt: 3,
+      headers: { traceparent: "00-1", __proto__x: "y" },
+      body: new Uint8Array([1, 2, 3]),
+    });
     s.send(sent);
     await settled();
     const got = a.got[0]!.message;
@@ -220,7 +234,9 @@ describe("receiving", () => {
     const transport = open(broker);
     const s = await sender(transport);
     s.send(...messages(2));
-    const r = await receiver(transport, { onDeliver: (batch, self) => batch.forEach((d) => (d.message.id === "m1" ? self.release(d) : self.ack(d))) });
+    const r = await receiver(transport, {
+      onDeliver: (batch, self) => batch.forEach((d) => (d.message.id === "m1" ? self.release(d) : self.ack(d))),
+    });
     await settled();
     await broker.idle();
     expect(r.ids().filter((id) => id === "m1").length).toBe(3);

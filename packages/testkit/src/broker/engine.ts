@@ -44,7 +44,12 @@ export class Engine {
   #blocked: string | null = null;
 
   constructor(options: EngineOptions) {
-    this.#o = { maxBacklog: Number.POSITIVE_INFINITY, deliveryLimit: Number.POSITIVE_INFINITY, left: () => {}, ...options };
+    this.#o = {
+      maxBacklog: Number.POSITIVE_INFINITY,
+      deliveryLimit: Number.POSITIVE_INFINITY,
+      left: () => {},
+      ...options,
+    };
   }
 
   /**
@@ -61,7 +66,9 @@ export class Engine {
     if (known === undefined) this.#topics.set(plan.name, topic);
     const missing = [...new Set(plan.groups)].filter((name) => !topic.groups.some((g) => g.name === name));
     if (missing.length > 0) {
-      const made = missing.map((name) => new Group(plan.name, name, { ...this.#o, ordered: topic.ordered, left: this.#left }));
+      const made = missing.map(
+        (name) => new Group(plan.name, name, { ...this.#o, ordered: topic.ordered, left: this.#left }),
+      );
       topic.groups = [...topic.groups, ...made];
     }
     return known === undefined || missing.length > 0;

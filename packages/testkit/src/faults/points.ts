@@ -81,7 +81,9 @@ export interface FaultEffects {
 export type OpenEffect = { readonly do: "fail"; readonly error: TallyError | null } | { readonly do: "hang" };
 
 /** Turns the words of one point into effects, given to `arm` with how often in a row they strike. */
-export const WORDS: { readonly [P in FaultPoint]: (arm: (effect: FaultEffects[P], times?: number) => void) => FaultPoints[P] } = {
+export const WORDS: {
+  readonly [P in FaultPoint]: (arm: (effect: FaultEffects[P], times?: number) => void) => FaultPoints[P];
+} = {
   send: (arm) => ({
     dropVerdict: () => arm({ do: "dropVerdict" }),
     delayVerdict: (ms) => arm({ do: "delayVerdict", ms }),

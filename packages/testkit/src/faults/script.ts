@@ -65,12 +65,16 @@ export class FaultScript implements Faults {
 
   on<P extends FaultPoint>(point: P, nth = 1): FaultPoints[P] {
     whole("nth", nth);
-    return WORDS[point]((effect, times = 1) => this.#arm(point, { effect, wait: nth, times: whole("times", times), every: 0 }));
+    return WORDS[point]((effect, times = 1) =>
+      this.#arm(point, { effect, wait: nth, times: whole("times", times), every: 0 }),
+    );
   }
 
   every<P extends FaultPoint>(point: P, k: number): FaultPoints[P] {
     whole("k", k);
-    return WORDS[point]((effect, times = 1) => this.#arm(point, { effect, wait: k, times: whole("times", times), every: k }));
+    return WORDS[point]((effect, times = 1) =>
+      this.#arm(point, { effect, wait: k, times: whole("times", times), every: k }),
+    );
   }
 
   get pending(): number {

@@ -1,4 +1,12 @@
-import { type Broker, type Clock, type Host, type Incoming, TallyError, type TopicPlan, type Transport } from "@tallymq/core/spi";
+import {
+  type Broker,
+  type Clock,
+  type Host,
+  type Incoming,
+  TallyError,
+  type TopicPlan,
+  type Transport,
+} from "@tallymq/core/spi";
 import { Engine } from "../broker/engine.ts";
 import { type Faults, FaultScript } from "../faults/script.ts";
 import { type Bench, sessionLost } from "./bench.ts";
@@ -58,8 +66,15 @@ export function libraryBroker(given: MemoryOptions): MemoryBroker {
     faults: script,
     idle: (signal) => engine.idle(signal),
     messages: (topic, group) =>
-      engine.group(topic, group).entries().map(({ entry, state }) => ({ message: copyOf(entry.message), state, deliveries: entry.deliveries })),
-    deadLetters: (topic, group) => engine.group(topic, group).dead().map((entry) => copyOf(entry.message)),
+      engine
+        .group(topic, group)
+        .entries()
+        .map(({ entry, state }) => ({ message: copyOf(entry.message), state, deliveries: entry.deliveries })),
+    deadLetters: (topic, group) =>
+      engine
+        .group(topic, group)
+        .dead()
+        .map((entry) => copyOf(entry.message)),
     declare: (plan) => void engine.declare(plan),
     removeGroup: (topic, group) => engine.removeGroup(topic, group),
   };

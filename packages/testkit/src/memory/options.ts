@@ -44,7 +44,8 @@ const name: Bounds<Resolved>["name"] = {
 const limit: Bounds<Resolved>["maxBacklog"] = {
   default: Number.POSITIVE_INFINITY,
   read(what, value) {
-    if (typeof value === "number" && value >= 1 && (Number.isInteger(value) || value === Number.POSITIVE_INFINITY)) return value;
+    if (typeof value === "number" && value >= 1 && (Number.isInteger(value) || value === Number.POSITIVE_INFINITY))
+      return value;
     throw new TallyError("bad-config", `${what} must be a whole number from 1`);
   },
 };

@@ -1,4 +1,11 @@
-import { type Delivery, type Receiver, type ReceiverEvents, type Settlement, type Subscription, TallyError } from "@tallymq/core/spi";
+import {
+  type Delivery,
+  type Receiver,
+  type ReceiverEvents,
+  type Settlement,
+  type Subscription,
+  TallyError,
+} from "@tallymq/core/spi";
 import type { ConsumerPort, GroupConsumer, Out } from "../broker/group.ts";
 import { type Bench, type Losable, sessionLost } from "./bench.ts";
 import { copyOf } from "./traits.ts";
@@ -17,7 +24,12 @@ export class MemoryReceiver implements Receiver, ConsumerPort, Losable {
   #over = false;
 
   /** @throws TallyError `topology` when the group was not declared. */
-  constructor(bench: Bench, subscription: Subscription, events: ReceiverEvents, gone: (receiver: MemoryReceiver) => void) {
+  constructor(
+    bench: Bench,
+    subscription: Subscription,
+    events: ReceiverEvents,
+    gone: (receiver: MemoryReceiver) => void,
+  ) {
     this.#bench = bench;
     this.#subscription = subscription;
     this.#events = events;
@@ -31,18 +43,30 @@ export class MemoryReceiver implements Receiver, ConsumerPort, Losable {
     const deliveries: Delivery[] = [];
     for (const out of batch) {
       for (const fault of this.#bench.script.strike("deliver", out.entry.message.id)) {
-        if (fault.do === "duplicateDelivery") this.#bench.engine.find(this.#subscription.topic.name, this.#subscription.group)?.duplicate(out);
+        if (fault.do === "duplicateDelivery")
+          this.#bench.engine.find(this.#subscription.topic.name, this.#subscription.group)?.duplicate(out);
         else this.#cutOff();
       }
       if (this.#cut) break;
-      deliveries.push({ token: out, lane: 0, epoch: this.#epoch, place: null, count: out.count, message: copyOf(out.entry.message) });
+      deliveries.push({
+        token: out,
+        lane: 0,
+        epoch: this.#epoch,
+        place: null,
+        count: out.count,
+        message: copyOf(out.entry.message),
+      });
     }
     if (deliveries.length > 0) this.#events.deliver(deliveries);
   }
 
   removed(): void {
     const { topic, group } = this.#subscription;
-    this.lose(new TallyError("topology", `group ${JSON.stringify(group)} of topic ${JSON.stringify(topic.name)} was removed`, { retryable: true }));
+    this.lose(
+      new TallyError("topology", `group ${JSON.stringify(group)} of topic ${JSON.stringify(topic.name)} was removed`, {
+        retryable: true,
+      }),
+    );
   }
 
   settle(batch: readonly Settlement[]): void {
@@ -57,12 +81,16 @@ export class MemoryReceiver implements Receiver, ConsumerPort, Losable {
       if (faults.some((f) => f.do === "dropSettlement")) continue;
       if (faults.some((f) => f.do === "rejectSettlement")) {
         this.#consumer.release(out, 0);
-        const error = new TallyError("refused", "the settlement did not take", { id: delivery.message.id ?? undefined });
+        const error = new TallyError("refused", "the settlement did not take", {
+          id: delivery.message.id ?? undefined,
+        });
         queueMicrotask(() => !this.#over && this.#events.unsettled([delivery], error));
         continue;
       }
-      const took = settlement.kind === "ack" ? this.#consumer.ack(out) : this.#consumer.release(out, settlement.afterMs);
-      if (!took) this.#events.surfaced(`a delivery of message ${JSON.stringify(delivery.message.id)} was settled twice`);
+      const took =
+        settlement.kind === "ack" ? this.#consumer.ack(out) : this.#consumer.release(out, settlement.afterMs);
+      if (!took)
+        this.#events.surfaced(`a delivery of message ${JSON.stringify(delivery.message.id)} was settled twice`);
     }
   }
 

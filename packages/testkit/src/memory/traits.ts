@@ -42,7 +42,10 @@ export function tooLarge(message: Outgoing): Verdict {
 
 export function doubt(message: Outgoing): Verdict {
   const what = "the session ended before a verdict";
-  return { kind: "doubt", error: new TallyError("in-doubt", what, { id: message.id, mayArrive: true, retryable: true }) };
+  return {
+    kind: "doubt",
+    error: new TallyError("in-doubt", what, { id: message.id, mayArrive: true, retryable: true }),
+  };
 }
 
 export function unsent(message: Outgoing): Verdict {

@@ -54,7 +54,7 @@ export class MemoryTransport implements Transport {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    for (const session of [...this.#sessions]) await session[Symbol.asyncDispose]();
+    for (const session of this.#sessions) await session[Symbol.asyncDispose]();
   }
 
   readonly #gone = (session: AsyncDisposable): void => {
@@ -72,7 +72,10 @@ export class MemoryTransport implements Transport {
     for (const point of points) {
       for (const fault of this.#bench.script.strike(point, null)) {
         if (fault.do === "hang") await aborted(signal);
-        else throw fault.error ?? new TallyError("unreachable", `${point} failed by the fault script`, { retryable: true });
+        else
+          throw (
+            fault.error ?? new TallyError("unreachable", `${point} failed by the fault script`, { retryable: true })
+          );
       }
     }
   }
