@@ -20,7 +20,7 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
       // ACCESS_REFUSED: wrong credentials while opening, a missing permission later. Waiting grants neither.
       return make("unauthorized", text, false);
     case 530:
-      // NOT_ALLOWED: the virtual host does not exist, or this user may not enter it.
+      // NOT_ALLOWED: something that this user, or anybody, may not do.
       return make("unauthorized", text, false);
     case 404:
       // NOT_FOUND: the exchange or queue is not there (any more). A declaration that is not ours to make is final;
@@ -56,6 +56,11 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
       break;
     default:
       return make(lost, text, true);
+  }
+  if (text.includes("Expected ConnectionOpenOk; got <ConnectionClose")) {
+    // The broker refused the virtual host, and the driver drops its words: not there, not for this user, too many
+    // connections, or still starting. The last two pass by themselves.
+    return make("unauthorized", "the broker refused the virtual host: it does not exist, is not open to this user, or is not up", true);
   }
   // TLS: a certificate that does not fit will not fit at the next try either, until a person has changed it.
   if (isCertificateError(thrown)) return make("unauthorized", text, false);

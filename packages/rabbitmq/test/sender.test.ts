@@ -1,0 +1,260 @@
+import { describe, expect, it } from "vitest";
+import { TallyError } from "@tallymq/core/spi";
+import { MALFORMED, type Malformed } from "@tallymq/testkit/amqp-server";
+import { message, messages, ORDERS, Sending, signal, Stage } from "./stage.ts";
+
+/** The session ended: `lost` once and first, then doubt for each of these, in the same turn. */
+async function expectLost(sending: Sending, ids: readonly string[]): Promise<void> {
+  await sending.until("the loss", () => sending.losses.length > 0);
+  expect(sending.losses).toHaveLength(1);
+  const from = sending.journal.indexOf("lost");
+  expect(sending.journal.slice(from)).toEqual(["lost", ...ids.map((id) => `${id} doubt`)]);
+  for (const id of ids) expect(sending.error(id)).toMatchObject({ code: "in-doubt", mayArrive: true });
+}
+
+describe("the end of a session", () => {
+  it("a channel closed by the broker puts the siblings in doubt, and the connection serves the next session", async () => {
+    await using stage = await Stage.open({
+      onPublish({ tag }, channel) {
+        if (tag === 1) channel.ack(1);
+        if (tag === 3) channel.close(404, "NOT_FOUND - no exchange 'orders'", "basic.publish");
+      },
+    });
+    const sending = await stage.sender();
+    sending.post(messages(3));
+    await expectLost(sending, ["m2", "m3"]);
+    expect(sending.kinds["m1"]).toBe("accepted");
+    expect(sending.losses[0]!.message).toContain("NOT_FOUND");
+    const next = await stage.sender();
+    next.post([message(4)]);
+    await next.count(1);
+    expect(next.kinds).toEqual({ m4: "accepted" });
+    expect(stage.server.connections).toHaveLength(1);
+  });
+
+  it("a connection closed by an operator says why", async () => {
+    await using stage = await Stage.open({ onPublish: (_, channel) => channel.connection.close(320, "CONNECTION_FORCED - by hand") });
+    const sending = await stage.sender();
+    sending.post(messages(2));
+    await expectLost(sending, ["m1", "m2"]);
+    expect(sending.losses[0]).toMatchObject({ code: "session-lost", retryable: true, message: expect.stringContaining("by hand") as string });
+  });
+
+  for (const reset of [true, false]) {
+    it(`a socket that ends (${reset ? "reset" : "end of stream"})`, async () => {
+      await using stage = await Stage.open({ onPublish: (_, channel) => channel.connection.drop({ reset }) });
+      const sending = await stage.sender();
+      sending.post(messages(2));
+      await expectLost(sending, ["m1", "m2"]);
+    });
+  }
+
+  it("a connection that falls silent is given up within three heartbeats, and its socket with it", async () => {
+    await using stage = await Stage.open({ onPublish: (_, channel) => channel.connection.freeze() }, { heartbeat: "1s" });
+    const sending = await stage.sender();
+    sending.post(messages(2));
+    const since = performance.now();
+    await expectLost(sending, ["m1", "m2"]);
+    expect(performance.now() - since).toBeLessThan(3_300);
+    stage.server.connection.thaw();
+    await stage.server.waitFor((s) => s.connections[0]!.state === "closed", { what: "the socket's end" });
+  });
+
+  it("a session that is disposed of reports doubt and no loss, and is gone from the broker", async () => {
+    await using stage = await Stage.open({ onPublish() {} });
+    const sending = await stage.sender();
+    sending.post(messages(2));
+    await sending.sender[Symbol.asyncDispose]();
+    await sending.sender[Symbol.asyncDispose]();
+    expect(sending.journal).toEqual(["m1 doubt", "m2 doubt"]);
+    expect(stage.server.methods("channel.close").length).toBeGreaterThan(0);
+    sending.post([message(3)]);
+    expect(sending.kinds["m3"]).toBe("unsent");
+  });
+
+  it("a retired session's confirms still count while its successor publishes", async () => {
+    await using stage = await Stage.open({
+      onPublish({ tag, properties }, channel) {
+        if (properties.messageId === "m9") for (const other of channel.connection.channels.values()) other.ack(tag);
+      },
+    });
+    const retired = await stage.sender();
+    retired.post([message(1)]);
+    await stage.server.publish(1);
+    const successor = await stage.sender();
+    successor.post([message(9)]);
+    await Promise.all([retired.count(1), successor.count(1)]);
+    expect([retired.kinds, successor.kinds]).toEqual([{ m1: "accepted" }, { m9: "accepted" }]);
+  });
+
+  it("a copy sent from within a verdict goes out", async () => {
+    await using stage = await Stage.open({});
+    const sending = await stage.sender();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    sending.sender.send(0, [message(1)], () => sending.sender.send(0, [message(2)], () => resolve()));
+    await promise;
+    expect(stage.server.publishes.map((p) => p.properties.messageId)).toEqual(["m1", "m2"]);
+  });
+});
+
+describe("a publish cut after any byte", () => {
+  it("ends in doubt or was accepted; the broker has it or not, and says nothing false", async () => {
+    const one = [message(1, { key: "k", headers: { a: "b" } })];
+    // The length of the frames on the wire: counted once, from a cut beyond the end.
+    let length = 0;
+    {
+      await using stage = await Stage.open({});
+      const sending = await stage.sender();
+      length = 230;
+      sending.post(one);
+      await sending.count(1);
+    }
+    for (let bytes = 0; bytes <= length; bytes += 1) {
+      await using stage = await Stage.open({ onPublish({ tag }, channel) { channel.ack(tag); } });
+      const sending = await stage.sender();
+      // All earlier frames of this connection are answered, so the next byte is the publish's.
+      stage.server.connection.dropAfterReceiving(bytes);
+      sending.post(one);
+      await sending.count(1);
+      const stored = stage.server.publishes.length;
+      const kind = sending.kinds["m1"];
+      expect([bytes, stored, kind]).toEqual([bytes, stored, stored === 1 && kind === "accepted" ? "accepted" : "doubt"]);
+      expect(sending.losses.length).toBeLessThanOrEqual(1);
+    }
+  }, 60_000);
+});
+
+describe("bytes that no broker sends", () => {
+  for (const name of Object.keys(MALFORMED) as Malformed[]) {
+    it(`${name}: the session ends or goes on, and nothing is accepted falsely`, async () => {
+      await using stage = await Stage.open({ onPublish: (_, channel) => channel.connection.sendMalformed(name, channel.id) }, { heartbeat: "1s" });
+      const sending = await stage.sender();
+      sending.post(messages(1));
+      // Some of it is only half a frame for the driver: then the silence after it ends the session.
+      setTimeout(() => stage.server.connections[0]!.state === "open" && stage.server.connection.drop(), 500);
+      await sending.count(1);
+      // Some of these hold a confirm of tag 1, in a frame that is otherwise broken.
+      expect(sending.kinds["m1"]).toBe("doubt");
+      expect(sending.losses).toHaveLength(1);
+      expect(TallyError.is(sending.losses[0])).toBe(true);
+    });
+  }
+
+  it("noise: whatever comes, the process lives and each copy has one verdict", async () => {
+    let seed = 7;
+    const random = (): number => (seed = (seed * 1_103_515_245 + 12_345) & 0x7fffffff) / 0x7fffffff;
+    for (let run = 0; run < 40; run++) {
+      await using stage = await Stage.open({
+        onPublish(_, channel) {
+          const noise = Uint8Array.from({ length: 1 + Math.floor(random() * 60) }, () => Math.floor(random() * 256));
+          if (random() < 0.5) channel.connection.sendFrame(1 + Math.floor(random() * 3), channel.id, noise);
+          else channel.connection.sendRaw(noise);
+          channel.connection.drop({ reset: false });
+        },
+      });
+      const sending = await stage.sender();
+      sending.post(messages(3));
+      await sending.count(3);
+      expect(Object.values(sending.kinds)).toEqual(["doubt", "doubt", "doubt"]);
+    }
+  }, 30_000);
+});
+
+describe("an alarm", () => {
+  it("is told, stops sending, and its end is told", async () => {
+    await using stage = await Stage.open({ onPublish: ({ tag }, channel) => (tag === 1 ? channel.connection.blocked("low on memory") : channel.ack(tag)) });
+    const sending = await stage.sender();
+    sending.post([message(1)]);
+    await sending.until("blocked", () => sending.journal.includes("blocked: low on memory"));
+    sending.post([message(2)]);
+    expect(sending.error("m2")).toMatchObject({ code: "unsent", mayArrive: false, message: expect.stringContaining("low on memory") as string });
+    stage.server.connection.unblocked();
+    await sending.until("unblocked", () => sending.journal.includes("unblocked"));
+    sending.post([message(3)]);
+    await sending.until("a verdict", () => sending.verdicts.has("m3"));
+    expect(sending.kinds).toEqual({ m2: "unsent", m3: "accepted" });
+    expect(stage.server.publishes.map((p) => p.properties.messageId)).toEqual(["m1", "m3"]);
+  });
+
+  it("a session that opens meanwhile waits for its end, and can be given up", async () => {
+    await using stage = await Stage.open({ onPublish: (_, channel) => channel.connection.blocked("low on disk") });
+    const first = await stage.sender();
+    first.post([message(1)]);
+    await first.until("blocked", () => first.journal.length > 0);
+    const channels = stage.server.methods("channel.open").length;
+    await expect(stage.transport.openSender(new Sending(), AbortSignal.timeout(50))).rejects.toThrow();
+    const opening = stage.transport.openSender(new Sending(), signal());
+    stage.server.connection.unblocked();
+    await opening;
+    // Given up while waiting: no channel was opened for it, then or later.
+    expect(stage.server.methods("channel.open").length).toBe(channels + 1);
+  });
+});
+
+describe("opening", () => {
+  it("tries the next URL at the next try", async () => {
+    await using stage = await Stage.open({}, {});
+    await using other = await Stage.open({}, { urls: ["amqp://127.0.0.1:1", stage.server.url] });
+    await expect(other.transport.openSender(new Sending(), signal())).rejects.toMatchObject({ code: "unreachable" });
+    await other.transport.openSender(new Sending(), signal());
+    expect(stage.server.connections).toHaveLength(1);
+  });
+
+  it("two sessions that open at once share one connection", async () => {
+    await using stage = await Stage.open({});
+    await Promise.all([stage.transport.openSender(new Sending(), signal()), stage.transport.openSender(new Sending(), signal())]);
+    expect(stage.server.connections).toHaveLength(1);
+  });
+
+  it("wrong credentials are unauthorized, and trying again cannot help", async () => {
+    await using stage = await Stage.open({
+      onMethod(method, connection) {
+        if (method.name !== "connection.start-ok") return;
+        connection.close(403, "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN.");
+        return "handled";
+      },
+    });
+    await expect(stage.transport.openSender(new Sending(), signal())).rejects.toMatchObject({ code: "unauthorized", retryable: false });
+  });
+
+  it("a virtual host that is refused is unauthorized; the driver does not say why, so it may pass", async () => {
+    await using stage = await Stage.open({
+      onOpen(connection) {
+        connection.close(530, "NOT_ALLOWED - vhost / not found", "connection.open");
+        return "handled";
+      },
+    });
+    await expect(stage.transport.openSender(new Sending(), signal())).rejects.toMatchObject({ code: "unauthorized", retryable: true });
+  });
+
+  for (const where of ["onSocket", "onOpen"] as const) {
+    it(`a server that falls silent at ${where} is left when the signal fires, without a socket behind`, async () => {
+      await using stage = await Stage.open({ [where]: (connection: { mute(): void }) => connection.mute() });
+      const reason = new Error("enough");
+      const gone = new AbortController();
+      const opening = stage.transport.openSender(new Sending(), gone.signal);
+      await stage.server.waitFor((s) => s.connections.length > 0);
+      gone.abort(reason);
+      await expect(opening).rejects.toBe(reason);
+      await stage.server.waitFor((s) => s.connections[0]!.state === "closed", { what: "the socket's end" });
+    });
+  }
+
+  it("a connection lost after any byte of the handshake is one typed error", async () => {
+    for (let bytes = 1; bytes < 600; bytes += 7) {
+      await using stage = await Stage.open({ onSocket: (connection) => connection.dropAfterSending(bytes) });
+      const error = await stage.transport.admin.declare([ORDERS], signal()).then(() => null, (e: unknown) => e);
+      if (error !== null) expect(error, `after ${bytes} bytes`).toMatchObject({ name: "TallyError", retryable: true });
+    }
+  }, 30_000);
+
+  it("a transport that is disposed of opens nothing more and leaves no connection", async () => {
+    const stage = await Stage.open({});
+    await stage.sender();
+    await stage.receiver();
+    await stage.transport[Symbol.asyncDispose]();
+    await stage.server.waitFor((s) => s.connections.every((c) => c.state === "closed"));
+    await expect(stage.transport.openSender(new Sending(), signal())).rejects.toMatchObject({ code: "closed" });
+    await stage[Symbol.asyncDispose]();
+  });
+});
