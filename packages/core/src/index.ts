@@ -6,6 +6,7 @@ export { EVENT_CHANNEL, type Counters, type EventType, type Listener, type Role,
 export type { SchemaIssue, SchemaResult, StandardSchema } from "./schema.ts";
 export type { Broker, Proof, Sure, Traits } from "./spi.ts";
 export { topic, type Topic, type TopicOptions } from "./topic.ts";
+export { release, retry } from "./consume/rulings.ts";
 export type { Consumer, ConsumerBuilder, ConsumerOptions, Context, Failure, Handler, Ruling } from "./consume/options.ts";
 export type { Platform } from "./platform/node.ts";
 export type { Cause, Publication, PublishOptions, PublishPolicyOptions, Receipt } from "./publish/options.ts";

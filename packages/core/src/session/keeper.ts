@@ -72,7 +72,9 @@ export class SessionKeeper<S extends AsyncDisposable> {
   #input(input: SessionInput): void {
     const [state, effects] = step(this.#state, input, this.#o.backoff);
     this.#state = state;
-    for (const effect of effects) this.#run(effect);
+    // An effect reaches users' code (events, `opened`, `dropped`), which may close or lose the session in that very call:
+    // what the input asked for after that is out of date.
+    for (const effect of effects) if (this.#state === state) this.#run(effect);
   }
 
   #run(effect: SessionEffect): void {
@@ -82,7 +84,8 @@ export class SessionKeeper<S extends AsyncDisposable> {
         return this.#track(this.#connect(effect.epoch));
       case "wait":
         o.events.emit({ type: "reconnect", role: o.role, what: o.what, attempt: effect.tries, afterMs: Math.round(effect.ms), error: effect.error });
-        this.#timer = o.clock.after(effect.ms, () => this.#input({ type: "timer" }));
+        // A listener of that event may just have closed it.
+        if (this.#state.is === "waiting") this.#timer = o.clock.after(effect.ms, () => this.#input({ type: "timer" }));
         return;
       case "use":
         o.events.emit({ type: "session-opened", role: o.role, what: o.what, epoch: effect.epoch, tries: effect.tries });
@@ -132,11 +135,13 @@ export class SessionKeeper<S extends AsyncDisposable> {
       this.#input({ type: "failed", epoch, error, unit: o.random.unit() });
     } finally {
       timer.cancel();
+      // The signal was for this try: a session that came of it must not see it fire at a later close.
+      if (this.#attempt === attempt) this.#attempt = null;
     }
   }
 
   #dispose(session: S | null): void {
-    if (session !== null) this.#track(Promise.resolve(session[Symbol.asyncDispose]()));
+    if (session !== null) this.#track((async () => session[Symbol.asyncDispose]())());
   }
 
   #track(work: Promise<unknown>): void {
