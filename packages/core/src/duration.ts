@@ -1,4 +1,4 @@
-import { TallyError } from "./error.ts";
+import { showGiven, TallyError } from "./error.ts";
 
 /** Milliseconds, or a number with a unit: `"250ms"`, `"10s"`, `"5m"`, `"2h"`, `"7d"`. */
 export type Duration = number | `${number}${"ms" | "s" | "m" | "h" | "d"}`;
@@ -18,7 +18,7 @@ export function milliseconds(name: string, value: Duration, min = 1, max: number
   if (!(ms >= min && ms <= max)) {
     throw new TallyError(
       "bad-config",
-      `${name} must be a duration from ${min} ms to ${max} ms, as milliseconds or like "250ms", "10s", "5m", "2h", "7d"; got ${JSON.stringify(value) ?? String(value)}`,
+      `${name} must be a duration from ${min} ms to ${max} ms, as milliseconds or like "250ms", "10s", "5m", "2h", "7d"; got ${showGiven(value)}`,
     );
   }
   return ms;

@@ -1,5 +1,5 @@
 import { type Duration, LONGEST_TIMER, milliseconds } from "./duration.ts";
-import { TallyError } from "./error.ts";
+import { showGiven, TallyError } from "./error.ts";
 
 /** How one option is read: its default, and what turns a given value into the resolved one or throws `bad-config`. */
 export interface Rule<T> {
@@ -98,14 +98,7 @@ export function resolveOptions<T extends object>(where: string, given: object | 
 }
 
 function bad(name: string, expected: string, got: unknown): TallyError {
-  return new TallyError("bad-config", `${name} must be ${expected}; got ${show(got)}`);
-}
-
-// An option may hold a secret in a wrong place: only what cannot be one is shown.
-function show(got: unknown): string {
-  if (typeof got === "number" || typeof got === "boolean" || got === null || got === undefined) return String(got);
-  if (typeof got === "string") return got.length <= 24 && /^[\w .-]*$/.test(got) ? JSON.stringify(got) : `a string of ${got.length} characters`;
-  return Array.isArray(got) ? `an array of ${got.length}` : `a ${typeof got}`;
+  return new TallyError("bad-config", `${name} must be ${expected}; got ${showGiven(got)}`);
 }
 
 function nearest(word: string, known: readonly string[]): string {
