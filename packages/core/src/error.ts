@@ -23,6 +23,9 @@
  * | `topology` | what exists on the broker contradicts what was asked for |
  * | `unsupported` | this broker cannot do what was asked for; never weakened silently |
  * | `decode` | a received body cannot be read |
+ * | `store` | a store cannot be opened, read or written |
+ * | `store-full` | the outbox is at its bound |
+ * | `fenced` | a claim ran out and somebody else has it |
  * | `handler` | a handler threw; `cause` is what it threw |
  * | `handler-deadline` | a handler did not settle within the processing deadline |
  */
@@ -46,6 +49,9 @@ export type ErrorCode =
   | "topology"
   | "unsupported"
   | "decode"
+  | "store"
+  | "store-full"
+  | "fenced"
   | "handler"
   | "handler-deadline";
 

@@ -13,6 +13,8 @@ export { milliseconds, LONGEST_TIMER, type Duration } from "./duration.ts";
 export { choice, duration, flag, integer, resolveOptions, text, utf8Length, value, type Bounds, type Rule } from "./policy.ts";
 export { SettledPrefix } from "./consume/settlement.ts";
 
+export * from "./stores.ts";
+
 /** What `rabbitmq({…})`, `kafka({…})` or `memory()` gives: resolved options, nothing opened yet. */
 export interface Broker {
   readonly name: string;

@@ -1,0 +1,155 @@
+import type { TallyError } from "./error.ts";
+import type { Outgoing } from "./message.ts";
+import type { Proof } from "./spi.ts";
+
+/**
+ * How far a store reaches: this process, this machine (a file on its disk), or every machine that shares a database. A
+ * store states it; an inbox on one machine's disk protects one machine.
+ */
+export type Scope = "process" | "host" | "shared";
+
+// ── outbox ────────────────────────────────────────────────────────────────────
+
+/** Slots of the fence: a small table instead of a set of keys. A collision costs a detour, never an order. */
+export const FENCE_SLOTS = 65_536;
+
+/** A message as it is stored: self-contained, so that any process that serves its destination can relay it. */
+export interface NewRow {
+  /** `Transport.name` of the broker that it goes to. */
+  readonly destination: string;
+  /** Hash of (destination, topic, key) in [0, {@link FENCE_SLOTS}) for an ordered key; null: rows of no order. */
+  readonly slot: number | null;
+  readonly message: Outgoing;
+  /** An earlier copy was sent and got no verdict; `lane` is where it went. */
+  readonly doubtful: boolean;
+  readonly lane: number | null;
+}
+
+/** A stored row. `place` rises in the order of commit and is never used twice. */
+export interface Row extends NewRow {
+  readonly place: number;
+  /** Wall-clock milliseconds of the commit. */
+  readonly storedAt: number;
+}
+
+/**
+ * - `stored`: fsynced.
+ * - `same`: the identity (destination, producer, topic, id) is stored already, with the same body and key.
+ * - `conflict`: it is stored with another body or key; nothing was written.
+ * - `full`: the store's bound; nothing was written.
+ */
+export type PutResult = "stored" | "same" | "conflict" | "full";
+
+/** A row that was refused for good, kept for a person. */
+export interface ParkedRow {
+  readonly row: Row;
+  readonly code: string;
+  readonly reason: string;
+  readonly parkedAt: number;
+}
+
+export interface OutboxStats {
+  /** Rows that wait for the relay, parked ones apart. */
+  readonly rows: number;
+  readonly parked: number;
+  /** Wall-clock milliseconds of the oldest waiting row; null when there is none. */
+  readonly oldestAt: number | null;
+}
+
+export interface OutboxStore extends AsyncDisposable {
+  readonly scope: Scope;
+  /** Resolves after the fsync that made the rows durable; each row by itself. Calls of one tick share a commit. */
+  put(rows: readonly NewRow[]): Promise<readonly PutResult[]>;
+  /** Waiting and parked rows by slot, {@link FENCE_SLOTS} counters: the fence, at open and after another process relayed. */
+  busySlots(): Promise<Uint32Array>;
+  stats(): Promise<OutboxStats>;
+  /**
+   * The right to relay the rows of these destinations: one holder among all processes. Resolves when it is ours; rejects
+   * when the signal fires. `lost` is called if the store takes it away.
+   */
+  lease(destinations: readonly string[], lost: (error: TallyError) => void, signal: AbortSignal): Promise<OutboxLease>;
+  parked(most: number): Promise<readonly ParkedRow[]>;
+  /** Puts a parked row back before all that waits in its slot; false if it is not parked. */
+  replay(place: number): Promise<boolean>;
+  /** Deletes a parked row, for a person who knows what that means; false if it is not parked. */
+  purge(place: number): Promise<boolean>;
+}
+
+export interface OutboxLease extends AsyncDisposable {
+  /**
+   * The next rows in the order of `place`, at most `most`: none that this lease has been given and not ended, and none
+   * behind a parked row of the same slot.
+   */
+  take(most: number): Promise<readonly Row[]>;
+  /** These are with the broker: deleted, durably enough that a crash costs duplicates only. */
+  end(rows: readonly { readonly place: number; readonly proof: Proof }[]): Promise<void>;
+  /** Given back: `take` gives them again. */
+  giveBack(places: readonly number[]): Promise<void>;
+  park(place: number, error: TallyError): Promise<void>;
+}
+
+// ── inbox ─────────────────────────────────────────────────────────────────────
+
+/** Identity of an effect, compared as bytes; `bodyHash` tells a conflict from a duplicate. */
+export interface InboxKey {
+  readonly group: string;
+  readonly topic: string;
+  readonly producer: string;
+  readonly id: string;
+  readonly bodyHash: bigint;
+}
+
+/**
+ * - `fresh`: ours to run, until the lease ends; this start is counted.
+ * - `busy`: somebody is at it for up to `leftMs`. Never acked: if that one dies, this delivery is the message.
+ * - `done`: the effect is there. Ack.
+ * - `dead`: given up with `reason`; its dead letter may or may not be out. Publish it again, then ack.
+ * - `conflict`: the same identity with another body.
+ */
+export type Claim =
+  | { readonly state: "fresh"; readonly key: InboxKey; readonly attempt: number; readonly fence: number }
+  | { readonly state: "busy"; readonly key: InboxKey; readonly leftMs: number }
+  | { readonly state: "done" | "conflict"; readonly key: InboxKey }
+  | { readonly state: "dead"; readonly key: InboxKey; readonly reason: string };
+
+export type FreshClaim = Extract<Claim, { readonly state: "fresh" }>;
+
+/** A message of a parked key, whole. */
+export interface ParkedMessage {
+  readonly group: string;
+  readonly topic: string;
+  readonly key: string;
+  readonly message: Outgoing;
+  readonly reason: string;
+}
+
+export interface InboxStore<Tx> extends AsyncDisposable {
+  /** Shown among the members of a group: different ids in one group are a finding. */
+  readonly id: string;
+  readonly scope: Scope;
+  /** How long a mark is kept at least, in milliseconds. */
+  readonly keepsMs: number;
+  /** One answer a key. Counts a started attempt durably before it answers `fresh`. Calls of one tick share a commit. */
+  claim(keys: readonly InboxKey[], leaseMs: number): Promise<readonly Claim[]>;
+  /** Holds the claim for another `leaseMs`; false: fenced, another one is at it. */
+  renew(claim: FreshClaim, leaseMs: number): Promise<boolean>;
+  /** Null where effects cannot share the store's transactions. */
+  readonly transactions: InboxTransactions<Tx> | null;
+  /** Durable when it resolves; false: fenced, and nothing was written. */
+  end(claim: FreshClaim, outcome: InboxOutcome): Promise<boolean>;
+  /** What of these keys is parked. */
+  parkedKeys(group: string, topic: string, keys: readonly string[]): Promise<ReadonlySet<string>>;
+  /** Registers the key and stores the message in one transaction; behind those that are there. False: the bound is reached. */
+  park(message: ParkedMessage): Promise<boolean>;
+}
+
+export type InboxOutcome = { readonly is: "done" } | { readonly is: "failed" } | { readonly is: "dead"; readonly reason: string };
+
+export interface InboxTransactions<Tx> {
+  /**
+   * Runs `effect` and writes the mark in one transaction, only if the claim's fence still holds. Resolves after the
+   * commit's fsync.
+   * @throws TallyError `fenced`; whatever `effect` throws, after its writes are undone.
+   */
+  run<T>(claim: FreshClaim, effect: (tx: Tx) => Promise<T>): Promise<T>;
+}
