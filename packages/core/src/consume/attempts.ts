@@ -154,7 +154,14 @@ export class Attempts {
       this.#lateRunning--;
       const outcome = error === null ? "returned" : "threw";
       // An asynchronous schema can miss the deadline too; its handler was never called.
-      if (attempt.ran) this.#emit({ type: "late-effect", topic: job.subscription.topic.name, group: this.#group, id: job.id, outcome });
+      if (attempt.ran)
+        this.#emit({
+          type: "late-effect",
+          topic: job.subscription.topic.name,
+          group: this.#group,
+          id: job.id,
+          outcome,
+        });
       const waiting = job.onLateEnd;
       job.onLateEnd = null;
       waiting?.();
@@ -168,11 +175,17 @@ export class Attempts {
 
   #expired(attempt: Attempt): void {
     const { job } = attempt;
-    const error = new TallyError("handler-deadline", `${this.#name(job)} did not settle within ${this.#policy.processingDeadline} ms`, { id: job.id ?? undefined });
+    const error = new TallyError(
+      "handler-deadline",
+      `${this.#name(job)} did not settle within ${this.#policy.processingDeadline} ms`,
+      { id: job.id ?? undefined },
+    );
     job.running = null;
     job.late = attempt;
     if (++this.#lateRunning === this.#policy.lanes) {
-      job.subscription.surfaced(`all ${this.#policy.lanes} lanes are held by handlers that missed their deadline and have not settled: nothing runs`);
+      job.subscription.surfaced(
+        `all ${this.#policy.lanes} lanes are held by handlers that missed their deadline and have not settled: nothing runs`,
+      );
     }
     this.#outcome(job, error);
     attempt.abort(error);
@@ -209,7 +222,8 @@ export class Attempts {
       this.#ack(job);
     } catch {
       // Decided, or abandoned: then the signal has fired, or there is no ruling.
-      if (ruling !== null && !stop.signal.aborted) await this.#waitToRelease(job, ruling, last, stop.signal).catch(() => {});
+      if (ruling !== null && !stop.signal.aborted)
+        await this.#waitToRelease(job, ruling, last, stop.signal).catch(() => {});
       this.#failing.delete(job);
       this.#end(job);
     }
@@ -242,7 +256,8 @@ export class Attempts {
     // The same bytes give the same error: another attempt at once is for nothing, a later one may meet a newer consumer.
     const pointless = error.code === "decode" || error.code === "schema";
     // A broker that takes nothing back leaves only this place to try again.
-    if (this.#runtime.transport.traits.release === "none") return { kind: "retry", afterMs: ruling.afterMs ?? this.#beforeRelease(job) };
+    if (this.#runtime.transport.traits.release === "none")
+      return { kind: "retry", afterMs: ruling.afterMs ?? this.#beforeRelease(job) };
     return pointless ? { kind: "release", afterMs: ruling.afterMs } : ruling;
   }
 
@@ -269,7 +284,11 @@ export class Attempts {
     // What is in hand behind it must not overtake it.
     const behind = this.lanes.takeBehind(job).filter((next) => next.held);
     for (const next of behind) this.#released(next, ms, why);
-    job.session.away.left(job.key!, [job, ...behind].map(({ delivery }) => delivery.message), why);
+    job.session.away.left(
+      job.key!,
+      [job, ...behind].map(({ delivery }) => delivery.message),
+      why,
+    );
   }
 
   #beforeRelease(job: Job): number {
@@ -307,7 +326,14 @@ export class Attempts {
   #released(job: Job, ms: number, why: TallyError): void {
     const afterMs = this.#runtime.transport.traits.release === "delayed" ? ms : 0;
     job.session.settle({ kind: "release", delivery: job.delivery, afterMs });
-    this.#emit({ type: "released", topic: job.subscription.topic.name, group: this.#group, id: job.id, afterMs: ms, error: why });
+    this.#emit({
+      type: "released",
+      topic: job.subscription.topic.name,
+      group: this.#group,
+      id: job.id,
+      afterMs: ms,
+      error: why,
+    });
   }
 
   #end(job: Job): void {
@@ -337,15 +363,21 @@ export class Attempts {
     try {
       id = this.#policy.id(attempt);
     } catch (thrown) {
-      throw new TallyError("decode", `${this.#name(job)}: id() of the consumer failed: ${describe(thrown)}`, { cause: thrown });
+      throw new TallyError("decode", `${this.#name(job)}: id() of the consumer failed: ${describe(thrown)}`, {
+        cause: thrown,
+      });
     }
-    if (typeof id !== "string" || id === "") throw new TallyError("decode", `${this.#name(job)}: id() of the consumer gave no string`);
+    if (typeof id !== "string" || id === "")
+      throw new TallyError("decode", `${this.#name(job)}: id() of the consumer gave no string`);
     job.id = id;
   }
 
   /** Whatever was thrown, as an error of ours: p-retry would not retry a TypeError, nor what is no Error. */
   #wrap(job: Job, thrown: unknown): TallyError<"handler"> {
-    return new TallyError("handler", `${this.#name(job)} failed: ${describe(thrown)}`, { id: job.id ?? undefined, cause: thrown });
+    return new TallyError("handler", `${this.#name(job)} failed: ${describe(thrown)}`, {
+      id: job.id ?? undefined,
+      cause: thrown,
+    });
   }
 
   #name(job: Job): string {
@@ -366,7 +398,8 @@ function isThenable(given: unknown): given is PromiseLike<unknown> {
 }
 
 function checked(given: Ruling | null | undefined): Ruling {
-  if (given?.kind !== "retry" && given?.kind !== "release") throw new TallyError("bad-config", "onError must return retry() or release()");
+  if (given?.kind !== "retry" && given?.kind !== "release")
+    throw new TallyError("bad-config", "onError must return retry() or release()");
   const { kind, afterMs } = given;
   return { kind, afterMs: typeof afterMs === "number" && afterMs >= 0 && afterMs < 2 ** 31 ? afterMs : null };
 }

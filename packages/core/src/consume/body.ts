@@ -25,7 +25,9 @@ function decode(topic: Topic<never, unknown>, bytes: Uint8Array): unknown {
   } catch (thrown) {
     if (TallyError.is(thrown) && thrown.code === "decode") throw thrown;
     // A codec of the user's own may throw anything.
-    throw new TallyError("decode", `${topic.name}: the codec could not read the body (${bytes.length} bytes)`, { cause: thrown });
+    throw new TallyError("decode", `${topic.name}: the codec could not read the body (${bytes.length} bytes)`, {
+      cause: thrown,
+    });
   }
 }
 
@@ -47,7 +49,10 @@ function validate(topic: Topic<never, unknown>, body: unknown): unknown {
 
 function output(topic: Topic<never, unknown>, result: SchemaResult<unknown>): unknown {
   if (result.issues === undefined) return result.value;
-  throw new TallyError("schema", `${topic.name}: the body does not satisfy the schema: ${describeIssues(result.issues)}`);
+  throw new TallyError(
+    "schema",
+    `${topic.name}: the body does not satisfy the schema: ${describeIssues(result.issues)}`,
+  );
 }
 
 function schemaThrew(topic: Topic<never, unknown>, thrown: unknown): TallyError {
