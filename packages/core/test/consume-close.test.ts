@@ -154,6 +154,38 @@ describe("close()", () => {
     expect(b.receiver.settled).toEqual([]);
   });
 
+  test("of an attempt in place that has just succeeded still acks it", async () => {
+    const b = bench();
+    const gate = Promise.withResolvers<void>();
+    const consumer = await b
+      .consumer({ retryMin: 1, retryMax: 1 })
+      .on(orders, async (_body, { attempt }) => {
+        if (attempt === 1) throw new Error("once");
+        await gate.promise;
+      })
+      .start();
+    b.receiver.deliver({ id: "m1" });
+    await b.clock.advance(10);
+    gate.resolve();
+    for (let hops = 0; hops < 3; hops++) await null; // it has settled; p-retry has not seen that yet
+    await consumer.close();
+    expect(b.receiver.settled).toEqual(["ack m1"]);
+  });
+
+  test("from inside a listener, while a batch is taken in, starts none of it", async () => {
+    const b = bench();
+    let ran = 0;
+    const consumer = await b
+      .consumer()
+      .on(orders, () => void ran++)
+      .start();
+    b.runtime.events.on(({ type }) => void (type === "unidentified" && void consumer.close()));
+    b.receiver.deliver({ id: "m1" }, {}, { id: "m3" });
+    await consumer.close();
+    expect(ran).toBe(0);
+    expect(b.receiver.settled).toEqual([]);
+  });
+
   test("does not wait for a receiver that does not come back from stop or dispose", async () => {
     const b = bench();
     const consumer = await b

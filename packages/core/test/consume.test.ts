@@ -170,6 +170,44 @@ describe("the body", () => {
     expect(b.receiver.settled).toEqual(["ack m1"]);
   });
 
+  test.each([
+    [
+      "throws",
+      (): never => {
+        throw new TypeError("schema's own");
+      },
+    ],
+    ["gives nothing", () => undefined as never],
+    ["rejects", () => Promise.reject(new TypeError("schema's own"))],
+  ])("a schema that %s is a schema error", async (_what, validate) => {
+    const b = bench();
+    const broken = topic("orders", { schema: { "~standard": { version: 1 as const, vendor: "test", validate } } });
+    await b
+      .consumer()
+      .on(broken, () => {})
+      .start();
+    b.receiver.deliver({ id: "m1" });
+    await b.clock.advance(10_000);
+    expect(b.of("attempt-failed")).toMatchObject([{ error: { code: "schema" } }]);
+    expect(b.receiver.settled).toEqual(["release m1"]);
+  });
+
+  test("a schema whose promise is of another make is awaited too", async () => {
+    const b = bench();
+    const seen: unknown[] = [];
+    const validate = (value: unknown): never => ({ then: (f: (r: unknown) => void) => f({ value: [value] }) }) as never;
+    await b
+      .consumer()
+      .on(
+        topic("orders", { schema: { "~standard": { version: 1 as const, vendor: "test", validate } } }),
+        (body) => void seen.push(body),
+      )
+      .start();
+    b.receiver.deliver({ id: "m1" });
+    await settle();
+    expect(seen).toEqual([[{ id: "m1" }]]);
+  });
+
   test("no error about it quotes it, also when a codec or a schema throws", async () => {
     const canary = "canary-4711";
     const b = bench();

@@ -32,19 +32,18 @@ function decode(topic: Topic<never, unknown>, bytes: Uint8Array): unknown {
 }
 
 function validate(topic: Topic<never, unknown>, body: unknown): unknown {
-  let result: SchemaResult<unknown> | Promise<SchemaResult<unknown>>;
   try {
-    result = topic.schema!["~standard"].validate(body);
+    const result = topic.schema!["~standard"].validate(body);
+    if (!("then" in result)) return output(topic, result);
+    return Promise.resolve(result).then(
+      (given) => output(topic, given),
+      (thrown: unknown) => {
+        throw schemaThrew(topic, thrown);
+      },
+    );
   } catch (thrown) {
-    throw schemaThrew(topic, thrown);
+    throw TallyError.is(thrown) ? thrown : schemaThrew(topic, thrown);
   }
-  if (!(result instanceof Promise)) return output(topic, result);
-  return result.then(
-    (given) => output(topic, given),
-    (thrown: unknown) => {
-      throw schemaThrew(topic, thrown);
-    },
-  );
 }
 
 function output(topic: Topic<never, unknown>, result: SchemaResult<unknown>): unknown {

@@ -82,7 +82,7 @@ export class TopicSubscription {
       if (this.topic.ordered && message.key !== null) {
         const why = session.away.arrived(message.key, message);
         if (why !== null) {
-          attempts.turnBack(new Job(session, delivery), why);
+          attempts.failures.turnBack(new Job(session, delivery), why);
           continue;
         }
       }
