@@ -13,7 +13,7 @@ export interface FaultPlan {
   readonly victim: number;
 }
 
-/** What happens at this moment, as the processes told it last (at most 20 ms ago). */
+/** What happens at this moment, as the processes told it last (some 10 ms ago). */
 export interface Moment {
   readonly accepted: number;
   /** Calls of `publish()` without an answer. */
@@ -74,8 +74,9 @@ export interface DirectorOptions {
 }
 
 /** How much has to be in flight: a fault that meets less says little. */
-const LEAST = { publishing: 3, handling: 3, victim: 2 } as const;
-const LOOK_MS = 5;
+const LEAST = { publishing: 4, handling: 3, victim: 3 } as const;
+/** Between two looks: until a fault is due, and then. */
+const LOOK_MS = [10, 1] as const;
 /** Between two faults so much must come through, as a share of all messages: they are four faults then, not one. */
 const BREATH = 0.04;
 
@@ -115,11 +116,11 @@ async function busyMoment(
     signal.throwIfAborted();
     const moment = options.moment();
     if (moment.accepted >= due || moment.published) {
-      if (isBusy(moment, fault, options.awaitsAnswer)) return moment;
       waitedSince ??= performance.now();
+      if (isBusy(moment, fault, options.awaitsAnswer)) return moment;
       if (performance.now() - waitedSince > patience) return null;
     }
-    await sleep(LOOK_MS);
+    await sleep(waitedSince === null ? LOOK_MS[0] : LOOK_MS[1]);
   }
 }
 

@@ -68,7 +68,11 @@ export async function judgeRun(evidence: Evidence): Promise<DemoReport> {
 
   const doubts: string[] = [...evidence.doubts, ...report.doubts.map(({ reason }) => reason)];
   if (faults.length < planned) doubts.push(`${planned - faults.length} of ${planned} faults never met a moment with enough messages in flight, and were not fired`);
-  for (const { kind, inFlight } of timeline.faults) if (inFlight <= 0) doubts.push(`${kind} hit an idle moment: by the ledger nothing was in flight`);
+  // What the processes told the director was some milliseconds old; their ledgers know what it was at the blow.
+  for (const { kind, inFlight, victim, handling } of timeline.faults) {
+    if (inFlight <= 0) doubts.push(`${kind} hit an idle moment: by the ledger nothing was in flight`);
+    else if (victim !== null && handling <= 0) doubts.push(`${kind} hit an idle moment: by the ledger no handler of ${victim.proc} was running`);
+  }
   if (totals.invoked !== settings.messages) doubts.push(`${totals.invoked} of ${settings.messages} messages were published`);
   const bitten = totals.duplicateDeliveries > 0 && (!client.countsResends || resends > 0);
   if (!bitten) doubts.push(`the faults did not bite: ${resends} resends, ${totals.duplicateDeliveries} duplicate deliveries`);

@@ -25,7 +25,17 @@ async function main(): Promise<number> {
   }
   console.log(`${settings.messages.toLocaleString("en-US")} messages by ${settings.client} on ${settings.broker}, seed ${settings.seed}`);
   const progress = new ProgressLine(process.stderr);
-  const report = await runDemo(settings, progress, interrupted.signal).finally(() => progress.end());
+  const { signal } = interrupted;
+  const report = await runDemo(settings, progress, signal)
+    .catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+      return (signal.reason as Error).message;
+    })
+    .finally(() => progress.end());
+  if (typeof report === "string") {
+    console.error(report);
+    return 2;
+  }
 
   const file = pageFile(settings);
   write(file, page(report));

@@ -2,7 +2,7 @@ import { BoundPorts, GenericContainer, Wait, waitForContainer, type StartedTestC
 import { tail } from "./command.ts";
 import { isGone, willMake } from "./cleanup.ts";
 import { ensureEngine, type Docker } from "./engine.ts";
-import { forgiving, ownerLabels, type Labels } from "./owner.ts";
+import { ownerLabels, removeContainer, type Labels } from "./owner.ts";
 import { freePort } from "./port.ts";
 
 export interface ContainerPlan {
@@ -125,7 +125,7 @@ export class BrokerContainer {
 
   /** Removes it with its files, in whatever state it is. */
   async remove(): Promise<void> {
-    await forgiving(this.#container().remove({ force: true, v: true }));
+    await removeContainer(this.#docker, this.handle.id);
     isGone(this.handle.name);
   }
 
@@ -185,7 +185,7 @@ class LoopbackContainer extends GenericContainer {
   }
 
   async discard(docker: Docker): Promise<void> {
-    if (this.#id !== null) await forgiving(docker.getContainer(this.#id).remove({ force: true, v: true }));
+    if (this.#id !== null) await removeContainer(docker, this.#id);
   }
 }
 

@@ -1,6 +1,6 @@
 import { isGone, willMake } from "./cleanup.ts";
 import { ensureEngine } from "./engine.ts";
-import { forgiving, ownerLabels } from "./owner.ts";
+import { ownerLabels, removeNetwork } from "./owner.ts";
 
 /** A network in which containers find each other by name. */
 export interface ContainerNetwork extends AsyncDisposable {
@@ -14,7 +14,7 @@ export async function createNetwork(name: string): Promise<ContainerNetwork> {
   willMake(name);
   const made = await docker.createNetwork({ Name: name, Driver: "bridge", Labels: { ...ownerLabels() } });
   const remove = async (): Promise<void> => {
-    await forgiving(made.remove());
+    await removeNetwork(docker, made.id);
     isGone(name);
   };
   return { name, remove, [Symbol.asyncDispose]: remove };

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync, readlinkSync } from "node:fs";
 import type { Docker } from "./engine.ts";
+import { until } from "./wait.ts";
 
 /** On everything that we make. What a dead process left is found by it, and nothing else is ever removed. */
 export const OWNER_LABEL = "tally.owner";
@@ -31,21 +32,37 @@ export function isOrphan(labels: Labels): boolean {
 export async function removeLeftovers(docker: Docker): Promise<number> {
   const filters = { label: [OWNER_LABEL] };
   const containers = (await docker.listContainers({ all: true, filters })).filter((found) => isOrphan(found.Labels));
-  await Promise.all(
-    containers.map((found) => forgiving(docker.getContainer(found.Id).remove({ force: true, v: true }))),
-  );
+  await Promise.all(containers.map((found) => removeContainer(docker, found.Id)));
   const networks = (await docker.listNetworks({ filters })).filter((found) => isOrphan(found.Labels ?? {}));
-  await Promise.all(networks.map((found) => forgiving(docker.getNetwork(found.Id).remove())));
+  await Promise.all(networks.map((found) => removeNetwork(docker, found.Id)));
   return containers.length + networks.length;
 }
 
-/** Two processes may clean at once: already gone (404) and being removed (409) are both what was wanted. */
-export async function forgiving(removal: Promise<unknown>): Promise<void> {
+/** Removes a container with its files, in whatever state it is; resolves when it is gone. */
+export async function removeContainer(docker: Docker, id: string): Promise<void> {
+  const container = docker.getContainer(id);
+  if (await alreadyGone(container.remove({ force: true, v: true }))) return;
+  await until(`container ${id.slice(0, 12)} to be gone`, 30_000, () =>
+    container.inspect().then(
+      () => false,
+      (error: { statusCode?: number }) => error.statusCode === 404,
+    ),
+  );
+}
+
+export async function removeNetwork(docker: Docker, id: string): Promise<void> {
+  await alreadyGone(docker.getNetwork(id).remove());
+}
+
+/** Two processes may clean at once: gone (404) and being removed (409: answers false) are both what was wanted. */
+async function alreadyGone(removal: Promise<unknown>): Promise<boolean> {
   try {
     await removal;
+    return true;
   } catch (error) {
     const status = (error as { statusCode?: number }).statusCode;
     if (status !== 404 && status !== 409) throw error;
+    return status === 404;
   }
 }
 

@@ -16,6 +16,6 @@ export interface DemoBroker extends AsyncDisposable {
   restart(): Promise<void>;
   /** Breaks every connection at once; the broker lives on. */
   cut(): Promise<void>;
-  /** What its queues hold, consumers' unsettled deliveries included, as the broker itself counts it. */
+  /** What its queues hold, as the broker itself counts it. Deliveries that are out at consumers may be missing: ask without any. */
   backlog(): Promise<readonly Remaining[]>;
 }

@@ -6,6 +6,7 @@ export async function startRabbitmq(progress: (line: string) => void): Promise<D
   const node = await startRabbit({ progress });
   try {
     const proxy = await node.proxy();
+    let names: readonly string[] | null = null;
     return {
       name: "rabbitmq",
       title: "RabbitMQ in a container",
@@ -16,8 +17,9 @@ export async function startRabbitmq(progress: (line: string) => void): Promise<D
         proxy.cut();
       },
       async backlog() {
-        const queues = await node.admin.queues();
-        return queues.map(({ name, messages }) => ({ where: "queue", name, n: messages }) as const);
+        // All queues, whoever declared them; their counts in that list may be 5 s old, those of a declare are not.
+        names ??= (await node.admin.queues()).map(({ name }) => name);
+        return await Promise.all(names.map(async (name) => ({ where: "queue", name, n: await node.admin.ready(name) }) as const));
       },
       [Symbol.asyncDispose]: () => node.stop(),
     };

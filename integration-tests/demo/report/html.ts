@@ -91,7 +91,7 @@ function notes({ settings }: DemoReport): string {
   const texts = [
     `${answer} It is lost if it was accepted and nobody billed it: bills are counted in the consumers' database and what is left in the broker's queues, never by what a publisher believes.`,
     "Duplicate deliveries and resends are how a message survives a fault; they are harmless as long as no duplicate effect follows. A run without any is refused, because then the faults hit nothing.",
-    "In the chart the darker band is the time that a fault lasted, and the lighter one the time from its end until effects came again.",
+    "Killed means kill -9: no process gets to say good-bye. In the chart the darker band is the time that a fault lasted, and the lighter one the time from its end until effects came again.",
   ];
   return tag("div", { class: "notes" }, texts.map((text) => tag("p", {}, [escape(text)])));
 }

@@ -34,7 +34,7 @@ h1 { display: flex; flex-wrap: wrap; align-items: center; gap: .35rem .9rem; fon
 .UNKNOWN { color: var(--open); background: var(--open-wash); }
 .reasons { margin-top: 1rem; padding: .8rem 1rem; border-radius: .6rem; display: grid; gap: .3rem; font-size: .95rem; overflow-wrap: anywhere; }
 
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin-top: 1.75rem; }
+.figures { display: grid; grid-template-columns: repeat(6, 1fr); gap: .75rem; margin-top: 1.75rem; }
 .figures > div { background: var(--card); border: 1px solid var(--rule); border-radius: .7rem; padding: .85rem 1rem .8rem; }
 .figures dt { color: var(--soft); font-size: .85rem; }
 .figures dd { font-size: 1.7rem; font-weight: 650; line-height: 1.25; font-variant-numeric: tabular-nums; letter-spacing: -.01em; }
@@ -80,6 +80,10 @@ td b { margin-right: .5rem; }
 td small { display: block; color: var(--soft); font-size: .78rem; }
 .notes { max-width: 46rem; color: var(--soft); font-size: .92rem; display: grid; gap: .6rem; }
 footer { margin-top: 2.5rem; color: var(--soft); font-size: .82rem; overflow-wrap: anywhere; }
+@media (max-width: 62rem) {
+  .figures { grid-template-columns: repeat(3, 1fr); }
+  th, td { padding-inline: .65rem; }
+}
 @media (max-width: 46rem) {
   main { padding: 1.5rem .9rem 3rem; }
   .labels { height: 1.6rem; }

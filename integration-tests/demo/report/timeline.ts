@@ -13,7 +13,7 @@ export interface Timeline {
 export interface TimelineRow {
   /** End of the interval. */
   readonly at: number;
-  /** Between the call of `publish()` and the effect, wherever; at the interval's end. */
+  /** Published, and not yet both answered and in effect (either may come first); at the interval's end. */
   readonly inFlight: number;
   /** Of these, calls without an answer. */
   readonly publishing: number;
@@ -27,7 +27,7 @@ export interface TimelineFault {
   readonly victim: Incarnation | null;
   readonly from: number;
   readonly until: number;
-  /** At `from`, as the lines of that moment say it: all, calls without an answer, and running handlers. */
+  /** At `from`, as the lines of that moment say it: all, calls without an answer, and running handlers (the victim's own). */
   readonly inFlight: number;
   readonly publishing: number;
   readonly handling: number;
@@ -50,14 +50,14 @@ export function timelineOf(folder: string, faults: readonly FaultRecord[]): Time
   const events = new Events();
   const reader = new LedgerReader(folder);
   for (const name of reader.names) events.read(reader, name);
-  const { invoked, answered, accepted, rejected, effects, delivered, handled } = events.sorted();
+  const { invoked, answered, accepted, over, effects, delivered, handled } = events.sorted();
   const origin = invoked[0] ?? 0;
   const end = Math.max(invoked.at(-1) ?? 0, answered.at(-1) ?? 0, effects.at(-1) ?? 0);
   const step = STEP * Math.max(1, Math.ceil((end - origin) / STEP / MOST_ROWS));
   const seconds = (mono: number): number => (mono - origin) / 1e6;
 
   const publishing = (at: number): number => before(invoked, at) - before(answered, at);
-  const inFlight = (at: number): number => Math.max(0, before(invoked, at) - before(rejected, at) - before(effects, at));
+  const inFlight = (at: number): number => before(invoked, at) - before(over, at);
   const rows: TimelineRow[] = [];
   for (let from = origin; from <= end; from += step) {
     const until = from + step;
@@ -80,7 +80,7 @@ export function timelineOf(folder: string, faults: readonly FaultRecord[]): Time
       until: seconds(fault.until),
       inFlight: inFlight(fault.from),
       publishing: publishing(fault.from),
-      handling: Math.max(0, before(delivered, fault.from) - before(handled, fault.from)),
+      handling: fault.victim === null ? before(delivered, fault.from) - before(handled, fault.from) : events.cutShortOf(fault.victim),
       accepts: recovery(accepted, fault),
       effects: recovery(effects, fault),
     })),
@@ -92,55 +92,63 @@ class Events {
   readonly invoked: number[] = [];
   readonly answered: number[] = [];
   readonly accepted: number[] = [];
-  readonly rejected: number[] = [];
-  /** The first of each id only: what an id is in flight for. */
-  readonly effects: number[] = [];
   readonly delivered: number[] = [];
   readonly handled: number[] = [];
-  readonly #firstEffect: Map<string, number> = new Map();
+  readonly #accepts: Map<string, number> = new Map();
+  readonly #firstEffects: Map<string, number> = new Map();
+  readonly #over: number[] = [];
+  /** Handlers that never ended, by file. */
+  readonly #cutShort: Map<string, number> = new Map();
 
   read(reader: LedgerReader, name: string): void {
     let running = 0;
-    const effect = (id: string, mono: number): void => {
-      const known = this.#firstEffect.get(id);
-      if (known === undefined || mono < known) this.#firstEffect.set(id, mono);
-      this.handled.push(mono);
-      running -= 1;
-    };
-    const { lastMono } = reader.read(name, (line) => {
+    const { proc, epoch, lastMono } = reader.read(name, (line) => {
       switch (line.op) {
         case "invoke":
           return void this.invoked.push(line.mono);
         case "accepted":
           this.accepted.push(line.mono);
+          this.#accepts.set(line.id, line.mono);
           return void this.answered.push(line.mono);
         case "rejected":
-          this.rejected.push(line.mono);
+          this.#over.push(line.mono);
           return void this.answered.push(line.mono);
         case "deliver":
           running += 1;
           return void this.delivered.push(line.mono);
         case "effect":
-          return effect(line.id, line.mono);
-        case "dedup":
-          // Also what a killed process did and could not write down any more: the mark says that the effect is there.
-          return effect(line.id, line.mono);
+        // Also what a killed process did and could not write down any more: the mark says that the effect is there.
+        case "dedup": {
+          const known = this.#firstEffects.get(line.id);
+          if (known === undefined || line.mono < known) this.#firstEffects.set(line.id, line.mono);
+          running -= 1;
+          return void this.handled.push(line.mono);
+        }
         default:
           return;
       }
     });
+    this.#cutShort.set(`${proc}#${epoch}`, running);
     // A killed process's handlers run no longer.
     for (; running > 0; running -= 1) this.handled.push(lastMono);
   }
 
-  sorted(): Readonly<Record<"invoked" | "answered" | "accepted" | "rejected" | "effects" | "delivered" | "handled", Float64Array>> {
+  cutShortOf({ proc, epoch }: Incarnation): number {
+    return this.#cutShort.get(`${proc}#${epoch}`) ?? 0;
+  }
+
+  sorted(): Readonly<Record<"invoked" | "answered" | "accepted" | "over" | "effects" | "delivered" | "handled", Float64Array>> {
     const sort = (times: Iterable<number>): Float64Array => Float64Array.from(times).sort();
+    for (const [id, accepted] of this.#accepts) {
+      const effect = this.#firstEffects.get(id);
+      if (effect !== undefined) this.#over.push(Math.max(accepted, effect));
+    }
     return {
       invoked: sort(this.invoked),
       answered: sort(this.answered),
       accepted: sort(this.accepted),
-      rejected: sort(this.rejected),
-      effects: sort(this.#firstEffect.values()),
+      over: sort(this.#over),
+      effects: sort(this.#firstEffects.values()),
       delivered: sort(this.delivered),
       handled: sort(this.handled),
     };

@@ -3,9 +3,9 @@ import type { DemoReport } from "../judge.ts";
 import type { Recovery, TimelineFault } from "./timeline.ts";
 
 export const FAULT_WORDS: Readonly<Record<FaultKind, string>> = {
-  "broker-killed": "broker killed (-9)",
+  "broker-killed": "broker killed",
   "connections-cut": "all connections cut",
-  "consumer-killed": "consumer killed (-9)",
+  "consumer-killed": "consumer killed",
 };
 
 export function number(n: number): string {
@@ -17,7 +17,7 @@ export function seconds(s: number): string {
 }
 
 /** A silence shorter than this is the ordinary distance between two messages on a busy machine, seconds. */
-const NOTICEABLE = 0.1;
+const NOTICEABLE = 0.05;
 
 /** How the flow went on after a fault. */
 export function recovered({ silence, after }: Recovery): string {
@@ -27,7 +27,7 @@ export function recovered({ silence, after }: Recovery): string {
 }
 
 export function faultName({ kind, victim }: TimelineFault): string {
-  return victim === null ? FAULT_WORDS[kind] : `${victim.proc} killed (-9)`;
+  return victim === null ? FAULT_WORDS[kind] : `${victim.proc} killed`;
 }
 
 export type Must = "all" | "none" | "some" | null;

@@ -5,7 +5,7 @@ import type { Order } from "./order.ts";
 import { runMember, type Member } from "./process.ts";
 
 /** A handler's own work before its effect, as a call to a slow service would be: a kill then finds handlers half-way. */
-const WORK_MS = [2, 10] as const;
+const WORK_MS = [5, 25] as const;
 const LATE_MS = 150;
 
 const status = { invoked: 0, accepted: 0, rejected: 0, resends: 0, inFlight: 0 };
@@ -15,8 +15,10 @@ async function consumeAll({ job, ledger, stop, ready }: Member): Promise<void> {
   const process = `${job.proc}#${job.epoch}`;
 
   const bill = (order: Order): void => {
-    if (job.bug === "no-mark") effects.billAgain(order, process);
-    else if (!effects.bill(order, process)) return ledger.write({ op: "dedup", id: order.id });
+    if (!effects.bill(order, process)) {
+      if (job.bug !== "mark-ignored") return ledger.write({ op: "dedup", id: order.id });
+      effects.billAgain(order, process);
+    }
     // After the commit. A kill in between leaves an effect without this line, which is why effects are counted there.
     ledger.write({ op: "effect", id: order.id });
   };
@@ -24,13 +26,17 @@ async function consumeAll({ job, ledger, stop, ready }: Member): Promise<void> {
   const handle = async (order: Order, deliveries: number | null): Promise<void> => {
     ledger.write({ op: "deliver", id: order.id, att: deliveries });
     status.inFlight += 1;
+    const done = (): void => void (status.inFlight -= 1);
+    if (job.bug === "ack-first") {
+      setTimeout(() => (bill(order), done()), LATE_MS);
+      return;
+    }
     try {
-      if (job.bug === "ack-first") return void setTimeout(() => bill(order), LATE_MS);
       const [least, most] = WORK_MS;
       await sleep(least + Math.random() * (most - least));
       bill(order);
     } finally {
-      status.inFlight -= 1;
+      done();
     }
   };
 

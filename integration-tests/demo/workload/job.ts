@@ -30,10 +30,10 @@ export interface Share {
 
 /**
  * A mistake that a consumer makes on purpose, to see that the checker finds it.
- * - `no-mark`: bills without looking for a mark.
+ * - `mark-ignored`: bills although the mark says that it has.
  * - `ack-first`: lets the delivery be acked, and bills a little later.
  */
-export type Bug = "no-mark" | "ack-first";
+export type Bug = "mark-ignored" | "ack-first";
 
 export type ToProcess = { readonly type: "go" } | { readonly type: "stop" };
 

@@ -3,7 +3,7 @@ import { setInterval } from "node:timers";
 import { LedgerWriter } from "@tallymq/testkit/ledger";
 import type { FromProcess, Job, Status, ToProcess } from "./job.ts";
 
-const REPORT_MS = 20;
+const REPORT_MS = 10;
 
 export interface Member {
   readonly job: Job;
@@ -13,9 +13,11 @@ export interface Member {
   /** Resolves with the director's `stop`. */
   readonly stop: Promise<void>;
   ready(): void;
+  /** Tells the director at once how things are, where the next regular report would be too late for him. */
+  report(): void;
 }
 
-/** Runs `work`; its end is the process's end. The director hears `status()` as often as it changes, 50 times a second at most. */
+/** Runs `work`; its end is the process's end. The director hears `status()` as often as it changes, 100 times a second at most. */
 export function runMember(work: (member: Member) => Promise<void>, status: () => Status): void {
   // Whatever happens to the director, he takes this line with him.
   process.on("disconnect", () => process.exit(3));
@@ -28,14 +30,15 @@ export function runMember(work: (member: Member) => Promise<void>, status: () =>
   process.on("message", (message: ToProcess) => (message.type === "go" ? go : stop).resolve());
 
   let last = "";
-  setInterval(() => {
+  const report = (): void => {
     const now = status();
     const text = JSON.stringify(now);
     if (text !== last) tell({ type: "status", status: now });
     last = text;
-  }, REPORT_MS).unref();
+  };
+  setInterval(report, REPORT_MS).unref();
 
-  work({ job, ledger, go: go.promise, stop: stop.promise, ready: () => tell({ type: "ready" }) }).then(() => {
+  work({ job, ledger, go: go.promise, stop: stop.promise, ready: () => tell({ type: "ready" }), report }).then(() => {
     ledger.close();
     tell({ type: "done", status: status() }, () => process.exit(0));
   }, fail);

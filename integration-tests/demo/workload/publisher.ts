@@ -5,13 +5,14 @@ import type { Share } from "./job.ts";
 import { hashOf, orderOf } from "./order.ts";
 import { runMember, type Member } from "./process.ts";
 
-const TICK_MS = 10;
+/** Orders come in small bursts, as they do behind a web server: then there are moments with several in flight. */
+const TICK_MS = 20;
 /** What was missed while the window was full is not made up for at once: at most so many milliseconds' worth. */
-const BURST_MS = 40;
+const BURST_MS = 60;
 
 const status = { invoked: 0, accepted: 0, rejected: 0, resends: 0, inFlight: 0 };
 
-async function publishAll({ job, ledger, go, ready }: Member): Promise<void> {
+async function publishAll({ job, ledger, go, ready, report }: Member): Promise<void> {
   await using client = await CLIENT[job.client].publisher(job.endpoint, {
     resent(id, copy) {
       status.resends += 1;
@@ -40,12 +41,13 @@ async function publishAll({ job, ledger, go, ready }: Member): Promise<void> {
       status.inFlight -= 1;
     }
   };
-  await paced(job.share!, publish);
+  await paced(job.share!, publish, report);
   // The client's own count is what the table shows; the ledger's lines are the same events, one by one.
   status.resends = client.resends();
 }
 
-async function paced(share: Share, publish: (n: number) => Promise<void>): Promise<void> {
+/** @param burst called after each burst of calls, while they are in flight */
+async function paced(share: Share, publish: (n: number) => Promise<void>, burst: () => void): Promise<void> {
   const open = new Set<Promise<void>>();
   let next = share.first;
   let credit = 0;
@@ -59,6 +61,7 @@ async function paced(share: Share, publish: (n: number) => Promise<void>): Promi
       const call = publish(next).finally(() => open.delete(call));
       open.add(call);
     }
+    burst();
   }
   await Promise.all(open);
 }

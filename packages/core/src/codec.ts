@@ -25,7 +25,9 @@ export const json: Codec<unknown> = {
       text = JSON.stringify(body);
     } catch (cause) {
       // Cycles, BigInt, a throwing getter or toJSON, or depth beyond the stack.
-      throw new TallyError("bad-message", `the body cannot be written as JSON: ${describe(cause).split("\n")[0]}`, { cause });
+      throw new TallyError("bad-message", `the body cannot be written as JSON: ${describe(cause).split("\n")[0]}`, {
+        cause,
+      });
     }
     if (text === undefined) throw new TallyError("bad-message", `the body must be a JSON value; got ${typeof body}`);
     return encodeText(text);
@@ -39,7 +41,13 @@ export const json: Codec<unknown> = {
     } catch (cause) {
       // The parser's own words quote the body: they stay in no error of ours.
       throw new TallyError("decode", `the body is not JSON in UTF-8 (${bytes.length} bytes)`, {
-        cause: new SyntaxError(cause instanceof SyntaxError ? "malformed JSON" : cause instanceof RangeError ? "nested too deeply" : "malformed UTF-8"),
+        cause: new SyntaxError(
+          cause instanceof SyntaxError
+            ? "malformed JSON"
+            : cause instanceof RangeError
+              ? "nested too deeply"
+              : "malformed UTF-8",
+        ),
       });
     }
   },
@@ -53,7 +61,8 @@ function withoutProto(this: unknown, key: string, value: unknown): unknown {
 export const bytes: Codec<Uint8Array> = {
   contentType: "application/octet-stream",
   encode(body) {
-    if (!(body instanceof Uint8Array)) throw new TallyError("bad-message", `the body must be a Uint8Array; got ${body === null ? "null" : typeof body}`);
+    if (!(body instanceof Uint8Array))
+      throw new TallyError("bad-message", `the body must be a Uint8Array; got ${body === null ? "null" : typeof body}`);
     const copy = allocate(body.byteLength);
     copy.set(body);
     return copy;

@@ -109,7 +109,11 @@ export function describe(thrown: unknown): string {
 
 /** A wrong option, as its refusal shows it. It may be a secret in a wrong place: only what cannot be one is shown. */
 export function showGiven(given: unknown): string {
-  if (typeof given === "number" || typeof given === "boolean" || given === null || given === undefined) return String(given);
-  if (typeof given === "string") return given.length <= 24 && /^[\w .-]*$/.test(given) ? JSON.stringify(given) : `a string of ${given.length} characters`;
+  if (typeof given === "number" || typeof given === "boolean" || given === null || given === undefined)
+    return String(given);
+  if (typeof given === "string")
+    return given.length <= 24 && /^[\w .-]*$/.test(given)
+      ? JSON.stringify(given)
+      : `a string of ${given.length} characters`;
   return Array.isArray(given) ? `an array of ${given.length}` : `a ${typeof given}`;
 }

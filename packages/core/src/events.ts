@@ -4,23 +4,87 @@ import type { ErrorCode, TallyError } from "./error.ts";
 export type TallyEvent = { readonly at: number } & TallyEventBody;
 
 export type TallyEventBody =
-  | { readonly type: "session-opened"; readonly role: Role; readonly what: string; readonly epoch: number; readonly tries: number }
-  | { readonly type: "session-lost"; readonly role: Role; readonly what: string; readonly epoch: number; readonly error: TallyError }
+  | {
+      readonly type: "session-opened";
+      readonly role: Role;
+      readonly what: string;
+      readonly epoch: number;
+      readonly tries: number;
+    }
+  | {
+      readonly type: "session-lost";
+      readonly role: Role;
+      readonly what: string;
+      readonly epoch: number;
+      readonly error: TallyError;
+    }
   | { readonly type: "session-retired"; readonly what: string; readonly epoch: number; readonly open: number }
-  | { readonly type: "reconnect"; readonly role: Role; readonly what: string; readonly attempt: number; readonly afterMs: number; readonly error: TallyError }
+  | {
+      readonly type: "reconnect";
+      readonly role: Role;
+      readonly what: string;
+      readonly attempt: number;
+      readonly afterMs: number;
+      readonly error: TallyError;
+    }
   | { readonly type: "blocked"; readonly what: string; readonly reason: string }
   | { readonly type: "unblocked"; readonly what: string }
-  | { readonly type: "resend"; readonly topic: string; readonly id: string; readonly copy: number; readonly because: ErrorCode }
+  | {
+      readonly type: "resend";
+      readonly topic: string;
+      readonly id: string;
+      readonly copy: number;
+      readonly because: ErrorCode;
+    }
   | { readonly type: "overdue"; readonly topic: string; readonly id: string; readonly afterMs: number }
-  | { readonly type: "rejected"; readonly topic: string; readonly id: string; readonly code: ErrorCode; readonly mayArrive: boolean }
+  | {
+      readonly type: "rejected";
+      readonly topic: string;
+      readonly id: string;
+      readonly code: ErrorCode;
+      readonly mayArrive: boolean;
+    }
   | { readonly type: "joined"; readonly topic: string; readonly id: string }
   | { readonly type: "late-verdict"; readonly topic: string; readonly id: string; readonly verdict: string }
-  | { readonly type: "attempt-failed"; readonly topic: string; readonly group: string; readonly id: string | null; readonly attempt: number; readonly error: TallyError }
-  | { readonly type: "released"; readonly topic: string; readonly group: string; readonly id: string | null; readonly afterMs: number; readonly error: TallyError }
-  | { readonly type: "late-effect"; readonly topic: string; readonly group: string; readonly id: string | null; readonly outcome: "returned" | "threw" }
-  | { readonly type: "unsettled"; readonly topic: string; readonly group: string; readonly deliveries: number; readonly error: TallyError }
+  | {
+      readonly type: "attempt-failed";
+      readonly topic: string;
+      readonly group: string;
+      readonly id: string | null;
+      readonly attempt: number;
+      readonly error: TallyError;
+    }
+  | {
+      readonly type: "released";
+      readonly topic: string;
+      readonly group: string;
+      readonly id: string | null;
+      readonly afterMs: number;
+      readonly error: TallyError;
+    }
+  | {
+      readonly type: "late-effect";
+      readonly topic: string;
+      readonly group: string;
+      readonly id: string | null;
+      readonly outcome: "returned" | "threw";
+    }
+  | {
+      readonly type: "unsettled";
+      readonly topic: string;
+      readonly group: string;
+      readonly deliveries: number;
+      readonly error: TallyError;
+    }
   | { readonly type: "unidentified"; readonly topic: string; readonly group: string }
-  | { readonly type: "gap"; readonly topic: string; readonly group: string; readonly lane: number; readonly from: string; readonly to: string }
+  | {
+      readonly type: "gap";
+      readonly topic: string;
+      readonly group: string;
+      readonly lane: number;
+      readonly from: string;
+      readonly to: string;
+    }
   | { readonly type: "surfaced"; readonly what: string; readonly text: string }
   | { readonly type: "closed"; readonly abandoned: number };
 

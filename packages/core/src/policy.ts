@@ -56,7 +56,8 @@ export function text(fallback: string, max = 255): Rule<string> {
   return {
     default: fallback,
     read(name, value) {
-      if (typeof value === "string" && value.length > 0 && !value.includes("\0") && utf8Length(value) <= max) return value;
+      if (typeof value === "string" && value.length > 0 && !value.includes("\0") && utf8Length(value) <= max)
+        return value;
       throw bad(name, `a string of 1 to ${max} bytes`, value);
     },
   };
@@ -79,14 +80,21 @@ export function value<T>(fallback: T, what: string, is: (value: unknown) => valu
  * @param where Named in errors, like `"openTally"`.
  * @throws TallyError `bad-config`
  */
-export function resolveOptions<T extends object>(where: string, given: object | undefined, bounds: Bounds<T>): Readonly<T> {
+export function resolveOptions<T extends object>(
+  where: string,
+  given: object | undefined,
+  bounds: Bounds<T>,
+): Readonly<T> {
   const options = given ?? {};
   const prototype: unknown = typeof options === "object" ? Object.getPrototypeOf(options) : undefined;
   if (prototype !== Object.prototype && prototype !== null) throw bad(where, "a plain object of options", given);
   const known = Object.keys(bounds) as (keyof T & string)[];
   for (const key of Object.keys(options)) {
     if (!(known as string[]).includes(key)) {
-      throw new TallyError("bad-config", `${where} has no option ${JSON.stringify(key)}; did you mean ${JSON.stringify(nearest(key, known))}?`);
+      throw new TallyError(
+        "bad-config",
+        `${where} has no option ${JSON.stringify(key)}; did you mean ${JSON.stringify(nearest(key, known))}?`,
+      );
     }
   }
   const resolved: Partial<T> = {};

@@ -40,7 +40,10 @@ interface Resolved {
  * wire carries the schema's input, handlers get its output.
  * @throws TallyError `bad-config`
  */
-export function topic<S extends StandardSchema>(name: string, options: TopicOptions<InputOf<S>> & { readonly schema: S }): Topic<InputOf<S>, OutputOf<S>>;
+export function topic<S extends StandardSchema>(
+  name: string,
+  options: TopicOptions<InputOf<S>> & { readonly schema: S },
+): Topic<InputOf<S>, OutputOf<S>>;
 export function topic<T = unknown>(name: string, options?: TopicOptions<T>): Topic<T>;
 export function topic(name: string, options: object = {}): unknown {
   const where = "topic";
@@ -54,18 +57,31 @@ export function topic(name: string, options: object = {}): unknown {
     type: text(name),
   });
   if (o.ordered && o.key === null) {
-    throw new TallyError("bad-config", `topic ${JSON.stringify(name)}: ordered needs key, the function from body to key`);
+    throw new TallyError(
+      "bad-config",
+      `topic ${JSON.stringify(name)}: ordered needs key, the function from body to key`,
+    );
   }
   return Object.freeze({ ...o, name, groups: Object.freeze([...o.groups]) });
 }
 
 function isSchema(v: unknown): v is StandardSchema {
-  return (typeof v === "object" || typeof v === "function") && v !== null && (v as { "~standard"?: { version?: unknown } })["~standard"]?.version === 1;
+  return (
+    (typeof v === "object" || typeof v === "function") &&
+    v !== null &&
+    (v as { "~standard"?: { version?: unknown } })["~standard"]?.version === 1
+  );
 }
 
 function isCodec(v: unknown): v is Codec<never> {
   const c = v as Partial<Codec<never>> | null;
-  return typeof c === "object" && c !== null && typeof c.encode === "function" && typeof c.decode === "function" && typeof c.contentType === "string";
+  return (
+    typeof c === "object" &&
+    c !== null &&
+    typeof c.encode === "function" &&
+    typeof c.decode === "function" &&
+    typeof c.contentType === "string"
+  );
 }
 
 function isNames(v: unknown): v is readonly string[] {

@@ -11,7 +11,8 @@ describe("lanes", () => {
   test("bound how many handlers run at once over all topics, and each free one is used at once", async () => {
     const b = bench();
     const gates = new Map<string | null, () => void>();
-    const handler = (_body: unknown, { id }: { readonly id: string | null }): Promise<void> => new Promise((resolve) => gates.set(id, resolve));
+    const handler = (_body: unknown, { id }: { readonly id: string | null }): Promise<void> =>
+      new Promise((resolve) => gates.set(id, resolve));
     await b.consumer({ lanes: 3 }).on(orders, handler).on(bills, handler).start();
     const [first, second] = b.transport.receivers;
     first!.deliver({ id: "o1" }, { id: "o2" });
@@ -25,9 +26,11 @@ describe("lanes", () => {
   test("a key's deliveries follow one another, in a topic that is not ordered too; keys of two topics are two", async () => {
     const b = bench();
     const gates = new Map<string | null, () => void>();
-    const handler = (_body: unknown, { id }: { readonly id: string | null }): Promise<void> => new Promise((resolve) => gates.set(id, resolve));
+    const handler = (_body: unknown, { id }: { readonly id: string | null }): Promise<void> =>
+      new Promise((resolve) => gates.set(id, resolve));
     await b.consumer().on(orders, handler).on(bills, handler).start();
-    for (const receiver of b.transport.receivers) receiver.deliver({ id: `${receiver.epoch}.1`, key: "k" }, { id: `${receiver.epoch}.2`, key: "k" });
+    for (const receiver of b.transport.receivers)
+      receiver.deliver({ id: `${receiver.epoch}.1`, key: "k" }, { id: `${receiver.epoch}.2`, key: "k" });
     expect([...gates.keys()]).toEqual(["1.1", "2.1"]);
     gates.get("1.1")!();
     await settle();
@@ -108,7 +111,10 @@ describe("close()", () => {
     expect(reasons).toEqual([]);
     await b.clock.advance(1);
     await closing;
-    expect(reasons).toEqual([["m1", "closed"], ["m2", "closed"]]);
+    expect(reasons).toEqual([
+      ["m1", "closed"],
+      ["m2", "closed"],
+    ]);
     expect(b.of("closed")).toMatchObject([{ abandoned: 2 }]);
     expect(b.receiver.disposed).toBe(true);
     gate.resolve();
@@ -136,7 +142,10 @@ describe("close()", () => {
   test("a handler that fails while closing is left unsettled at once", async () => {
     const b = bench();
     const gate = Promise.withResolvers<void>();
-    const consumer = await b.consumer().on(orders, () => gate.promise).start();
+    const consumer = await b
+      .consumer()
+      .on(orders, () => gate.promise)
+      .start();
     b.receiver.deliver({ id: "m1" });
     const closing = consumer.close();
     gate.reject(new Error("declined"));
@@ -145,9 +154,44 @@ describe("close()", () => {
     expect(b.receiver.settled).toEqual([]);
   });
 
+  test("of an attempt in place that has just succeeded still acks it", async () => {
+    const b = bench();
+    const gate = Promise.withResolvers<void>();
+    const consumer = await b
+      .consumer({ retryMin: 1, retryMax: 1 })
+      .on(orders, async (_body, { attempt }) => {
+        if (attempt === 1) throw new Error("once");
+        await gate.promise;
+      })
+      .start();
+    b.receiver.deliver({ id: "m1" });
+    await b.clock.advance(10);
+    gate.resolve();
+    for (let hops = 0; hops < 3; hops++) await null; // it has settled; p-retry has not seen that yet
+    await consumer.close();
+    expect(b.receiver.settled).toEqual(["ack m1"]);
+  });
+
+  test("from inside a listener, while a batch is taken in, starts none of it", async () => {
+    const b = bench();
+    let ran = 0;
+    const consumer = await b
+      .consumer()
+      .on(orders, () => void ran++)
+      .start();
+    b.runtime.events.on(({ type }) => void (type === "unidentified" && void consumer.close()));
+    b.receiver.deliver({ id: "m1" }, {}, { id: "m3" });
+    await consumer.close();
+    expect(ran).toBe(0);
+    expect(b.receiver.settled).toEqual([]);
+  });
+
   test("does not wait for a receiver that does not come back from stop or dispose", async () => {
     const b = bench();
-    const consumer = await b.consumer().on(orders, () => {}).start();
+    const consumer = await b
+      .consumer()
+      .on(orders, () => {})
+      .start();
     b.receiver.leaving = new Promise(() => {});
     const closing = consumer.close({ within: "5s" });
     await b.clock.advance(6_000);
@@ -157,8 +201,13 @@ describe("close()", () => {
 
   test("while reconnecting ends the tries", async () => {
     const b = bench();
-    const consumer = await b.consumer().on(orders, () => {}).start();
-    b.transport.outcomes.push(...Array.from({ length: 50 }, () => new TallyError("unreachable", "away", { retryable: true })));
+    const consumer = await b
+      .consumer()
+      .on(orders, () => {})
+      .start();
+    b.transport.outcomes.push(
+      ...Array.from({ length: 50 }, () => new TallyError("unreachable", "away", { retryable: true })),
+    );
     b.receiver.events.lost(new TallyError("session-lost", "cut"));
     await b.clock.advance(1_000);
     await consumer.close();
@@ -171,14 +220,20 @@ describe("close()", () => {
   test("is one close, whoever calls it, and `await using` calls it; a wrong limit is refused and closes nothing", async () => {
     const b = bench();
     {
-      await using consumer = await b.consumer().on(orders, () => {}).start();
+      await using consumer = await b
+        .consumer()
+        .on(orders, () => {})
+        .start();
       await expect(consumer.close({ within: "soon" as never })).rejects.toMatchObject({ code: "bad-config" });
       expect(b.receiver.stopped).toBe(false);
       const [one, two] = [consumer.close(), consumer.close()];
       await Promise.all([one, two]);
     }
     expect(b.of("closed")).toHaveLength(1);
-    const again = await b.consumer().on(orders, () => {}).start();
+    const again = await b
+      .consumer()
+      .on(orders, () => {})
+      .start();
     {
       await using _consumer = again;
     }
@@ -187,7 +242,10 @@ describe("close()", () => {
 
   test("a handler may wait for the close of its own consumer: the limit ends it", async () => {
     const b = bench();
-    const consumer: Consumer = await b.consumer().on(orders, () => consumer.close({ within: "1s" })).start();
+    const consumer: Consumer = await b
+      .consumer()
+      .on(orders, () => consumer.close({ within: "1s" }))
+      .start();
     b.receiver.deliver({ id: "m1" });
     await b.clock.advance(1_000);
     await consumer.close();

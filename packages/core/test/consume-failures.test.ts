@@ -25,13 +25,20 @@ describe("a handler that throws", () => {
     await b.clock.runUntil(() => b.receiver.settled.length > 0, 60_000);
     expect(attempts).toEqual([1, 2, 3]);
     expect(b.receiver.settled).toEqual(["release m1"]);
-    expect(b.of("attempt-failed").map((e) => [e.attempt, e.id, e.error.code])).toEqual([[1, "m1", "handler"], [2, "m1", "handler"], [3, "m1", "handler"]]);
+    expect(b.of("attempt-failed").map((e) => [e.attempt, e.id, e.error.code])).toEqual([
+      [1, "m1", "handler"],
+      [2, "m1", "handler"],
+      [3, "m1", "handler"],
+    ]);
     expect(b.of("released")).toHaveLength(1);
   });
 
   test("and succeeds at a later attempt is acked", async () => {
     const b = bench();
-    await b.consumer().on(orders, async (_body, { attempt }) => (attempt < 3 ? fail() : undefined)).start();
+    await b
+      .consumer()
+      .on(orders, async (_body, { attempt }) => (attempt < 3 ? fail() : undefined))
+      .start();
     b.receiver.deliver({ id: "m1" });
     await b.clock.advance(20_000);
     expect(b.receiver.settled).toEqual(["ack m1"]);
@@ -181,7 +188,10 @@ describe("onError", () => {
 describe("a release", () => {
   test("is held back with its credit where the broker would send it again at once", async () => {
     const b = bench({ release: "now" });
-    await b.consumer({ onError: () => release({ after: 5_000 }) }).on(orders, fail).start();
+    await b
+      .consumer({ onError: () => release({ after: 5_000 }) })
+      .on(orders, fail)
+      .start();
     b.receiver.deliver({ id: "m1" });
     await b.clock.advance(4_999);
     expect(b.receiver.settled).toEqual([]);
@@ -191,7 +201,10 @@ describe("a release", () => {
 
   test("is the broker's to delay where it can", async () => {
     const b = bench({ release: "delayed" });
-    await b.consumer({ onError: () => release({ after: 5_000 }) }).on(orders, fail).start();
+    await b
+      .consumer({ onError: () => release({ after: 5_000 }) })
+      .on(orders, fail)
+      .start();
     b.receiver.deliver({ id: "m1" });
     await settle();
     expect(b.receiver.batches.flat()).toMatchObject([{ kind: "release", afterMs: 5_000 }]);
@@ -257,7 +270,11 @@ describe("the processing deadline", () => {
     expect(reasons).toMatchObject([{ code: "handler-deadline", id: "m1" }]);
     await b.clock.advance(500);
     expect(b.of("attempt-failed").map(({ id }) => id)).toEqual(["m1", "m2", "m3"]);
-    expect(b.of("late-effect").map(({ id, outcome }) => [id, outcome])).toEqual([["m1", "threw"], ["m2", "threw"], ["m3", "threw"]]);
+    expect(b.of("late-effect").map(({ id, outcome }) => [id, outcome])).toEqual([
+      ["m1", "threw"],
+      ["m2", "threw"],
+      ["m3", "threw"],
+    ]);
     expect(b.receiver.settled).toEqual(["release m1", "release m2", "release m3"]);
     await b.clock.advance(10_000);
     expect(b.clock.pending()).toBe(0);
@@ -369,9 +386,18 @@ describe("the processing deadline", () => {
     const gate = Promise.withResolvers<void>();
     let ran = 0;
     const slow = topic("orders", {
-      schema: { "~standard": { version: 1 as const, vendor: "test", validate: (value: unknown) => gate.promise.then(() => ({ value })) } },
+      schema: {
+        "~standard": {
+          version: 1 as const,
+          vendor: "test",
+          validate: (value: unknown) => gate.promise.then(() => ({ value })),
+        },
+      },
     });
-    await b.consumer({ processingDeadline: 1_000, onError: () => release({ after: 0 }) }).on(slow, () => void ran++).start();
+    await b
+      .consumer({ processingDeadline: 1_000, onError: () => release({ after: 0 }) })
+      .on(slow, () => void ran++)
+      .start();
     b.receiver.deliver({ id: "m1" });
     await b.clock.advance(1_000);
     expect(b.of("attempt-failed")).toMatchObject([{ error: { code: "handler-deadline" } }]);

@@ -9,7 +9,12 @@ interface Item extends LaneItem<Item> {
   readonly name: string;
 }
 
-function lanes(limit: number): { lanes: Lanes<Item>; keys: Map<string, Item>; started: string[]; add: (name: string, key: string | null) => Item } {
+function lanes(limit: number): {
+  lanes: Lanes<Item>;
+  keys: Map<string, Item>;
+  started: string[];
+  add: (name: string, key: string | null) => Item;
+} {
   const keys = new Map<string, Item>();
   const started: string[] = [];
   const made = new Lanes<Item>(limit, (item) => void started.push(item.name));

@@ -17,7 +17,10 @@ const run = fc.record({
   /** One key a message; null: none. */
   keys: fc.array(fc.constantFrom("a", "b", "c", null), { minLength: 1, maxLength: 40 }),
   /** How long the n-th run of a handler takes (0: synchronous), and whether it fails then. */
-  runs: fc.array(fc.record({ ms: fc.constantFrom(0, 0, 1, 3, 17, 60), fails: fc.boolean() }), { minLength: 1, maxLength: 40 }),
+  runs: fc.array(fc.record({ ms: fc.constantFrom(0, 0, 1, 3, 17, 60), fails: fc.boolean() }), {
+    minLength: 1,
+    maxLength: 40,
+  }),
   lanes: fc.integer({ min: 1, max: 5 }),
   spare: fc.integer({ min: 0, max: 20 }),
   latency: fc.constantFrom(0, 1, 9, 40),
@@ -34,10 +37,26 @@ test("over random completion orders, failures and cuts: acks cover only what is 
   await fc.assert(
     fc.asyncProperty(run, async ({ keys, runs, lanes, spare, latency, attempts, ordered, cuts, seed }) => {
       const clock = virtualClock();
-      const queue = new ModelQueue(clock, latency, keys.map((key, i) => ({ seq: i + 1, key, deliveries: 0 })));
+      const queue = new ModelQueue(
+        clock,
+        latency,
+        keys.map((key, i) => ({ seq: i + 1, key, deliveries: 0 })),
+      );
       const counts: Partial<Record<EventType, number>> = {};
-      const events = createEvents(() => clock.wall(), ({ type }) => void (counts[type] = (counts[type] ?? 0) + 1));
-      const runtime = { service: "s", run: "r", clock, random: seededRandom(seed), events, transport: queue, reconnect: { min: 1, max: 10 }, connectWithin: 1_000 };
+      const events = createEvents(
+        () => clock.wall(),
+        ({ type }) => void (counts[type] = (counts[type] ?? 0) + 1),
+      );
+      const runtime = {
+        service: "s",
+        run: "r",
+        clock,
+        random: seededRandom(seed),
+        events,
+        transport: queue,
+        reconnect: { min: 1, max: 10 },
+        connectWithin: 1_000,
+      };
 
       let running = 0;
       let calls = 0;
@@ -95,7 +114,8 @@ test("over random completion orders, failures and cuts: acks cover only what is 
       seen.merged += queue.merged;
       seen.redelivered += counts.released ?? 0;
       seen.resumed += queue.sessions - 1;
-      if (ordered && latency > 0) seen.turnedBack += (counts.released ?? 0) - (counts["attempt-failed"] ?? 0) > 0 ? 1 : 0;
+      if (ordered && latency > 0)
+        seen.turnedBack += (counts.released ?? 0) - (counts["attempt-failed"] ?? 0) > 0 ? 1 : 0;
     }),
     { numRuns: 250 },
   );

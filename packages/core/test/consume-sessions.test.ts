@@ -16,7 +16,12 @@ describe("start()", () => {
     const b = bench();
     b.transport.outcomes.push(null, new TallyError("unreachable", "away", { retryable: true }));
     let started = false;
-    const starting = b.consumer({ lanes: 2 }).on(orders, () => {}).on(bills, () => {}).start().then(() => (started = true));
+    const starting = b
+      .consumer({ lanes: 2 })
+      .on(orders, () => {})
+      .on(bills, () => {})
+      .start()
+      .then(() => (started = true));
     await settle();
     expect(started).toBe(false);
     expect(b.transport.receivers).toHaveLength(1);
@@ -32,23 +37,40 @@ describe("start()", () => {
       { topic: plans[1], group: "billing", credit: 100 },
     ]);
     expect(b.receiver.subscription.consumer).toMatch(/^shop-01234567-[0-9a-f]{6}$/);
-    expect(b.of("session-opened")).toMatchObject([{ role: "receive", what: "orders / billing" }, { role: "receive", what: "bills / billing" }]);
+    expect(b.of("session-opened")).toMatchObject([
+      { role: "receive", what: "orders / billing" },
+      { role: "receive", what: "bills / billing" },
+    ]);
   });
 
-  test.each<ErrorCode>(["topology", "unsupported", "unauthorized", "bad-config"])("rejects with %s, which another try would not change, and leaves nothing behind", async (code) => {
-    const b = bench();
-    b.transport.outcomes.push(null, new TallyError(code, "no"));
-    const starting = b.consumer().on(orders, () => {}).on(bills, () => {}).start();
-    await expect(starting).rejects.toMatchObject({ code });
-    expect(b.receiver.disposed).toBe(true);
-    expect(b.open.size).toBe(0);
-    expect(b.clock.pending()).toBe(0);
-  });
+  test.each<ErrorCode>(["topology", "unsupported", "unauthorized", "bad-config"])(
+    "rejects with %s, which another try would not change, and leaves nothing behind",
+    async (code) => {
+      const b = bench();
+      b.transport.outcomes.push(null, new TallyError(code, "no"));
+      const starting = b
+        .consumer()
+        .on(orders, () => {})
+        .on(bills, () => {})
+        .start();
+      await expect(starting).rejects.toMatchObject({ code });
+      expect(b.receiver.disposed).toBe(true);
+      expect(b.open.size).toBe(0);
+      expect(b.clock.pending()).toBe(0);
+    },
+  );
 
-  test.each<[ErrorCode, boolean]>([["unauthorized", true], ["unreachable", true], ["session-lost", false]])("tries again after %s (retryable: %s)", async (code, retryable) => {
+  test.each<[ErrorCode, boolean]>([
+    ["unauthorized", true],
+    ["unreachable", true],
+    ["session-lost", false],
+  ])("tries again after %s (retryable: %s)", async (code, retryable) => {
     const b = bench();
     b.transport.outcomes.push(...Array.from({ length: 5 }, () => new TallyError(code, "not yet", { retryable })));
-    const starting = b.consumer().on(orders, () => {}).start();
+    const starting = b
+      .consumer()
+      .on(orders, () => {})
+      .start();
     await b.clock.runUntil(() => b.transport.receivers.length > 0, 60_000);
     await starting;
     expect(b.of("reconnect")).toHaveLength(5);
@@ -56,7 +78,10 @@ describe("start()", () => {
 
   test("after the first session, also a topology error is retried: somebody may mend it", async () => {
     const b = bench();
-    await b.consumer().on(orders, () => {}).start();
+    await b
+      .consumer()
+      .on(orders, () => {})
+      .start();
     b.transport.outcomes.push(new TallyError("topology", "queue is of another kind"));
     b.receiver.events.lost(lost());
     await b.clock.runUntil(() => b.transport.receivers.length === 2, 60_000);
@@ -65,7 +90,10 @@ describe("start()", () => {
   test("rejects `closed` when it is closed meanwhile", async () => {
     const b = bench();
     b.transport.outcomes.push(new TallyError("unreachable", "away", { retryable: true }));
-    const starting = b.consumer().on(orders, () => {}).start();
+    const starting = b
+      .consumer()
+      .on(orders, () => {})
+      .start();
     await settle();
     const [consumer] = b.open;
     await consumer!.close();
@@ -169,7 +197,10 @@ describe("a lost session", () => {
   test("its deliveries, events and settlements that come afterwards change nothing", async () => {
     const b = bench();
     const seen: unknown[] = [];
-    await b.consumer().on(bills, (_body, { id }) => void seen.push(id)).start();
+    await b
+      .consumer()
+      .on(bills, (_body, { id }) => void seen.push(id))
+      .start();
     const first = b.receiver;
     first.events.lost(lost());
     first.events.lost(lost());
@@ -189,7 +220,10 @@ describe("a lost session", () => {
       receiver.deliver({ id: "early" });
       receiver.events.lost(lost());
     };
-    const starting = b.consumer().on(bills, (_body, { id }) => void seen.push(id)).start();
+    const starting = b
+      .consumer()
+      .on(bills, (_body, { id }) => void seen.push(id))
+      .start();
     await b.clock.runUntil(() => b.transport.receivers.length === 2, 10_000);
     await starting;
     expect(seen).toEqual([]);
@@ -233,7 +267,12 @@ describe("an ordered key whose delivery is released", () => {
         if (id === "m1") fail();
       })
       .start();
-    b.receiver.deliver({ id: "m1", key: "k" }, { id: "x1", key: "other" }, { id: "m2", key: "k" }, { id: "m3", key: "k" });
+    b.receiver.deliver(
+      { id: "m1", key: "k" },
+      { id: "x1", key: "other" },
+      { id: "m2", key: "k" },
+      { id: "m3", key: "k" },
+    );
     await b.clock.advance(100);
     expect(seen).toEqual(["m1", "x1"]);
     expect(b.receiver.settled).toEqual(["ack x1", "release m1", "release m2", "release m3"]);
@@ -315,7 +354,10 @@ describe("an ordered key whose delivery is released", () => {
 describe("what a receiver reports", () => {
   test("unsettled deliveries, gaps and other news are events", async () => {
     const b = bench();
-    await b.consumer().on(bills, () => {}).start();
+    await b
+      .consumer()
+      .on(bills, () => {})
+      .start();
     const deliveries = b.receiver.deliver({ id: "m1" }, { id: "m2" });
     const { events } = b.receiver;
     events.unsettled(deliveries, new TallyError("session-lost", "ack did not take"));

@@ -12,7 +12,10 @@ describe("a delivery", () => {
   test("is acked after its handler's promise resolved, and not before", async () => {
     const b = bench();
     const gate = Promise.withResolvers<void>();
-    await b.consumer().on(orders, () => gate.promise).start();
+    await b
+      .consumer()
+      .on(orders, () => gate.promise)
+      .start();
     b.receiver.deliver({ id: "m1" });
     await settle();
     expect(b.receiver.settled).toEqual([]);
@@ -24,9 +27,30 @@ describe("a delivery", () => {
   test("reaches a synchronous handler at once, with its body and context", async () => {
     const b = bench();
     const seen: unknown[] = [];
-    await b.consumer().on(orders, (body, c) => void seen.push([body, c.id, c.key, c.topic, c.group, c.attempt, c.deliveries, c.producer, c.headers, c.time, c.native])).start();
+    await b
+      .consumer()
+      .on(
+        orders,
+        (body, c) =>
+          void seen.push([
+            body,
+            c.id,
+            c.key,
+            c.topic,
+            c.group,
+            c.attempt,
+            c.deliveries,
+            c.producer,
+            c.headers,
+            c.time,
+            c.native,
+          ]),
+      )
+      .start();
     b.receiver.deliver({ id: "m1", key: "k", count: 3, headers: { traceparent: "00-1" }, time: 5, native: "raw" });
-    expect(seen).toEqual([[{ id: "m1" }, "m1", "k", "orders", "billing", 1, 3, "shop", { traceparent: "00-1" }, 5, "raw"]]);
+    expect(seen).toEqual([
+      [{ id: "m1" }, "m1", "k", "orders", "billing", 1, 3, "shop", { traceparent: "00-1" }, 5, "raw"],
+    ]);
     await settle();
     expect(b.receiver.settled).toEqual(["ack m1"]);
   });
@@ -38,7 +62,10 @@ describe("a delivery", () => {
       receiver.deliver({ id: "early" });
       expect(seen).toEqual([]);
     };
-    await b.consumer().on(orders, (_body, { id }) => void seen.push(id)).start();
+    await b
+      .consumer()
+      .on(orders, (_body, { id }) => void seen.push(id))
+      .start();
     expect(seen).toEqual(["early"]);
     await settle();
     expect(b.receiver.settled).toEqual(["ack early"]);
@@ -68,8 +95,17 @@ describe("the body", () => {
     const b = bench();
     const seen: unknown[] = [];
     const zodTopic = topic("orders", { schema: z.object({ n: z.coerce.number() }) });
-    const valibotTopic = topic("bills", { schema: v.pipe(v.object({ n: v.string() }), v.transform(({ n }) => ({ n: Number(n) }))) });
-    await b.consumer().on(zodTopic, ({ n }) => void seen.push(n)).on(valibotTopic, ({ n }) => void seen.push(n)).start();
+    const valibotTopic = topic("bills", {
+      schema: v.pipe(
+        v.object({ n: v.string() }),
+        v.transform(({ n }) => ({ n: Number(n) })),
+      ),
+    });
+    await b
+      .consumer()
+      .on(zodTopic, ({ n }) => void seen.push(n))
+      .on(valibotTopic, ({ n }) => void seen.push(n))
+      .start();
     for (const receiver of b.transport.receivers) receiver.deliver({ id: "m", body: asJson({ n: "7" }) });
     expect(seen).toEqual([7, 7]);
   });
@@ -77,8 +113,13 @@ describe("the body", () => {
   test("an asynchronous schema is awaited before the handler runs", async () => {
     const b = bench();
     const seen: unknown[] = [];
-    const slow = topic("orders", { schema: z.object({ n: z.number().refine(async (n) => n > 0) }).transform(({ n }) => n) });
-    await b.consumer({ attempts: 1 }).on(slow, (n) => void seen.push(n)).start();
+    const slow = topic("orders", {
+      schema: z.object({ n: z.number().refine(async (n) => n > 0) }).transform(({ n }) => n),
+    });
+    await b
+      .consumer({ attempts: 1 })
+      .on(slow, (n) => void seen.push(n))
+      .start();
     b.receiver.deliver({ id: "good", body: asJson({ n: 1 }) }, { id: "bad", body: asJson({ n: -1 }) });
     expect(seen).toEqual([]);
     await settle();
@@ -93,34 +134,78 @@ describe("the body", () => {
     ["no UTF-8", { body: Uint8Array.of(0xff) }, "decode"],
     ["an encoding that nobody here reads", { contentEncoding: "gzip" }, "decode"],
     ["other than the schema wants", { body: asJson({ id: 5 }) }, "schema"],
-  ])("%s: the handler does not run, nothing is tried again in place, the delivery is released after a back-off", async (_what, message, code) => {
-    const b = bench();
-    let ran = 0;
-    const rulings: string[] = [];
-    const strict = topic("orders", { schema: z.object({ id: z.string() }) });
-    await b
-      .consumer({
-        onError: (error) => {
-          rulings.push(error.code);
-          return { kind: "retry", afterMs: 0 };
-        },
-      })
-      .on(strict, () => void ran++)
-      .start();
-    b.receiver.deliver({ id: "m1", ...message });
-    await b.clock.advance(60_000);
-    expect(ran).toBe(0);
-    expect(rulings).toEqual([code]);
-    expect(b.receiver.settled).toEqual(["release m1"]);
-    expect(b.of("released")).toMatchObject([{ topic: "orders", group: "billing", id: "m1", error: { code } }]);
-  });
+  ])(
+    "%s: the handler does not run, nothing is tried again in place, the delivery is released after a back-off",
+    async (_what, message, code) => {
+      const b = bench();
+      let ran = 0;
+      const rulings: string[] = [];
+      const strict = topic("orders", { schema: z.object({ id: z.string() }) });
+      await b
+        .consumer({
+          onError: (error) => {
+            rulings.push(error.code);
+            return { kind: "retry", afterMs: 0 };
+          },
+        })
+        .on(strict, () => void ran++)
+        .start();
+      b.receiver.deliver({ id: "m1", ...message });
+      await b.clock.advance(60_000);
+      expect(ran).toBe(0);
+      expect(rulings).toEqual([code]);
+      expect(b.receiver.settled).toEqual(["release m1"]);
+      expect(b.of("released")).toMatchObject([{ topic: "orders", group: "billing", id: "m1", error: { code } }]);
+    },
+  );
 
   test.each(["identity", "UTF-8", ""])("content-encoding %j says nothing about the bytes", async (contentEncoding) => {
     const b = bench();
-    await b.consumer().on(orders, () => {}).start();
+    await b
+      .consumer()
+      .on(orders, () => {})
+      .start();
     b.receiver.deliver({ id: "m1", contentEncoding });
     await settle();
     expect(b.receiver.settled).toEqual(["ack m1"]);
+  });
+
+  test.each([
+    [
+      "throws",
+      (): never => {
+        throw new TypeError("schema's own");
+      },
+    ],
+    ["gives nothing", () => undefined as never],
+    ["rejects", () => Promise.reject(new TypeError("schema's own"))],
+  ])("a schema that %s is a schema error", async (_what, validate) => {
+    const b = bench();
+    const broken = topic("orders", { schema: { "~standard": { version: 1 as const, vendor: "test", validate } } });
+    await b
+      .consumer()
+      .on(broken, () => {})
+      .start();
+    b.receiver.deliver({ id: "m1" });
+    await b.clock.advance(10_000);
+    expect(b.of("attempt-failed")).toMatchObject([{ error: { code: "schema" } }]);
+    expect(b.receiver.settled).toEqual(["release m1"]);
+  });
+
+  test("a schema whose promise is of another make is awaited too", async () => {
+    const b = bench();
+    const seen: unknown[] = [];
+    const validate = (value: unknown): never => ({ then: (f: (r: unknown) => void) => f({ value: [value] }) }) as never;
+    await b
+      .consumer()
+      .on(
+        topic("orders", { schema: { "~standard": { version: 1 as const, vendor: "test", validate } } }),
+        (body) => void seen.push(body),
+      )
+      .start();
+    b.receiver.deliver({ id: "m1" });
+    await settle();
+    expect(seen).toEqual([[{ id: "m1" }]]);
   });
 
   test("no error about it quotes it, also when a codec or a schema throws", async () => {
@@ -138,11 +223,13 @@ describe("the body", () => {
       .on(topic("orders", { codec: broken }), () => {})
       .on(topic("bills"), () => {})
       .start();
-    for (const receiver of b.transport.receivers) receiver.deliver({ body: new TextEncoder().encode(`{"password": "${canary}`) });
+    for (const receiver of b.transport.receivers)
+      receiver.deliver({ body: new TextEncoder().encode(`{"password": "${canary}`) });
     await settle();
     const failed = b.of("attempt-failed");
     expect(failed.map(({ error }) => error.code)).toEqual(["decode", "decode"]);
-    for (const { error } of failed) expect(`${error.stack} ${String(error.cause)} ${JSON.stringify(error)}`).not.toContain(canary);
+    for (const { error } of failed)
+      expect(`${error.stack} ${String(error.cause)} ${JSON.stringify(error)}`).not.toContain(canary);
   });
 
   test("is read anew for each attempt: what a handler did to it is gone", async () => {
@@ -164,7 +251,10 @@ describe("the body", () => {
   test("of a bytes topic are the bytes", async () => {
     const b = bench();
     const seen: Uint8Array[] = [];
-    await b.consumer().on(topic("orders", { codec: bytes }), (body) => void seen.push(body)).start();
+    await b
+      .consumer()
+      .on(topic("orders", { codec: bytes }), (body) => void seen.push(body))
+      .start();
     b.receiver.deliver({ body: Uint8Array.of(1, 2) });
     expect(seen).toEqual([Uint8Array.of(1, 2)]);
   });
@@ -174,7 +264,11 @@ describe("foreign messages", () => {
   test("without id and place run, and are surfaced once a subscription", async () => {
     const b = bench();
     const seen: (string | null)[] = [];
-    await b.consumer().on(orders, (_body, { id }) => void seen.push(id)).on(topic("bills"), () => {}).start();
+    await b
+      .consumer()
+      .on(orders, (_body, { id }) => void seen.push(id))
+      .on(topic("bills"), () => {})
+      .start();
     const [first, second] = b.transport.receivers;
     first!.deliver({}, {});
     first!.deliver({});
@@ -196,11 +290,19 @@ describe("foreign messages", () => {
   });
 
   test.each([
-    ["throws", () => { throw new Error("no number"); }],
+    [
+      "throws",
+      () => {
+        throw new Error("no number");
+      },
+    ],
     ["gives no string", () => undefined as unknown as string],
   ])("whose id function %s are released as unreadable", async (_what, id) => {
     const b = bench();
-    await b.consumer({ id }).on(orders, () => {}).start();
+    await b
+      .consumer({ id })
+      .on(orders, () => {})
+      .start();
     b.receiver.deliver({});
     await b.clock.advance(10_000);
     expect(b.receiver.settled).toEqual(["release 1"]);
@@ -212,7 +314,10 @@ describe("signal", () => {
   test("is there, does not fire, and is the same object throughout an attempt", async () => {
     const b = bench();
     const contexts: Context[] = [];
-    await b.consumer().on(orders, (_body, context) => void contexts.push(context)).start();
+    await b
+      .consumer()
+      .on(orders, (_body, context) => void contexts.push(context))
+      .start();
     b.receiver.deliver({});
     const [context] = contexts;
     expect(context!.signal.aborted).toBe(false);
@@ -240,11 +345,26 @@ describe("a consumer that is set up wrongly", () => {
   test("a group without a name, two handlers for a topic, no handler at all, on() after start(), start() twice", async () => {
     const code = (c: string): unknown => expect.objectContaining({ code: c });
     expect(() => bench().consumer({}, "")).toThrow(code("bad-config"));
-    expect(() => bench().consumer().on(orders, () => {}).on(orders, () => {})).toThrow(code("bad-config"));
-    expect(() => bench().consumer().on(orders, "no" as never)).toThrow(code("bad-config"));
-    expect(() => bench().consumer().on({} as never, () => {})).toThrow(code("bad-config"));
+    expect(() =>
+      bench()
+        .consumer()
+        .on(orders, () => {})
+        .on(orders, () => {}),
+    ).toThrow(code("bad-config"));
+    expect(() =>
+      bench()
+        .consumer()
+        .on(orders, "no" as never),
+    ).toThrow(code("bad-config"));
+    expect(() =>
+      bench()
+        .consumer()
+        .on({} as never, () => {}),
+    ).toThrow(code("bad-config"));
     await expect(bench().consumer().start()).rejects.toEqual(code("bad-config"));
-    const builder = bench().consumer().on(orders, () => {});
+    const builder = bench()
+      .consumer()
+      .on(orders, () => {});
     await builder.start();
     expect(() => builder.on(topic("bills"), () => {})).toThrow(code("bad-config"));
     await expect(builder.start()).rejects.toEqual(code("bad-config"));
@@ -253,9 +373,14 @@ describe("a consumer that is set up wrongly", () => {
   test("credit is four times lanes, at least 100, unless given", async () => {
     const credit = async (options: object): Promise<number> => {
       const b = bench();
-      await b.consumer(options).on(orders, () => {}).start();
+      await b
+        .consumer(options)
+        .on(orders, () => {})
+        .start();
       return b.receiver.subscription.credit;
     };
-    expect([await credit({}), await credit({ lanes: 64 }), await credit({ lanes: 4, credit: 5 })]).toEqual([100, 256, 5]);
+    expect([await credit({}), await credit({ lanes: 64 }), await credit({ lanes: 4, credit: 5 })]).toEqual([
+      100, 256, 5,
+    ]);
   });
 });

@@ -17,9 +17,11 @@ const code = (c: string): unknown => expect.objectContaining({ code: c });
 
 describe("json", () => {
   test("gives back what went in", () => {
-    fc.assert(fc.property(fc.jsonValue({ noUnicodeString: false } as never), (body) => {
-      expect(json.decode(json.encode(body))).toEqual(JSON.parse(JSON.stringify(body)));
-    }));
+    fc.assert(
+      fc.property(fc.jsonValue({ noUnicodeString: false } as never), (body) => {
+        expect(json.decode(json.encode(body))).toEqual(JSON.parse(JSON.stringify(body)));
+      }),
+    );
     expect(json.decode(json.encode(null))).toBe(null);
   });
 
@@ -28,8 +30,28 @@ describe("json", () => {
   let deep: unknown = 1;
   for (let i = 0; i < 100_000; i++) deep = [deep];
   test.each<[string, unknown]>([
-    ["undefined", undefined], ["a function", () => {}], ["a symbol", Symbol("x")], ["a cycle", cyclic], ["a BigInt", { n: 5n }], ["depth beyond the stack", deep],
-    ["a throwing getter", { get x() { throw new Error("no"); } }], ["a throwing toJSON", { toJSON() { throw new Error("no"); } }],
+    ["undefined", undefined],
+    ["a function", () => {}],
+    ["a symbol", Symbol("x")],
+    ["a cycle", cyclic],
+    ["a BigInt", { n: 5n }],
+    ["depth beyond the stack", deep],
+    [
+      "a throwing getter",
+      {
+        get x() {
+          throw new Error("no");
+        },
+      },
+    ],
+    [
+      "a throwing toJSON",
+      {
+        toJSON() {
+          throw new Error("no");
+        },
+      },
+    ],
   ])("refuses %s", (_what, body) => {
     expect(() => json.encode(body)).toThrow(code("bad-message"));
   });
@@ -42,7 +64,12 @@ describe("json", () => {
     expect(json.decode(two)).toEqual({ n: 1 });
   });
 
-  test.each([["nothing", ""], ["half an object", '{"secret":"canary"'], ["text", "canary"], ["two values", "1 2"]])("does not read %s, and does not quote it", (_what, text) => {
+  test.each([
+    ["nothing", ""],
+    ["half an object", '{"secret":"canary"'],
+    ["text", "canary"],
+    ["two values", "1 2"],
+  ])("does not read %s, and does not quote it", (_what, text) => {
     expect(() => json.decode(utf8(text))).toThrow(code("decode"));
     try {
       json.decode(utf8(text));
@@ -57,7 +84,11 @@ describe("json", () => {
     expect(() => json.decode(utf8(deepText))).toThrow(code("decode"));
   });
 
-  test.each(['{"__proto__":{"admin":true},"a":1}', '{"\\u005f_proto__":{"admin":true},"a":1}', '{"__\\u0070roto__":{"admin":true},"a":1}'])("takes no __proto__ from the wire: %s", (text) => {
+  test.each([
+    '{"__proto__":{"admin":true},"a":1}',
+    '{"\\u005f_proto__":{"admin":true},"a":1}',
+    '{"__\\u0070roto__":{"admin":true},"a":1}',
+  ])("takes no __proto__ from the wire: %s", (text) => {
     const body = json.decode(utf8(text)) as Record<string, unknown>;
     expect(Object.keys(body)).toEqual(["a"]);
     expect(Object.assign({}, body)["admin"]).toBe(undefined);
@@ -72,14 +103,23 @@ describe("bytes", () => {
     expect([...sent]).toEqual([1, 2, 3]);
     expect(bytes.encode(new Uint8Array())).toHaveLength(0);
     expect([...bytes.encode(Buffer.from("ab"))]).toEqual([97, 98]);
-    for (const wrong of [null, "text", [1], new ArrayBuffer(2)]) expect(() => bytes.encode(wrong as never)).toThrow(code("bad-message"));
+    for (const wrong of [null, "text", [1], new ArrayBuffer(2)])
+      expect(() => bytes.encode(wrong as never)).toThrow(code("bad-message"));
   });
 });
 
 describe("a topic", () => {
   test("is a frozen value with defaults", () => {
     const plain = topic("orders");
-    expect(plain).toEqual({ name: "orders", type: "orders", schema: null, codec: json, key: null, ordered: false, groups: [] });
+    expect(plain).toEqual({
+      name: "orders",
+      type: "orders",
+      schema: null,
+      codec: json,
+      key: null,
+      ordered: false,
+      groups: [],
+    });
     expect(Object.isFrozen(plain) && Object.isFrozen(plain.groups)).toBe(true);
   });
 
@@ -99,26 +139,61 @@ describe("a topic", () => {
   });
 
   test.each<[string, unknown, object | undefined]>([
-    ["no name", "", undefined], ["a name that is none", 5, undefined], ["NUL in its name", "a\0b", undefined], ["a name over 255 bytes", "ä".repeat(128), undefined],
-    ["order without a key", "x", { ordered: true }], ["a schema of another make", "x", { schema: { parse() {} } }], ["a schema of another version", "x", { schema: { "~standard": { version: 2 } } }],
-    ["half a codec", "x", { codec: { encode() {} } }], ["a key that is no function", "x", { key: "id" }], ["groups that are no names", "x", { groups: [""] }], ["a group given as text", "x", { groups: "billing" }],
-    ["an unknown option", "x", { order: true }], ["null for a group", "x", { groups: [null] }],
+    ["no name", "", undefined],
+    ["a name that is none", 5, undefined],
+    ["NUL in its name", "a\0b", undefined],
+    ["a name over 255 bytes", "ä".repeat(128), undefined],
+    ["order without a key", "x", { ordered: true }],
+    ["a schema of another make", "x", { schema: { parse() {} } }],
+    ["a schema of another version", "x", { schema: { "~standard": { version: 2 } } }],
+    ["half a codec", "x", { codec: { encode() {} } }],
+    ["a key that is no function", "x", { key: "id" }],
+    ["groups that are no names", "x", { groups: [""] }],
+    ["a group given as text", "x", { groups: "billing" }],
+    ["an unknown option", "x", { order: true }],
+    ["null for a group", "x", { groups: [null] }],
   ])("with %s is refused", (_what, name, options) => {
     expect(() => topic(name as string, options)).toThrow(code("bad-config"));
   });
 });
 
 test("issues of a schema are shown by path, the first five", () => {
-  expect(describeIssues([{ message: "bad" }, { message: "short", path: ["a", { key: 0 }, Symbol("s")] }])).toBe("bad; a.0.Symbol(s): short");
+  expect(describeIssues([{ message: "bad" }, { message: "short", path: ["a", { key: 0 }, Symbol("s")] }])).toBe(
+    "bad; a.0.Symbol(s): short",
+  );
   expect(describeIssues(Array.from({ length: 7 }, () => ({ message: "x" })))).toBe("x; x; x; x; x; and 2 more");
 });
 
 describe("received envelope fields", () => {
-  test.each([["run/7", "run", 7], ["a/b/1", "a/b", 1], ["run/0", null, null], ["run/-1", null, null], ["run/1.5", null, null], ["/5", null, null], ["run", null, null], [`run/${2 ** 53}`, null, null], [5, null, null], [undefined, null, null]])("seq %j", (given, run, seq) => {
+  test.each([
+    ["run/7", "run", 7],
+    ["a/b/1", "a/b", 1],
+    ["run/0", null, null],
+    ["run/-1", null, null],
+    ["run/1.5", null, null],
+    ["/5", null, null],
+    ["run", null, null],
+    [`run/${2 ** 53}`, null, null],
+    [5, null, null],
+    [undefined, null, null],
+  ])("seq %j", (given, run, seq) => {
     expect(parseSeq(given)).toEqual({ run, seq });
   });
 
-  test.each([[1, 1], ["7", 7], [1_000_000, 1_000_000], [1_000_001, 1], [-1, 1], [0, 1], ["abc", 1], [1e308, 1], [1.5, 1], [null, 1], [{}, 1], ["", 1]])("attempt %j is %d", (given, attempt) => {
+  test.each([
+    [1, 1],
+    ["7", 7],
+    [1_000_000, 1_000_000],
+    [1_000_001, 1],
+    [-1, 1],
+    [0, 1],
+    ["abc", 1],
+    [1e308, 1],
+    [1.5, 1],
+    [null, 1],
+    [{}, 1],
+    ["", 1],
+  ])("attempt %j is %d", (given, attempt) => {
     expect(parseAttempt(given)).toBe(attempt);
   });
 });
@@ -127,21 +202,47 @@ describe("a TallyError", () => {
   test("says its code first, and is definite and final unless told otherwise", () => {
     const error = new TallyError("unroutable", "nowhere to go");
     expect(error.message).toBe("[unroutable] nowhere to go");
-    expect(error).toMatchObject({ name: "TallyError", code: "unroutable", id: null, mayArrive: false, retryable: false });
+    expect(error).toMatchObject({
+      name: "TallyError",
+      code: "unroutable",
+      id: null,
+      mayArrive: false,
+      retryable: false,
+    });
     expect("cause" in error).toBe(false);
     const cause = new Error("x");
-    expect(new TallyError("in-doubt", "x", { id: "m", mayArrive: true, retryable: true, cause })).toMatchObject({ id: "m", mayArrive: true, retryable: true, cause });
+    expect(new TallyError("in-doubt", "x", { id: "m", mayArrive: true, retryable: true, cause })).toMatchObject({
+      id: "m",
+      mayArrive: true,
+      retryable: true,
+      cause,
+    });
   });
 
   test("is recognised by its brand, also when another copy of core made it", async () => {
     expect(TallyError.is(new TallyError("closed", "x"))).toBe(true);
     const copy = Object.defineProperty(new Error("x"), Symbol.for("tally.error"), { value: true });
     expect(TallyError.is(copy)).toBe(true);
-    for (const other of [null, undefined, "x", new Error("[closed] x"), { code: "closed" }]) expect(TallyError.is(other)).toBe(false);
+    for (const other of [null, undefined, "x", new Error("[closed] x"), { code: "closed" }])
+      expect(TallyError.is(other)).toBe(false);
     expect(Object.keys(new TallyError("closed", "x"))).not.toContain(String(Symbol.for("tally.error")));
   });
 
-  test.each<[unknown, string]>([[new Error("m"), "m"], ["s", "s"], [undefined, "undefined"], [Symbol("x"), "Symbol(x)"], [Object.create(null), "a value that cannot be shown"], [{ toString() { throw new Error("no"); } }, "a value that cannot be shown"]])("whatever is thrown can be described", (thrown, text) => {
+  test.each<[unknown, string]>([
+    [new Error("m"), "m"],
+    ["s", "s"],
+    [undefined, "undefined"],
+    [Symbol("x"), "Symbol(x)"],
+    [Object.create(null), "a value that cannot be shown"],
+    [
+      {
+        toString() {
+          throw new Error("no");
+        },
+      },
+      "a value that cannot be shown",
+    ],
+  ])("whatever is thrown can be described", (thrown, text) => {
     expect(show(thrown)).toBe(text);
   });
 });
@@ -149,7 +250,10 @@ describe("a TallyError", () => {
 describe("events", () => {
   test("are counted, stamped, frozen, and reach each listener until it is taken off, whatever the others do", () => {
     const published: TallyEvent[] = [];
-    const events = createEvents(() => 42, (event) => void published.push(event));
+    const events = createEvents(
+      () => 42,
+      (event) => void published.push(event),
+    );
     const seen: string[] = [];
     events.on(() => {
       throw new Error("a listener's own trouble");

@@ -25,29 +25,33 @@ function decode(topic: Topic<never, unknown>, bytes: Uint8Array): unknown {
   } catch (thrown) {
     if (TallyError.is(thrown) && thrown.code === "decode") throw thrown;
     // A codec of the user's own may throw anything.
-    throw new TallyError("decode", `${topic.name}: the codec could not read the body (${bytes.length} bytes)`, { cause: thrown });
+    throw new TallyError("decode", `${topic.name}: the codec could not read the body (${bytes.length} bytes)`, {
+      cause: thrown,
+    });
   }
 }
 
 function validate(topic: Topic<never, unknown>, body: unknown): unknown {
-  let result: SchemaResult<unknown> | Promise<SchemaResult<unknown>>;
   try {
-    result = topic.schema!["~standard"].validate(body);
+    const result = topic.schema!["~standard"].validate(body);
+    if (!("then" in result)) return output(topic, result);
+    return Promise.resolve(result).then(
+      (given) => output(topic, given),
+      (thrown: unknown) => {
+        throw schemaThrew(topic, thrown);
+      },
+    );
   } catch (thrown) {
-    throw schemaThrew(topic, thrown);
+    throw TallyError.is(thrown) ? thrown : schemaThrew(topic, thrown);
   }
-  if (!(result instanceof Promise)) return output(topic, result);
-  return result.then(
-    (given) => output(topic, given),
-    (thrown: unknown) => {
-      throw schemaThrew(topic, thrown);
-    },
-  );
 }
 
 function output(topic: Topic<never, unknown>, result: SchemaResult<unknown>): unknown {
   if (result.issues === undefined) return result.value;
-  throw new TallyError("schema", `${topic.name}: the body does not satisfy the schema: ${describeIssues(result.issues)}`);
+  throw new TallyError(
+    "schema",
+    `${topic.name}: the body does not satisfy the schema: ${describeIssues(result.issues)}`,
+  );
 }
 
 function schemaThrew(topic: Topic<never, unknown>, thrown: unknown): TallyError {

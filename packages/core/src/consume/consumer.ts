@@ -4,7 +4,14 @@ import { text } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Topic } from "../topic.ts";
 import { Attempts } from "./attempts.ts";
-import { type Consumer, type ConsumerBuilder, type ConsumerOptions, type ConsumerPolicy, type Handler, resolveConsumer } from "./options.ts";
+import {
+  type Consumer,
+  type ConsumerBuilder,
+  type ConsumerOptions,
+  type ConsumerPolicy,
+  type Handler,
+  resolveConsumer,
+} from "./options.ts";
 import { TopicSubscription } from "./subscription.ts";
 
 const CLOSE_WITHIN = 30_000;
@@ -31,15 +38,19 @@ export function createConsumerBuilder(
   return {
     on(topic, handler) {
       if (started) throw new TallyError("bad-config", `${where}: on() must come before start()`);
-      if (typeof topic !== "object" || topic === null || typeof topic.name !== "string") throw new TallyError("bad-config", `${where}: on() needs a topic, made by topic()`);
-      if (typeof handler !== "function") throw new TallyError("bad-config", `${where}: on() needs a handler, a function of body and context`);
-      if (handlers.has(topic.name)) throw new TallyError("bad-config", `${where}: topic ${JSON.stringify(topic.name)} has a handler already`);
+      if (typeof topic !== "object" || topic === null || typeof topic.name !== "string")
+        throw new TallyError("bad-config", `${where}: on() needs a topic, made by topic()`);
+      if (typeof handler !== "function")
+        throw new TallyError("bad-config", `${where}: on() needs a handler, a function of body and context`);
+      if (handlers.has(topic.name))
+        throw new TallyError("bad-config", `${where}: topic ${JSON.stringify(topic.name)} has a handler already`);
       handlers.set(topic.name, { topic, handler: handler as Handler<unknown> });
       return this;
     },
     async start() {
       if (started) throw new TallyError("bad-config", `${where} was started before`);
-      if (handlers.size === 0) throw new TallyError("bad-config", `${where} has no handler: call on(topic, handler) before start()`);
+      if (handlers.size === 0)
+        throw new TallyError("bad-config", `${where} has no handler: call on(topic, handler) before start()`);
       started = true;
       const consumer = new RunningConsumer(runtime, group, policy, onEnd);
       onStart(consumer);
@@ -73,12 +84,21 @@ class RunningConsumer implements Consumer {
     this.#onEnd = onEnd;
   }
 
-  async open(topics: readonly { readonly topic: Topic<never, unknown>; readonly handler: Handler<unknown> }[]): Promise<void> {
-    if (this.#closed !== null) throw new TallyError("closed", `consumer ${JSON.stringify(this.group)} was closed while it started`);
+  async open(
+    topics: readonly { readonly topic: Topic<never, unknown>; readonly handler: Handler<unknown> }[],
+  ): Promise<void> {
+    if (this.#closed !== null)
+      throw new TallyError("closed", `consumer ${JSON.stringify(this.group)} was closed while it started`);
     const { service, run, random } = this.#runtime;
     const suffix = Array.from(random.bytes(3), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const consumer = `${service}-${run.slice(0, 8)}-${suffix}`;
-    const common = { group: this.group, consumer, policy: this.#policy, runtime: this.#runtime, attempts: this.#attempts };
+    const common = {
+      group: this.group,
+      consumer,
+      policy: this.#policy,
+      runtime: this.#runtime,
+      attempts: this.#attempts,
+    };
     this.#subscriptions = topics.map((one) => new TopicSubscription({ ...one, ...common }));
     try {
       await Promise.all(this.#subscriptions.map(({ ready }) => ready));
@@ -117,7 +137,9 @@ class RunningConsumer implements Consumer {
     const stopped = this.#subscriptions.map((s) => s.stop());
     this.#attempts.stop(this.#subscriptions);
     await this.#atMost(within, Promise.all([Promise.allSettled(stopped), this.#attempts.idle()]));
-    const abandoned = this.#attempts.abort(new TallyError("closed", `consumer ${JSON.stringify(this.group)} closes: its time is up`));
+    const abandoned = this.#attempts.abort(
+      new TallyError("closed", `consumer ${JSON.stringify(this.group)} closes: its time is up`),
+    );
     const left = Math.max(until - clock.now(), LEAVE_WITHIN);
     await this.#atMost(left, Promise.allSettled(this.#subscriptions.map((s) => s.close())));
     events.emit({ type: "closed", abandoned });

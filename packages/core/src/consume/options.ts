@@ -18,7 +18,10 @@ export interface ConsumerOptions {
   /** A handler that has not settled by then gets its signal aborted, and the attempt counts as failed. @default "60s" */
   readonly processingDeadline?: Duration;
   /** What a failed attempt leads to. @default retry() up to `attempts`, then release() */
-  readonly onError?: (error: TallyError<"handler" | "handler-deadline" | "decode" | "schema">, about: Failure) => Ruling;
+  readonly onError?: (
+    error: TallyError<"handler" | "handler-deadline" | "decode" | "schema">,
+    about: Failure,
+  ) => Ruling;
   /** Id of a foreign message, which has none of its own. Never made from the body: two equal payments are two. */
   readonly id?: (message: Omit<Context, "signal" | "attempt">) => string;
 }
@@ -34,7 +37,9 @@ export interface Failure {
 }
 
 /** What becomes of a failed attempt: again in place, or back to the broker for redelivery. */
-export type Ruling = { readonly kind: "retry"; readonly afterMs: number | null } | { readonly kind: "release"; readonly afterMs: number | null };
+export type Ruling =
+  | { readonly kind: "retry"; readonly afterMs: number | null }
+  | { readonly kind: "release"; readonly afterMs: number | null };
 
 /** What a handler gets beside the body. */
 export interface Context {
@@ -79,7 +84,9 @@ export interface Consumer extends AsyncDisposable {
 }
 
 /** The resolved options: milliseconds and counts; null where the consumer's own way is taken. */
-export interface ConsumerPolicy extends Required<Omit<ConsumerOptions, "credit" | "retryMin" | "retryMax" | "processingDeadline" | "onError" | "id">> {
+export interface ConsumerPolicy extends Required<
+  Omit<ConsumerOptions, "credit" | "retryMin" | "retryMax" | "processingDeadline" | "onError" | "id">
+> {
   readonly credit: number;
   readonly retryMin: number;
   readonly retryMax: number;
@@ -100,15 +107,26 @@ const CONSUMER_BOUNDS: Bounds<Omit<ConsumerPolicy, "credit"> & { readonly credit
   retryMax: duration("10s", 1, 3_600_000),
   processingDeadline: duration("60s", 1, 24 * 3_600_000),
   onError: value(null, "a function", (v): v is NonNullable<ConsumerOptions["onError"]> => typeof v === "function"),
-  id: value(null, "a function from message to id", (v): v is NonNullable<ConsumerOptions["id"]> => typeof v === "function"),
+  id: value(
+    null,
+    "a function from message to id",
+    (v): v is NonNullable<ConsumerOptions["id"]> => typeof v === "function",
+  ),
 };
 
 /** @throws TallyError `bad-config` */
 export function resolveConsumer(where: string, options: ConsumerOptions | undefined): ConsumerPolicy {
   const o = resolveOptions(where, options, CONSUMER_BOUNDS);
   if (o.credit !== null && o.credit < o.lanes) {
-    throw new TallyError("bad-config", `${where}: credit (${o.credit}) must be at least lanes (${o.lanes}), or some lanes would never run`);
+    throw new TallyError(
+      "bad-config",
+      `${where}: credit (${o.credit}) must be at least lanes (${o.lanes}), or some lanes would never run`,
+    );
   }
-  if (o.retryMin > o.retryMax) throw new TallyError("bad-config", `${where}: retryMin (${o.retryMin} ms) must not exceed retryMax (${o.retryMax} ms)`);
+  if (o.retryMin > o.retryMax)
+    throw new TallyError(
+      "bad-config",
+      `${where}: retryMin (${o.retryMin} ms) must not exceed retryMax (${o.retryMax} ms)`,
+    );
   return Object.freeze({ ...o, credit: o.credit ?? Math.max(100, 4 * o.lanes) });
 }

@@ -82,7 +82,7 @@ export class TopicSubscription {
       if (this.topic.ordered && message.key !== null) {
         const why = session.away.arrived(message.key, message);
         if (why !== null) {
-          attempts.turnBack(new Job(session, delivery), why);
+          attempts.failures.turnBack(new Job(session, delivery), why);
           continue;
         }
       }
@@ -97,7 +97,9 @@ export class TopicSubscription {
   }
 
   revoking(session: ReceiverSession, epoch: number, lanes: readonly number[]): Promise<void> {
-    return this.#o.attempts.drained(({ session: of, delivery }) => of === session && delivery.epoch <= epoch && lanes.includes(delivery.lane));
+    return this.#o.attempts.drained(
+      ({ session: of, delivery }) => of === session && delivery.epoch <= epoch && lanes.includes(delivery.lane),
+    );
   }
 
   unsettled(deliveries: number, error: TallyError): void {
@@ -135,7 +137,13 @@ export class TopicSubscription {
     const session = new ReceiverSession(this, () => runtime.clock.now(), lost);
     try {
       await runtime.transport.admin.declare([plan], signal);
-      session.opened(await runtime.transport.openReceiver({ topic: plan, group, credit: policy.credit, consumer }, session.events, signal));
+      session.opened(
+        await runtime.transport.openReceiver(
+          { topic: plan, group, credit: policy.credit, consumer },
+          session.events,
+          signal,
+        ),
+      );
       return session;
     } catch (error) {
       session.end();

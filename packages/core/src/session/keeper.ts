@@ -83,7 +83,14 @@ export class SessionKeeper<S extends AsyncDisposable> {
       case "connect":
         return this.#track(this.#connect(effect.epoch));
       case "wait":
-        o.events.emit({ type: "reconnect", role: o.role, what: o.what, attempt: effect.tries, afterMs: Math.round(effect.ms), error: effect.error });
+        o.events.emit({
+          type: "reconnect",
+          role: o.role,
+          what: o.what,
+          attempt: effect.tries,
+          afterMs: Math.round(effect.ms),
+          error: effect.error,
+        });
         // A listener of that event may just have closed it.
         if (this.#state.is === "waiting") this.#timer = o.clock.after(effect.ms, () => this.#input({ type: "timer" }));
         return;
@@ -110,15 +117,21 @@ export class SessionKeeper<S extends AsyncDisposable> {
     const o = this.#o;
     const attempt = new AbortController();
     this.#attempt = attempt;
-    const late = new TallyError("unreachable", `${o.what}: no session within ${o.connectWithin} ms`, { retryable: true });
+    const late = new TallyError("unreachable", `${o.what}: no session within ${o.connectWithin} ms`, {
+      retryable: true,
+    });
     const timer = o.clock.after(o.connectWithin, () => attempt.abort(late));
     // The session can be lost in the very tick in which it opens, before its promise is read here.
     let lostEarly: TallyError | null = null;
     try {
-      const opening = o.open(epoch, (error) => {
-        lostEarly ??= error;
-        this.#input({ type: "lost", epoch, error, unit: o.random.unit() });
-      }, attempt.signal);
+      const opening = o.open(
+        epoch,
+        (error) => {
+          lostEarly ??= error;
+          this.#input({ type: "lost", epoch, error, unit: o.random.unit() });
+        },
+        attempt.signal,
+      );
       const session = await orAborted(opening, attempt.signal, (unwanted) => this.#dispose(unwanted));
       if (lostEarly !== null || this.#state.is !== "connecting" || this.#state.epoch !== epoch) {
         this.#dispose(session);

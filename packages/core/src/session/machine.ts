@@ -67,7 +67,13 @@ function connect(epoch: number, tries: number): Step {
   return [{ is: "connecting", epoch, tries }, [{ do: "connect", epoch, tries }]];
 }
 
-function wait(epoch: number, tries: number, why: { readonly error: TallyError; readonly unit: number }, backoff: Backoff, before: readonly SessionEffect[]): Step {
+function wait(
+  epoch: number,
+  tries: number,
+  why: { readonly error: TallyError; readonly unit: number },
+  backoff: Backoff,
+  before: readonly SessionEffect[],
+): Step {
   const ceiling = Math.min(backoff.max, backoff.min * 2 ** Math.min(tries, 40));
   const ms = Math.max(1, why.unit * ceiling);
   return [{ is: "waiting", epoch, tries }, [...before, { do: "wait", ms, tries: tries + 1, error: why.error }]];

@@ -21,10 +21,13 @@ const cut = new TallyError("session-lost", "cut", { retryable: true });
 
 function rig(options: { readonly onEvent?: (event: TallyEvent) => void; readonly dispose?: () => Promise<void> } = {}) {
   const clock = virtualClock();
-  const events = createEvents(() => clock.wall(), (event) => {
-    log.push(event.type);
-    options.onEvent?.(event);
-  });
+  const events = createEvents(
+    () => clock.wall(),
+    (event) => {
+      log.push(event.type);
+      options.onEvent?.(event);
+    },
+  );
   const tries: Try[] = [];
   const log: string[] = [];
   const session = (epoch: number): Session => ({
@@ -92,7 +95,15 @@ describe("a session keeper", () => {
     expect(first.disposed).toBe(1);
     await r.clock.runUntil(() => r.tries.length === 2, 100);
     await r.open();
-    expect(r.log).toEqual(["session-opened", "opened 1", "session-lost", "dropped 1", "reconnect", "session-opened", "opened 2"]);
+    expect(r.log).toEqual([
+      "session-opened",
+      "opened 1",
+      "session-lost",
+      "dropped 1",
+      "reconnect",
+      "session-opened",
+      "opened 2",
+    ]);
   });
 
   test("a try that takes too long is given up; what it still gives is disposed of", async () => {
@@ -198,22 +209,30 @@ describe("close()", () => {
     expect(r.keeper.state.is).toBe("closed");
   });
 
-  test.each(["session-opened", "session-lost", "reconnect"])("from inside a listener of %s leaves no timer and no session", async (type) => {
-    let close = (): void => {};
-    const r = rig({ onEvent: (event) => void (event.type === type && close()) });
-    close = () => void r.keeper.close();
-    const session = await r.open();
-    r.last().lost(cut);
-    await settle();
-    expect(r.keeper.state.is).toBe("closed");
-    expect(session.disposed).toBe(1);
-    expect(r.clock.pending()).toBe(0);
-    await r.clock.advance(10_000);
-    expect(r.tries).toHaveLength(1);
-  });
+  test.each(["session-opened", "session-lost", "reconnect"])(
+    "from inside a listener of %s leaves no timer and no session",
+    async (type) => {
+      let close = (): void => {};
+      const r = rig({ onEvent: (event) => void (event.type === type && close()) });
+      close = () => void r.keeper.close();
+      const session = await r.open();
+      r.last().lost(cut);
+      await settle();
+      expect(r.keeper.state.is).toBe("closed");
+      expect(session.disposed).toBe(1);
+      expect(r.clock.pending()).toBe(0);
+      await r.clock.advance(10_000);
+      expect(r.tries).toHaveLength(1);
+    },
+  );
 
   test("a session whose disposal fails, or throws, is as good as gone", async () => {
-    for (const dispose of [() => Promise.reject(new Error("no")), () => { throw new Error("no"); }]) {
+    for (const dispose of [
+      () => Promise.reject(new Error("no")),
+      () => {
+        throw new Error("no");
+      },
+    ]) {
       const r = rig({ dispose });
       await r.open();
       r.last().lost(cut);

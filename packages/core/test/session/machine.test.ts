@@ -21,7 +21,10 @@ const close: SessionInput = { type: "close" };
 const discard: SessionEffect = { do: "discard", epoch: 3 };
 
 const nothing = (state: SessionState): readonly [SessionState, SessionEffect[]] => [state, []];
-const next = (tries: number): readonly [SessionState, SessionEffect[]] => [{ is: "connecting", epoch: 4, tries }, [{ do: "connect", epoch: 4, tries }]];
+const next = (tries: number): readonly [SessionState, SessionEffect[]] => [
+  { is: "connecting", epoch: 4, tries },
+  [{ do: "connect", epoch: 4, tries }],
+];
 const end: readonly [SessionState, SessionEffect[]] = [closed, [{ do: "end" }]];
 
 /** The whole table: each state with each input. */
@@ -40,7 +43,17 @@ const TABLE: readonly (readonly [SessionState, SessionInput, readonly [SessionSt
   [waiting, close, end],
   [open, opened, [open, [discard]]],
   [open, failed, nothing(open)],
-  [open, lost, [{ is: "waiting", epoch: 3, tries: 0 }, [{ do: "drop", epoch: 3, error }, { do: "wait", ms: 50, tries: 1, error }]]],
+  [
+    open,
+    lost,
+    [
+      { is: "waiting", epoch: 3, tries: 0 },
+      [
+        { do: "drop", epoch: 3, error },
+        { do: "wait", ms: 50, tries: 1, error },
+      ],
+    ],
+  ],
   [open, timer, nothing(open)],
   [open, replace, next(1)],
   [open, close, end],
@@ -61,9 +74,12 @@ describe("the table of a session's life", () => {
     expect(new Set(TABLE.map(([state, input]) => `${state.is} ${input.type}`)).size).toBe(4 * 6);
   });
 
-  test.each(TABLE.map(([state, input, becomes]) => [`${state.is} + ${input.type}`, state, input, becomes] as const))("%s", (_name, state, input, becomes) => {
-    expect(step(state, input, backoff)).toEqual(becomes);
-  });
+  test.each(TABLE.map(([state, input, becomes]) => [`${state.is} + ${input.type}`, state, input, becomes] as const))(
+    "%s",
+    (_name, state, input, becomes) => {
+      expect(step(state, input, backoff)).toEqual(becomes);
+    },
+  );
 
   test.each([opened, failed, lost])("$type of another epoch changes no state", (input) => {
     for (const state of [connecting, waiting, open, closed]) {
@@ -77,7 +93,11 @@ describe("the table of a session's life", () => {
 describe("the wait between tries", () => {
   test("is full jitter: uniform below a ceiling that doubles from min up to max, and at least 1 ms", () => {
     const wait = (tries: number, u: number): number => {
-      const [, [effect]] = step({ is: "connecting", epoch: 1, tries }, { type: "failed", epoch: 1, error, unit: u }, backoff);
+      const [, [effect]] = step(
+        { is: "connecting", epoch: 1, tries },
+        { type: "failed", epoch: 1, error, unit: u },
+        backoff,
+      );
       return effect?.do === "wait" ? effect.ms : Number.NaN;
     };
     expect([1, 2, 3, 4, 5, 5_000].map((tries) => wait(tries, 0.5))).toEqual([100, 200, 400, 500, 500, 500]);
@@ -88,7 +108,12 @@ describe("the wait between tries", () => {
 
 test("over any inputs: epochs never fall, at most one try is under way, and after close there is only discarding", () => {
   const input = fc.oneof(
-    fc.record({ type: fc.constantFrom("opened" as const, "failed" as const, "lost" as const), epoch: fc.integer({ min: 1, max: 6 }), error: fc.constant(error), unit: fc.double({ min: 0, max: 0.99, noNaN: true }) }),
+    fc.record({
+      type: fc.constantFrom("opened" as const, "failed" as const, "lost" as const),
+      epoch: fc.integer({ min: 1, max: 6 }),
+      error: fc.constant(error),
+      unit: fc.double({ min: 0, max: 0.99, noNaN: true }),
+    }),
     fc.record({ type: fc.constantFrom("timer" as const, "replace" as const, "close" as const) }),
   );
   fc.assert(

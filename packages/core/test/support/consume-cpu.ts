@@ -35,25 +35,67 @@ class Sink extends ScriptedTransport {
 const { clock, random, diagnose } = nodePlatform();
 const cases = [
   { name: "bytes, no key, synchronous", codec: "bytes", key: () => null, ordered: false, handler: () => {} },
-  { name: "bytes, 1,000 keys, synchronous", codec: "bytes", key: (i: number) => `key-${i % 1_000}`, ordered: false, handler: () => {} },
-  { name: "bytes, 1,000 ordered keys, synchronous", codec: "bytes", key: (i: number) => `key-${i % 1_000}`, ordered: true, handler: () => {} },
+  {
+    name: "bytes, 1,000 keys, synchronous",
+    codec: "bytes",
+    key: (i: number) => `key-${i % 1_000}`,
+    ordered: false,
+    handler: () => {},
+  },
+  {
+    name: "bytes, 1,000 ordered keys, synchronous",
+    codec: "bytes",
+    key: (i: number) => `key-${i % 1_000}`,
+    ordered: true,
+    handler: () => {},
+  },
   { name: "JSON, no key, synchronous", codec: "json", key: () => null, ordered: false, handler: () => {} },
   { name: "bytes, no key, async, no wait", codec: "bytes", key: () => null, ordered: false, handler: async () => {} },
-  { name: "bytes, no key, async, one hop", codec: "bytes", key: () => null, ordered: false, handler: async () => void (await null) },
+  {
+    name: "bytes, no key, async, one hop",
+    codec: "bytes",
+    key: () => null,
+    ordered: false,
+    handler: async () => void (await null),
+  },
 ] as const;
 
 const rows = [];
 for (const { name, codec, key, ordered, handler } of cases) {
   const sink = new Sink();
-  const runtime = { service: "s", run: "r", clock, random, events: createEvents(() => clock.wall(), diagnose), transport: sink, reconnect: { min: 1, max: 1 }, connectWithin: 1_000 };
+  const runtime = {
+    service: "s",
+    run: "r",
+    clock,
+    random,
+    events: createEvents(() => clock.wall(), diagnose),
+    transport: sink,
+    reconnect: { min: 1, max: 1 },
+    connectWithin: 1_000,
+  };
   const options = { ordered, key: () => "" };
   const of = codec === "bytes" ? topic("t", { ...options, codec: bytes }) : topic("t", options);
-  const consumer = await createConsumerBuilder(runtime, "g", { lanes: 64 }, () => {}, () => {}).on(of as never, handler).start();
+  const consumer = await createConsumerBuilder(
+    runtime,
+    "g",
+    { lanes: 64 },
+    () => {},
+    () => {},
+  )
+    .on(of as never, handler)
+    .start();
   const run = async (count: number): Promise<number> => {
     let spent = 0;
     for (let n = 0; n < count; n += BATCH) {
       // Made outside the measure: decoding the wire is the adapter's.
-      const batch: Delivery[] = Array.from({ length: BATCH }, (_, i) => ({ token: n + i, lane: 0, epoch: 1, place: null, count: 1, message: incoming({ id: `m${n + i}`, key: key(n + i), body }) }));
+      const batch: Delivery[] = Array.from({ length: BATCH }, (_, i) => ({
+        token: n + i,
+        lane: 0,
+        epoch: 1,
+        place: null,
+        count: 1,
+        message: incoming({ id: `m${n + i}`, key: key(n + i), body }),
+      }));
       const target = sink.settled + BATCH;
       const from = performance.now();
       sink.deliver(batch);
@@ -64,7 +106,11 @@ for (const { name, codec, key, ordered, handler } of cases) {
   };
   await run(total / 10);
   const micros = [await run(total / 5), await run(total / 5), await run(total / 5)].toSorted((a, b) => a - b);
-  rows.push({ case: name, "µs a delivery": micros[1]!.toFixed(3), "deliveries a batch": (sink.settled / sink.batches).toFixed(1) });
+  rows.push({
+    case: name,
+    "µs a delivery": micros[1]!.toFixed(3),
+    "deliveries a batch": (sink.settled / sink.batches).toFixed(1),
+  });
   await consumer.close();
 }
 console.table(rows);

@@ -1,5 +1,13 @@
 import type { VirtualClock } from "@tallymq/testkit";
-import { type Delivery, type Receiver, type ReceiverEvents, SettledPrefix, type Settlement, type Subscription, TallyError } from "../../src/spi.ts";
+import {
+  type Delivery,
+  type Receiver,
+  type ReceiverEvents,
+  SettledPrefix,
+  type Settlement,
+  type Subscription,
+  TallyError,
+} from "../../src/spi.ts";
 import { asJson, incoming, ScriptedTransport } from "./receiving.ts";
 
 export interface Queued {
@@ -48,7 +56,13 @@ export class ModelQueue extends ScriptedTransport {
   }
 
   override openReceiver(subscription: Subscription, events: ReceiverEvents): Promise<Receiver> {
-    const session: Session = { events, credit: subscription.credit, unacked: new Map<number, Queued>(), tag: 0, open: true };
+    const session: Session = {
+      events,
+      credit: subscription.credit,
+      unacked: new Map<number, Queued>(),
+      tag: 0,
+      open: true,
+    };
     const epoch = ++this.sessions;
     this.#session = session;
     const prefix = new SettledPrefix(1);
@@ -65,7 +79,8 @@ export class ModelQueue extends ScriptedTransport {
         for (const { delivery } of batch) prefix.settle(delivery.token as number);
         if (prefix.end > before) send({ ack: prefix.end, multiple: true });
         for (const { kind, delivery } of batch) {
-          if (kind === "ack" && prefix.beyond.has(delivery.token as number)) send({ ack: delivery.token as number, multiple: false });
+          if (kind === "ack" && prefix.beyond.has(delivery.token as number))
+            send({ ack: delivery.token as number, multiple: false });
         }
       },
       extend: () => Promise.resolve(true),
@@ -133,7 +148,14 @@ export class ModelQueue extends ScriptedTransport {
       session.unacked.set(tag, message);
       const id = `m${message.seq}`;
       const body = asJson({ seq: message.seq, tag, session: epoch });
-      batch.push({ token: tag, lane: 0, epoch, place: null, count: ++message.deliveries, message: incoming({ id, key: message.key, body }) });
+      batch.push({
+        token: tag,
+        lane: 0,
+        epoch,
+        place: null,
+        count: ++message.deliveries,
+        message: incoming({ id, key: message.key, body }),
+      });
     }
     if (batch.length === 0) return;
     this.#wire(() => {
@@ -141,4 +163,3 @@ export class ModelQueue extends ScriptedTransport {
     });
   }
 }
-

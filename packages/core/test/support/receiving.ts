@@ -3,7 +3,18 @@ import { createConsumerBuilder } from "../../src/consume/consumer.ts";
 import type { Consumer, ConsumerBuilder, ConsumerOptions } from "../../src/consume/options.ts";
 import { createEvents, type EventType, type TallyEvent } from "../../src/events.ts";
 import type { Runtime } from "../../src/runtime.ts";
-import { type Delivery, type Incoming, type Receiver, type ReceiverEvents, type Settlement, type Subscription, TallyError, type TopicPlan, type Traits, type Transport } from "../../src/spi.ts";
+import {
+  type Delivery,
+  type Incoming,
+  type Receiver,
+  type ReceiverEvents,
+  type Settlement,
+  type Subscription,
+  TallyError,
+  type TopicPlan,
+  type Traits,
+  type Transport,
+} from "../../src/spi.ts";
 
 const TRAITS: Traits = {
   maxBytes: 1 << 20,
@@ -37,7 +48,9 @@ export class ScriptedReceiver implements Receiver {
   }
 
   /** Delivers messages in one batch; gives the deliveries. */
-  deliver(...messages: readonly (Partial<Incoming> & Partial<Pick<Delivery, "count" | "place" | "lane">>)[]): Delivery[] {
+  deliver(
+    ...messages: readonly (Partial<Incoming> & Partial<Pick<Delivery, "count" | "place" | "lane">>)[]
+  ): Delivery[] {
     const batch = messages.map(({ count = 1, place = null, lane = 0, ...message }) => ({
       token: ++this.#tag,
       lane,
@@ -130,7 +143,10 @@ export function bench(traits: Partial<Traits> = {}, seed = 1): Bench {
   const clock = virtualClock();
   const transport = new ScriptedTransport(traits);
   const events: TallyEvent[] = [];
-  const bus = createEvents(() => clock.wall(), (event) => void events.push(event));
+  const bus = createEvents(
+    () => clock.wall(),
+    (event) => void events.push(event),
+  );
   const open = new Set<Consumer>();
   const runtime: Runtime = {
     service: "shop",
@@ -148,8 +164,16 @@ export function bench(traits: Partial<Traits> = {}, seed = 1): Bench {
     runtime,
     events,
     open,
-    of: <T extends EventType>(type: T) => events.filter((e): e is Extract<TallyEvent, { readonly type: T }> => e.type === type),
-    consumer: (options, group = "billing") => createConsumerBuilder(runtime, group, options, (c) => void open.add(c), (c) => void open.delete(c)),
+    of: <T extends EventType>(type: T) =>
+      events.filter((e): e is Extract<TallyEvent, { readonly type: T }> => e.type === type),
+    consumer: (options, group = "billing") =>
+      createConsumerBuilder(
+        runtime,
+        group,
+        options,
+        (c) => void open.add(c),
+        (c) => void open.delete(c),
+      ),
     get receiver() {
       const last = transport.receivers.at(-1);
       if (last === undefined) throw new Error("no receiver is open");

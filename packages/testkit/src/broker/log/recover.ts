@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { decodeEntry, encodeDeclared, encodeLeft, encodeMessage, type Left } from "./entries.ts";
-import { encodeHeads, headsAreWhole, readSalt, recordWriter, scan } from "./records.ts";
+import { encodeHeads, HEADS, headsAreWhole, readSalt, recordWriter, scan } from "./records.ts";
 import { LogState } from "./state.ts";
 
 /** What reading the log at the start found. */
@@ -39,29 +39,31 @@ export interface Recovered {
 
 const FILE = "messages.log";
 
+/** What a log comes to, damage and all; nothing is written. */
+export interface ReadLog extends Pick<RecoveryReport, "tornBytes" | "damaged"> {
+  readonly state: LogState;
+}
+
+export function readLog(file: Buffer): ReadLog {
+  const state = new LogState();
+  const salt = readSalt(file);
+  // Without its head no record can be told from a body that imitates one.
+  if (salt === null) return { state, tornBytes: 0, damaged: file.length > 0 ? [{ from: 0, to: file.length }] : [] };
+  const { payloads, damaged, end } = scan(file, salt);
+  for (const payload of payloads) state.apply(decodeEntry(payload));
+  const heads = headsAreWhole(file) ? [] : [{ from: 0, to: HEADS }];
+  return { state, tornBytes: file.length - end, damaged: [...heads, ...damaged] };
+}
+
 /** Reads the log of a data directory, keeps a damaged one aside, and writes what it comes to into a new one. */
 export function recover(dataDir: string): Recovered {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const file = join(dataDir, FILE);
-  const found = existsSync(file) ? readFileSync(file) : Buffer.alloc(0);
-  const salt = readSalt(found);
-  const damaged: { from: number; to: number }[] = [];
-  const state = new LogState();
-  let end = found.length;
-  if (salt !== null) {
-    if (!headsAreWhole(found)) damaged.push({ from: 0, to: 56 });
-    const read = scan(found, salt);
-    end = read.end;
-    damaged.push(...read.damaged);
-    for (const payload of read.payloads) state.apply(decodeEntry(payload));
-  } else if (found.length > 0) {
-    damaged.push({ from: 0, to: found.length });
-  }
+  const { state, tornBytes, damaged } = readLog(existsSync(file) ? readFileSync(file) : Buffer.alloc(0));
   const quarantine = damaged.length > 0 ? keepAside(file, dataDir) : null;
-  const fresh = randomBytes(16);
-  const size = writeState(file, fresh, state);
-  const report = { messages: state.messages.size, tornBytes: found.length - end, damaged, quarantine };
-  return { state, salt: fresh, file, size, report };
+  const salt = randomBytes(16);
+  const size = writeState(file, salt, state);
+  return { state, salt, file, size, report: { messages: state.messages.size, tornBytes, damaged, quarantine } };
 }
 
 /** Replaces the log by a new one that holds just this; after a crash at any moment either the old or the new one stands. */

@@ -1,0 +1,24 @@
+import { join } from "node:path";
+import { startMemoryBroker } from "@tallymq/testkit";
+import { GROUP, TOPIC } from "../workload/order.ts";
+import type { DemoBroker } from "./broker.ts";
+
+/** The embedded broker as a process of its own, with its log in `folder`. */
+export async function startMemory(folder: string): Promise<DemoBroker> {
+  const at = `unix:${join(folder, "socket")}`;
+  const broker = await startMemoryBroker({ at, dataDir: join(folder, "data") });
+  return {
+    name: "memory",
+    title: "the embedded broker",
+    endpoint: { broker: "memory", at },
+    kill: () => broker.kill(),
+    restart: () => broker.restart(),
+    async cut() {
+      await broker.cutConnections();
+    },
+    async backlog() {
+      return [{ where: "queue", name: `${TOPIC}/${GROUP}`, n: (await broker.messages(TOPIC, GROUP)).length }];
+    },
+    [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
+  };
+}

@@ -1,0 +1,110 @@
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { expect, onTestFinished, test } from "vitest";
+import type { Settings } from "./arguments.ts";
+import { planFaults } from "./faults.ts";
+import type { DemoReport } from "./judge.ts";
+import { runDemo, type Variation } from "./run.ts";
+
+const settings: Settings = { broker: "memory", client: "tally", messages: 2_400, seed: 3, json: null, report: null };
+const quiet = { step: () => {}, progress: () => {} };
+
+async function run(variation: Variation, change: Partial<Settings> = {}): Promise<DemoReport> {
+  const report = await runDemo({ ...settings, ...change }, quiet, new AbortController().signal, variation);
+  onTestFinished(() => rmSync(report.folder, { recursive: true, force: true }));
+  return report;
+}
+
+test("under every fault each message is accepted and takes effect once", async () => {
+  const report = await run({ rate: 900 });
+  expect(report.reasons).toEqual([]);
+  expect(report.figures).toMatchObject({ accepted: 2_400, lost: 0, rejected: 0, duplicateEffects: 0, faults: 4, verdict: "VALID" });
+  expect(report.figures.resends).toBeGreaterThan(0);
+  expect(report.figures.duplicateDeliveries).toBeGreaterThan(0);
+  expect(report.timeline.faults.map(({ kind }) => kind)).toEqual(["broker-killed", "consumer-killed", "connections-cut", "broker-killed"]);
+  for (const { inFlight } of report.timeline.faults) expect(inFlight).toBeGreaterThan(0);
+  // What the clients count and what they wrote down one by one are the same.
+  expect(report.figures.resends).toBe(report.ledger.totals.resends);
+  expect(existsSync(report.folder)).toBe(false);
+});
+
+test("a consumer that bills although the mark is there is found", async () => {
+  const report = await run({ rate: 900, bug: "mark-ignored" });
+  expect(report.figures).toMatchObject({ verdict: "INVALID", lost: 0 });
+  expect(report.figures.duplicateEffects).toBeGreaterThan(0);
+  expect(report.exitCode).toBe(1);
+  expect(existsSync(join(report.folder, "ledger"))).toBe(true);
+});
+
+test("a consumer that is acked before its effect, and killed, is found", async () => {
+  const plan = planFaults(3, 3).filter(({ kind }) => kind === "consumer-killed");
+  const report = await run({ rate: 900, bug: "ack-first", plan, quiet: 1_500 });
+  expect(report.figures).toMatchObject({ verdict: "INVALID", duplicateEffects: 0 });
+  expect(report.figures.lost).toBeGreaterThan(0);
+  expect(report.ledger.lostBy.consumer).toBe(report.figures.lost);
+});
+
+test("a run whose fault found only idle moments proves nothing", async () => {
+  const plan = [{ kind: "broker-killed", share: 2, victim: 0 }] as const;
+  const report = await run({ rate: 2_000, patience: 300, plan }, { messages: 300 });
+  expect(report).toMatchObject({ exitCode: 2, figures: { verdict: "UNKNOWN", accepted: 300, faults: 0 } });
+  expect(report.reasons.join("\n")).toMatch(/never met a moment/);
+});
+
+test("ended from outside it leaves no process and no folder", async () => {
+  const before = demoFolders();
+  const stop = new AbortController();
+  let pids: readonly number[] = [];
+  const watcher = {
+    step() {},
+    progress({ accepted }: { accepted: number }) {
+      if (accepted < 100 || stop.signal.aborted) return;
+      pids = childrenOf(process.pid);
+      stop.abort(new Error("enough"));
+    },
+  };
+  await expect(runDemo(settings, watcher, stop.signal, { rate: 900 })).rejects.toThrow("enough");
+  expect(pids.length).toBeGreaterThanOrEqual(7);
+  expect(pids.filter(isAlive)).toEqual([]);
+  expect(demoFolders()).toEqual(before);
+});
+
+test("the command writes its figures and the page, and its exit code is the verdict's", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "tally-command-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const [json, page] = [join(folder, "figures.json"), join(folder, "page.html")];
+  const main = join(import.meta.dirname, "main.ts");
+  const { stdout } = await promisify(execFile)(process.execPath, [main, "--messages", "4000", "--json", json, "--report", page]);
+  expect(stdout).toMatch(/VERDICT: VALID\nreport: /);
+  expect(Object.keys(JSON.parse(readFileSync(json, "utf8")))).toEqual([
+    "broker", "store", "client", "accepted", "lost", "rejected", "duplicateDeliveries", "duplicateEffects", "resends", "spilled", "faults", "seconds", "verdict",
+  ]);
+  expect(readFileSync(page, "utf8")).toMatch(/^<!doctype html>[^]*<svg/);
+});
+
+function demoFolders(): readonly string[] {
+  return readdirSync(tmpdir()).filter((name) => name.startsWith("tally-demo-"));
+}
+
+/** Linux only, as are the machines that run these tests: the fourth field of a process's `stat` is its parent. */
+function childrenOf(parent: number): readonly number[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number);
+  return pids.filter((pid) => statOf(pid)?.[1] === String(parent));
+}
+
+function isAlive(pid: number): boolean {
+  const state = statOf(pid)?.[0];
+  return state !== undefined && state !== "Z";
+}
+
+function statOf(pid: number): readonly string[] | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  } catch {
+    return null;
+  }
+}
