@@ -1,0 +1,182 @@
+import type { Timer } from "../clock.ts";
+import { describe, TallyError } from "../error.ts";
+import type { Runtime } from "../runtime.ts";
+import type { NewRow, OutboxStore, PutResult, Row } from "../stores.ts";
+import { Fence } from "./fence.ts";
+import type { OutboxMode, SpillPolicy } from "./options.ts";
+import { Relay, type RelayOutcome } from "./relay.ts";
+
+/** What the outbox needs of a message: its fence. */
+export interface Spillable {
+  readonly mode: OutboxMode;
+  /** Of its ordered key; null: of no order. */
+  readonly slot: number | null;
+}
+
+export interface OutboxOptions<Item extends Spillable> {
+  readonly runtime: Runtime;
+  readonly store: OutboxStore;
+  readonly policy: SpillPolicy;
+  /** The session has been unusable for long enough: everything that waits is to be put. */
+  spill(): void;
+  /** The row's fate; `stored` and `same` are fsynced. */
+  put(item: Item, result: PutResult | TallyError): void;
+  /** Its turn has come after `turn` said `wait`: ask `turn` again. */
+  again(item: Item): void;
+  send(row: Row, done: (outcome: RelayOutcome) => void): void;
+  withdraw(): void;
+}
+
+/** Messages of fenced keys are let in at this share of what the relay gets rid of, or the backlog would never end. */
+const SHARE = 0.8;
+/** Saved-up admissions, at most: a relay that has been idle owes nobody a burst. */
+const MOST_GRANTS = 64;
+const REFRESH_MS = 1_000;
+
+/**
+ * Decides for each message whether it may go to the broker or has to be stored, and keeps the fence.
+ *
+ * - *direct*: the session can be used. Messages go to the broker, except where their key has rows in the store.
+ * - *spilling*: it could not be used for `after` milliseconds. Everything is stored, until it can be used again.
+ */
+export class Outbox<Item extends Spillable> {
+  readonly #o: OutboxOptions<Item>;
+  readonly #fence: Fence = new Fence();
+  readonly #relay: Relay;
+  /** Being stored right now: in the fence already, perhaps not yet in what the store says. */
+  readonly #putting: Map<Item, number | null> = new Map();
+  #rows: { readonly item: Item; readonly row: NewRow }[] = [];
+  #throttled: Item[] = [];
+  #grants = 0;
+  #usable = false;
+  #spilling = false;
+  #timer: Timer | null = null;
+  #refresh: Timer | null = null;
+  #closed = false;
+  /** Rows stored since open. */
+  spilled = 0;
+
+  constructor(options: OutboxOptions<Item>) {
+    this.#o = options;
+    this.#relay = new Relay({
+      runtime: options.runtime,
+      store: options.store,
+      most: options.policy.relayWindow,
+      send: options.send,
+      withdraw: options.withdraw,
+      ended: (rows) => this.#ended(rows),
+    });
+    this.#wait();
+    void this.#read();
+  }
+
+  get spilling(): boolean {
+    return this.#spilling;
+  }
+
+  /** Where this message goes now: to the broker, into the store, or nowhere until `again`. */
+  turn(item: Item): "direct" | "store" | "wait" {
+    if (item.mode === "off") return "direct";
+    if (item.mode === "always" || this.#spilling) return "store";
+    if (item.slot === null || !this.#fence.closed(item.slot)) return "direct";
+    // Behind the rows of its key. While these move, no faster than they do; behind a parked one nothing moves.
+    if (!this.#relay.holds || this.#relay.out === 0) return "store";
+    if (this.#grants >= 1) {
+      this.#grants--;
+      return "store";
+    }
+    this.#throttled.push(item);
+    return "wait";
+  }
+
+  /** Stores it; those of one tick together. `put` says how that ended. */
+  store(item: Item, row: NewRow): void {
+    this.#putting.set(item, item.slot);
+    if (item.slot !== null) this.#fence.add(item.slot);
+    this.#rows.push({ item, row });
+    if (this.#rows.length === 1) queueMicrotask(() => void this.#flush());
+  }
+
+  /** The session can be used, or cannot. */
+  usable(is: boolean): void {
+    if (is === this.#usable || this.#closed) return;
+    this.#usable = is;
+    this.#relay.usable(is);
+    if (!is) return this.#wait();
+    this.#timer?.cancel();
+    this.#timer = null;
+    this.#spilling = false;
+  }
+
+  /** Ends the waiting and the relay, not the store. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    this.#refresh?.cancel();
+    await this.#relay.close();
+  }
+
+  #wait(): void {
+    this.#timer = this.#o.runtime.clock.after(this.#o.policy.after, () => {
+      this.#spilling = true;
+      this.#letAllIn();
+      this.#o.spill();
+    });
+  }
+
+  async #flush(): Promise<void> {
+    const batch = this.#rows;
+    this.#rows = [];
+    let results: readonly (PutResult | TallyError)[];
+    try {
+      results = await this.#o.store.put(batch.map(({ row }) => row));
+    } catch (thrown) {
+      const error = TallyError.is(thrown) ? thrown : new TallyError("store", `the outbox could not be written: ${describe(thrown)}`, { cause: thrown, retryable: true });
+      results = batch.map(() => error);
+    }
+    for (const [i, { item }] of batch.entries()) {
+      const result = results[i] ?? new TallyError("store", "the outbox gave no answer for a row");
+      this.#putting.delete(item);
+      // A row that was there already has its place in the fence.
+      if (result !== "stored" && item.slot !== null) this.#fence.remove(item.slot, true);
+      if (result === "stored") this.spilled++;
+      this.#o.put(item, result);
+    }
+    this.#relay.wake();
+  }
+
+  #ended(rows: readonly Row[]): void {
+    const { run } = this.#o.runtime;
+    for (const { slot, message } of rows) if (slot !== null) this.#fence.remove(slot, message.run === run);
+    this.#grants = Math.min(MOST_GRANTS, this.#grants + SHARE * rows.length);
+    const waiting = this.#throttled;
+    this.#throttled = [];
+    // In their order, each asked anew: its key may be free by now, or it takes one of the grants, or it waits on.
+    for (const item of waiting) this.#o.again(item);
+    if (this.#relay.out === 0) this.#letAllIn();
+  }
+
+  #letAllIn(): void {
+    const waiting = this.#throttled;
+    this.#throttled = [];
+    for (const item of waiting) this.#o.again(item);
+  }
+
+  /** The fence as the store has it: at open, and now and then while another process relays our rows. */
+  async #read(): Promise<void> {
+    try {
+      const counts = await this.#o.store.busySlots();
+      this.#fence.read(counts, [...this.#putting.values()].filter((slot) => slot !== null));
+    } catch (thrown) {
+      this.#o.runtime.events.emit({ type: "surfaced", what: "outbox", text: `the fence could not be read: ${describe(thrown)}` });
+    }
+    if (this.#closed) return;
+    this.#refresh = this.#o.runtime.clock.after(REFRESH_MS, () => this.#look());
+  }
+
+  #look(): void {
+    // Whoever relays counts for itself.
+    if (!this.#fence.known || (this.#fence.total > 0 && !this.#relay.holds)) void this.#read();
+    else this.#refresh = this.#o.runtime.clock.after(REFRESH_MS, () => this.#look());
+  }
+}

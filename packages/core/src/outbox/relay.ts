@@ -1,0 +1,233 @@
+import type { Timer } from "../clock.ts";
+import { TallyError } from "../error.ts";
+import { fullJitter } from "../backoff.ts";
+import type { Runtime } from "../runtime.ts";
+import type { Proof } from "../spi.ts";
+import type { OutboxLease, OutboxStore, Row } from "../stores.ts";
+
+/** How the publisher's side of a relayed row ends; it never gives up by itself. */
+export type RelayOutcome = { readonly is: "accepted"; readonly proof: Proof } | { readonly is: "refused"; readonly error: TallyError } | { readonly is: "withdrawn" };
+
+export interface RelayOptions {
+  readonly runtime: Runtime;
+  readonly store: OutboxStore;
+  /** Rows on their way at the same time, at most. */
+  readonly most: number;
+  /** Sends a row with the same tracking as a publish, ahead of those that wait; `done` is called once. */
+  send(row: Row, done: (outcome: RelayOutcome) => void): void;
+  /** Takes back all rows that have no copy on the wire: their `done` says `withdrawn`. */
+  withdraw(): void;
+  /** These rows are gone from the store. */
+  ended(rows: readonly Row[]): void;
+}
+
+/** Rows of other processes on the same store: nobody tells us of them. */
+const POLL_MS = 1_000;
+/** A relay whose session is unhealthy for so long gives up its lease: another process may have a healthy one. */
+const GIVE_UP_MS = 5_000;
+
+/**
+ * Sends stored rows, in their order, one key after another, as long as this process holds the lease.
+ *
+ * - *off*: the session cannot be used; no lease is held or asked for.
+ * - *asking*: the session can be used; the store has not granted the lease yet.
+ * - *relaying*: rows are taken while there is room, and ended when the broker has accepted them.
+ * - *resting*: nothing to take; woken by a spill, or looks again after a second.
+ * - *fading*: the session cannot be used any more; the lease is kept for five seconds in case it comes back.
+ */
+export class Relay {
+  readonly #o: RelayOptions;
+  #state: "off" | "asking" | "relaying" | "resting" | "fading" | "closed" = "off";
+  #lease: OutboxLease | null = null;
+  #asking: AbortController | null = null;
+  #timer: Timer | null = null;
+  #tries = 0;
+  readonly #out: Map<number, Row> = new Map();
+  #ended: { readonly row: Row; readonly proof: Proof }[] = [];
+  #taking = false;
+  readonly #work: Set<Promise<unknown>> = new Set();
+
+  constructor(options: RelayOptions) {
+    this.#o = options;
+  }
+
+  get state(): string {
+    return this.#state;
+  }
+
+  /** Whether this process is the one that relays. */
+  get holds(): boolean {
+    return this.#lease !== null;
+  }
+
+  /** Rows on their way. */
+  get out(): number {
+    return this.#out.size;
+  }
+
+  /** The session became usable, or stopped being so. */
+  usable(is: boolean): void {
+    if (is && this.#state === "off") this.#ask();
+    else if (is && this.#state === "fading") this.#relay();
+    else if (!is && this.#state === "asking") this.#off();
+    else if (!is && (this.#state === "relaying" || this.#state === "resting")) {
+      this.#state = "fading";
+      this.#arm(GIVE_UP_MS, () => this.#giveUp());
+    }
+  }
+
+  /** There may be rows. */
+  wake(): void {
+    if (this.#state === "resting") this.#relay();
+  }
+
+  async close(): Promise<void> {
+    this.#off();
+    this.#state = "closed";
+    while (this.#work.size > 0) await Promise.allSettled(this.#work);
+  }
+
+  #ask(): void {
+    this.#state = "asking";
+    const asking = new AbortController();
+    this.#asking = asking;
+    const { store, runtime } = this.#o;
+    const lost = (error: TallyError): void => {
+      if (this.#asking !== asking) return;
+      runtime.events.emit({ type: "surfaced", what: "outbox", text: `the relay's lease was lost: ${error.message}` });
+      this.#off();
+      this.usable(true);
+    };
+    this.#track(
+      store.lease([runtime.transport.name], lost, asking.signal).then(
+        async (lease) => {
+          // Given up while the store was granting it.
+          if (this.#asking !== asking) return await lease[Symbol.asyncDispose]();
+          this.#lease = lease;
+          this.#tries = 0;
+          this.#relay();
+        },
+        (thrown: unknown) => {
+          if (this.#asking !== asking || asking.signal.aborted) return;
+          runtime.events.emit({ type: "surfaced", what: "outbox", text: `no lease: ${TallyError.is(thrown) ? thrown.message : "the store failed"}` });
+          this.#arm(Math.max(1, fullJitter(runtime.reconnect, ++this.#tries, runtime.random)), () => this.#ask());
+        },
+      ),
+    );
+  }
+
+  #relay(): void {
+    this.#cancel();
+    this.#state = "relaying";
+    this.#take();
+  }
+
+  /** Takes while there is room for a fair batch: a row at a time would cost the store a query each. */
+  #take(): void {
+    const lease = this.#lease;
+    const room = this.#o.most - this.#out.size;
+    if (this.#state !== "relaying" || lease === null || this.#taking || room < Math.ceil(this.#o.most / 4)) return;
+    this.#taking = true;
+    this.#track(
+      lease.take(room).then(
+        (rows) => {
+          this.#taking = false;
+          if (this.#lease !== lease) return; // the store gives them to the next holder
+          for (const row of rows) this.#send(lease, row);
+          if (rows.length > 0) return this.#take();
+          if (this.#state === "relaying" && this.#out.size === 0) {
+            this.#state = "resting";
+            this.#arm(POLL_MS, () => this.#relay());
+          }
+        },
+        (thrown: unknown) => this.#failed(lease, thrown),
+      ),
+    );
+  }
+
+  #send(lease: OutboxLease, row: Row): void {
+    this.#out.set(row.place, row);
+    this.#o.send(row, (outcome) => {
+      this.#out.delete(row.place);
+      if (this.#lease !== lease) return; // the row is another holder's by now; its copy will be a duplicate, with the same id
+      if (outcome.is === "accepted") this.#end(lease, row, outcome.proof);
+      else if (outcome.is === "refused") this.#park(lease, row, outcome.error);
+      else this.#track(lease.giveBack([row.place]).catch((thrown: unknown) => this.#failed(lease, thrown)));
+      this.#take();
+    });
+  }
+
+  /** One deletion for all rows that were accepted in one tick. */
+  #end(lease: OutboxLease, row: Row, proof: Proof): void {
+    this.#ended.push({ row, proof });
+    if (this.#ended.length > 1) return;
+    queueMicrotask(() => {
+      const ended = this.#ended;
+      this.#ended = [];
+      const places = ended.map((e) => ({ place: e.row.place, proof: e.proof }));
+      this.#track(
+        lease.end(places).then(
+          () => {
+            this.#o.ended(ended.map((e) => e.row));
+            this.#take();
+          },
+          (thrown: unknown) => this.#failed(lease, thrown),
+        ),
+      );
+    });
+  }
+
+  /** Kept for a person; its ordered key waits behind it, other keys do not. */
+  #park(lease: OutboxLease, row: Row, error: TallyError): void {
+    const { topic, id } = row.message;
+    this.#o.runtime.events.emit({ type: "parked", topic, id, code: error.code });
+    this.#track(lease.park(row.place, error).catch((thrown: unknown) => this.#failed(lease, thrown)));
+  }
+
+  /** The store does not answer as it should: give the lease back and ask for it anew, after a while. */
+  #failed(lease: OutboxLease, thrown: unknown): void {
+    if (this.#lease !== lease) return;
+    const text = TallyError.is(thrown) ? thrown.message : "the store failed";
+    this.#o.runtime.events.emit({ type: "surfaced", what: "outbox", text: `the relay rests: ${text}` });
+    this.#drop();
+    this.#state = "asking";
+    const { runtime } = this.#o;
+    this.#arm(Math.max(1, fullJitter(runtime.reconnect, ++this.#tries, runtime.random)), () => this.#ask());
+  }
+
+  #giveUp(): void {
+    this.#o.runtime.events.emit({ type: "surfaced", what: "outbox", text: "the relay gave up its lease: its session is not usable" });
+    this.#off();
+  }
+
+  #off(): void {
+    this.#drop();
+    if (this.#state !== "closed") this.#state = "off";
+  }
+
+  #drop(): void {
+    this.#cancel();
+    this.#asking?.abort();
+    this.#asking = null;
+    this.#taking = false;
+    const lease = this.#lease;
+    this.#lease = null;
+    this.#o.withdraw();
+    if (lease !== null) this.#track(Promise.resolve(lease[Symbol.asyncDispose]()));
+  }
+
+  #arm(ms: number, fn: () => void): void {
+    this.#cancel();
+    this.#timer = this.#o.runtime.clock.after(ms, fn);
+  }
+
+  #cancel(): void {
+    this.#timer?.cancel();
+    this.#timer = null;
+  }
+
+  #track(work: Promise<unknown>): void {
+    const settled = work.catch(() => {}).finally(() => this.#work.delete(settled));
+    this.#work.add(settled);
+  }
+}
