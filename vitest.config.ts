@@ -24,7 +24,6 @@ export default defineConfig({
           name: "examples",
           include: ["examples/**/*.test.ts"],
           globalSetup: ["integration-tests/brokers/vitest/shared-rabbit.ts"],
-          globalSetup: ["integration-tests/brokers/vitest/shared-rabbit.ts"],
           testTimeout: 120_000,
           hookTimeout: 300_000,
           fileParallelism: false,

@@ -303,6 +303,26 @@ describe("an ordered key whose delivery is released", () => {
     expect(seen).toEqual(["m1", "m1", "m2", "m3", "m4"]);
   });
 
+  test("once acked, a second copy of it has no place before the others", async () => {
+    const b = bench();
+    const seen: (string | null)[] = [];
+    let fails = true;
+    await b
+      .consumer({ onError: () => release({ after: 1 }) })
+      .on(orders, (_body, { id }) => {
+        seen.push(id);
+        if (fails) fail();
+      })
+      .start();
+    b.receiver.deliver({ id: "m1", key: "k" }, { id: "m2", key: "k" });
+    await b.clock.advance(1);
+    fails = false;
+    b.receiver.deliver({ id: "m1", key: "k", count: 2 });
+    b.receiver.deliver({ id: "m1", key: "k" }); // the publisher's resend, behind m2 in the queue
+    b.receiver.deliver({ id: "m2", key: "k", count: 2 });
+    expect(seen).toEqual(["m1", "m1", "m2"]);
+  });
+
   test("that went to another consumer is not waited for: the first that comes back proves it", async () => {
     const b = bench();
     const seen: (string | null)[] = [];

@@ -220,7 +220,8 @@ describe("close()", () => {
       await settle();
       expect(r.keeper.state.is).toBe("closed");
       expect(session.disposed).toBe(1);
-      expect(r.clock.pending()).toBe(0);
+      expect(r.log.includes("reconnect")).toBe(type === "reconnect"); // nothing is announced that will not happen
+    expect(r.clock.pending()).toBe(0);
       await r.clock.advance(10_000);
       expect(r.tries).toHaveLength(1);
     },

@@ -14,6 +14,8 @@ export class TestReceiver {
   readonly #watch: Watch;
   readonly #settled: Set<Delivery> = new Set();
   #receiver: Receiver | null = null;
+  /** Until dispose has ended, what was on its way may still come. */
+  #gone = false;
   #afterDispose = 0;
 
   /** @param auto Acks each delivery in the next turn of the event loop. */
@@ -24,7 +26,7 @@ export class TestReceiver {
 
   readonly events: ReceiverEvents = {
     deliver: (batch) => {
-      if (this.disposed) this.#afterDispose += batch.length;
+      if (this.#gone) this.#afterDispose += batch.length;
       this.deliveries.push(...batch);
       this.peak = Math.max(this.peak, this.deliveries.length - this.#settled.size);
       if (this.#auto) setImmediate(() => this.ack(...batch));
@@ -97,6 +99,7 @@ export class TestReceiver {
   async dispose(): Promise<void> {
     this.disposed = true;
     await this.#receiver?.[Symbol.asyncDispose]();
+    this.#gone = true;
   }
 
   /** What holds for every receiver at the end of every case, after its disposal. */

@@ -144,11 +144,12 @@ export function tally(verdicts: readonly Verdict[]): Record<string, number> {
 function checkVerdict(verdict: Verdict): void {
   if (verdict.kind === "accepted") {
     const sure = ["yes", "no", "unverified"];
-    for (const of of ["routed", "persisted", "replicated"] as const) assert.ok(sure.includes(verdict.proof?.[of]), `expected a proof with ${of}; got ${JSON.stringify(verdict)}`);
+    for (const part of ["routed", "persisted", "replicated"] as const) assert.ok(sure.includes(verdict.proof?.[part]), `expected a proof with ${part}; got ${JSON.stringify(verdict)}`);
     return;
   }
   assert.ok(TallyError.is(verdict.error), `expected a TallyError with the verdict ${verdict.kind}`);
-  assert.equal(verdict.error.mayArrive, verdict.kind === "doubt", `expected mayArrive for doubt alone; got it wrong for ${verdict.kind}`);
+  // `later` may be either: of several queues behind one publish, some may have taken it.
+  if (verdict.kind !== "later") assert.equal(verdict.error.mayArrive, verdict.kind === "doubt", `expected mayArrive for doubt alone; got it wrong for ${verdict.kind}`);
 }
 
 function byLane(sender: Sender, messages: readonly Outgoing[]): ReadonlyMap<number, number[]> {

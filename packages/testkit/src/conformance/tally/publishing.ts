@@ -42,7 +42,7 @@ export const publishingCases: readonly ConformanceCase[] = [
       );
       assert.ok(time !== null && time >= before - 1_000 && time <= Date.now() + 1_000, `expected the time of publish; got ${time}`);
     }
-    await s.backlogIs(0, orders);
+    await s.allSettled(orders);
   }),
 
   tallyCase("a receipt names the message and what the broker vouched for", [], async (s) => {
@@ -190,5 +190,7 @@ export const publishingCases: readonly ConformanceCase[] = [
     await effects.has(["after"]);
     await s.quiet();
     assert.deepEqual(effects.seen.map((e) => e.id).filter((id) => id === "waiting" || id === "never"), []);
+    // The copy that left may never be answered: nobody waits for it.
+    await tally.close({ within: 20 });
   }),
 ];

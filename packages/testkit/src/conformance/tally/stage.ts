@@ -41,6 +41,7 @@ export class TallyStage {
   readonly rig: Rig;
   readonly watch: Watch;
   readonly #open: Tally[] = [];
+  readonly #consumers: { readonly topic: string; readonly consumer: Consumer }[] = [];
 
   constructor(rig: Rig) {
     this.rig = rig;
@@ -91,15 +92,22 @@ export class TallyStage {
     };
     const starting = tally.consumer(group, { retryMin: 1, retryMax: "100ms", ...options }).on(of, handler).start();
     const consumer = await within(this.rig.limitMs, "a consumer to start", starting);
+    this.#consumers.push({ topic: of.name, consumer });
     return { seen, consumer, has: (ids) => this.#has(seen, ids) };
   }
 
-  /** What a group has not settled, asked over a connection of its own. */
-  async backlogIs(expected: number, of: Topic<never, unknown>, group = "g"): Promise<void> {
+  /**
+   * Everything in the group is settled: its consumers have left, and there is nothing that comes again. (While they are
+   * there, some brokers can only count what waits.)
+   */
+  async allSettled(of: Topic<never, unknown>, group = "g"): Promise<void> {
+    for (const { consumer } of this.#consumers.filter((c) => c.topic === of.name && c.consumer.group === group)) {
+      await within(this.rig.limitMs, "a consumer to close", consumer.close());
+    }
     const transport = this.broker.open(testHost());
     try {
       const ask = (): Promise<number> => transport.admin.backlog(of.name, group, AbortSignal.timeout(this.rig.limitMs));
-      await eventually(this.rig.limitMs, `a backlog of ${expected}`, ask, (n) => n === expected);
+      await eventually(this.rig.limitMs, "a backlog of 0", ask, (n) => n === 0);
     } finally {
       await within(this.rig.limitMs, "a transport to be disposed of", transport[Symbol.asyncDispose]());
     }
