@@ -1,0 +1,151 @@
+import {
+  FENCE_SLOTS,
+  type NewRow,
+  type OutboxLease,
+  type OutboxSpec,
+  type OutboxStore,
+  type ParkedRow,
+  type PutResult,
+  type Row,
+  TallyError,
+} from "@tallymq/core/spi";
+
+/** An outbox in this process's memory: for tests of what is published while the broker is away. Nothing survives it. */
+export interface MemoryOutbox extends OutboxSpec {
+  /** Rows that wait, in their order. */
+  readonly rows: readonly Row[];
+  readonly parked: readonly ParkedRow[];
+  /** While set, every call fails with it: a full disk, a lost mount. */
+  broken: TallyError | null;
+  /** Takes the lease from its holder, as another process does after a pause. */
+  stealLease(): void;
+}
+
+export interface MemoryOutboxOptions {
+  /** Rows, parked ones included, at most; a put beyond it is `full`. @default no limit */
+  readonly maxRows?: number;
+}
+
+/** Several tallies that are given the same value share one store, as processes share a file. */
+export function memoryOutbox({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutboxOptions = {}): MemoryOutbox {
+  const rows: Row[] = [];
+  const parked: ParkedRow[] = [];
+  let place = 0;
+  let holder: { readonly lost: (error: TallyError) => void } | null = null;
+  const waiting: (() => void)[] = [];
+
+  const identity = (row: NewRow): string => JSON.stringify([row.destination, row.message.producer, row.message.topic, row.message.id]);
+  const same = (a: NewRow, b: NewRow): boolean =>
+    a.message.key === b.message.key && Buffer.compare(a.message.body, b.message.body) === 0;
+  const working = async (): Promise<void> => {
+    // A turn of the event loop, as a worker's answer takes: what is not durable yet must not look so.
+    await new Promise((resolve) => setImmediate(resolve));
+    if (outbox.broken !== null) throw outbox.broken;
+  };
+  const free = (): void => {
+    holder = null;
+    waiting.shift()?.();
+  };
+
+  function put(row: NewRow, wall: number): PutResult {
+    const there = [...rows, ...parked.map((p) => p.row)].find((r) => identity(r) === identity(row));
+    if (there !== undefined) return same(there, row) ? "same" : "conflict";
+    if (rows.length + parked.length >= maxRows) return "full";
+    rows.push({ ...row, place: ++place, storedAt: wall });
+    return "stored";
+  }
+
+  async function lease(destinations: readonly string[], lost: (error: TallyError) => void, signal: AbortSignal, wall: () => number): Promise<OutboxLease> {
+    await working();
+    while (holder !== null) {
+      await new Promise<void>((resolve, reject) => {
+        waiting.push(resolve);
+        signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+      });
+    }
+    signal.throwIfAborted();
+    const me = { lost };
+    holder = me;
+    const taken = new Set<number>();
+    const mine = (): void => {
+      if (holder !== me) throw new TallyError("fenced", "the lease is another one's");
+    };
+    return {
+      async take(most) {
+        await working();
+        mine();
+        const held = new Set(parked.map((p) => p.row.slot));
+        const found = rows
+          .filter((r) => destinations.includes(r.destination) && !taken.has(r.place) && (r.slot === null || !held.has(r.slot)))
+          .slice(0, most);
+        for (const row of found) taken.add(row.place);
+        return found;
+      },
+      async end(ended) {
+        await working();
+        mine();
+        for (const { place: at } of ended) remove(rows, (r) => r.place === at);
+      },
+      async giveBack(places) {
+        for (const at of places) taken.delete(at);
+      },
+      async park(at, error) {
+        await working();
+        mine();
+        const row = remove(rows, (r) => r.place === at);
+        if (row !== undefined) parked.push({ row, code: error.code, reason: error.message, parkedAt: wall() });
+      },
+      async [Symbol.asyncDispose]() {
+        if (holder === me) free();
+      },
+    };
+  }
+
+  const outbox: MemoryOutbox = {
+    rows,
+    parked,
+    broken: null,
+    stealLease() {
+      const robbed = holder;
+      free();
+      robbed?.lost(new TallyError("fenced", "another process took the lease"));
+    },
+    async openOutbox(host): Promise<OutboxStore> {
+      await working();
+      return {
+        scope: "process",
+        async put(batch) {
+          await working();
+          return batch.map((row) => put(row, host.clock.wall()));
+        },
+        async busySlots() {
+          await working();
+          const counts = new Uint32Array(FENCE_SLOTS);
+          for (const { slot } of [...rows, ...parked.map((p) => p.row)]) if (slot !== null) counts[slot] = (counts[slot] ?? 0) + 1;
+          return counts;
+        },
+        async stats() {
+          await working();
+          return { rows: rows.length, parked: parked.length, oldestAt: rows[0]?.storedAt ?? null };
+        },
+        lease: (destinations, lost, signal) => lease(destinations, lost, signal, () => host.clock.wall()),
+        parked: async (most) => parked.slice(0, most),
+        async replay(at) {
+          const found = remove(parked, (p) => p.row.place === at);
+          if (found === undefined) return false;
+          const before = rows.findIndex((r) => r.place > at);
+          rows.splice(before < 0 ? rows.length : before, 0, found.row);
+          return true;
+        },
+        purge: async (at) => remove(parked, (p) => p.row.place === at) !== undefined,
+        async [Symbol.asyncDispose]() {},
+      };
+    },
+  };
+  return outbox;
+}
+
+function remove<T>(list: T[], is: (item: T) => boolean): T | undefined {
+  const at = list.findIndex(is);
+  return at < 0 ? undefined : list.splice(at, 1)[0];
+}
