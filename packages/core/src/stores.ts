@@ -1,3 +1,4 @@
+import type { Clock, Random } from "./clock.ts";
 import type { TallyError } from "./error.ts";
 import type { Outgoing } from "./message.ts";
 import type { Proof } from "./spi.ts";
@@ -7,6 +8,29 @@ import type { Proof } from "./spi.ts";
  * store states it; an inbox on one machine's disk protects one machine.
  */
 export type Scope = "process" | "host" | "shared";
+
+/** What core lends a store. */
+export interface StoreHost {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Something that a person should know, and that no answer says: a damaged store, a record set aside. */
+  surfaced(what: string): void;
+}
+
+/** What `sqlite(path)` gives for `outbox:`: resolved options, nothing opened yet. */
+export interface OutboxSpec {
+  /**
+   * @throws TallyError `store`: the place is not fit, the store is damaged beyond recovery, newer than this version, or
+   * another process has it for itself.
+   */
+  openOutbox(host: StoreHost): Promise<OutboxStore>;
+}
+
+/** What `sqlite(path)` gives for `inbox:`. */
+export interface InboxSpec<Tx> {
+  /** @throws TallyError `store`, as with {@link OutboxSpec}. */
+  openInbox(host: StoreHost): Promise<InboxStore<Tx>>;
+}
 
 // ── outbox ────────────────────────────────────────────────────────────────────
 
@@ -123,6 +147,30 @@ export interface ParkedMessage {
   readonly reason: string;
 }
 
+/** A parked message as it is stored; `place` rises within a key. */
+export interface ParkedPlace extends ParkedMessage {
+  readonly place: number;
+  readonly parkedAt: number;
+}
+
+/** A key that is parked, as a list shows it. */
+export interface ParkedKey {
+  readonly group: string;
+  readonly topic: string;
+  readonly key: string;
+  readonly messages: number;
+  /** Why its head failed. */
+  readonly reason: string;
+  readonly parkedAt: number;
+}
+
+/**
+ * - `parked`: stored behind those that are there, or there already with the same identity.
+ * - `full`: the bound is reached; nothing was written.
+ * - `free`: the key is not parked any more, and `park` was asked not to begin it.
+ */
+export type ParkResult = "parked" | "full" | "free";
+
 export interface InboxStore<Tx> extends AsyncDisposable {
   /** Shown among the members of a group: different ids in one group are a finding. */
   readonly id: string;
@@ -139,8 +187,18 @@ export interface InboxStore<Tx> extends AsyncDisposable {
   end(claim: FreshClaim, outcome: InboxOutcome): Promise<boolean>;
   /** What of these keys is parked. */
   parkedKeys(group: string, topic: string, keys: readonly string[]): Promise<ReadonlySet<string>>;
-  /** Registers the key and stores the message in one transaction; behind those that are there. False: the bound is reached. */
-  park(message: ParkedMessage): Promise<boolean>;
+  /**
+   * Registers the key and stores the message in one transaction.
+   * @param begin True for a head that failed. False for what follows a parked head: between the question and the call a
+   *   replay may have emptied the key, and a message parked then would wait for nobody.
+   */
+  park(message: ParkedMessage, begin: boolean): Promise<ParkResult>;
+  /** The parked keys, those parked first at the front. */
+  parked(most: number): Promise<readonly ParkedKey[]>;
+  /** The messages of a parked key, in the order in which they run. */
+  parkedMessages(group: string, topic: string, key: string, most: number): Promise<readonly ParkedPlace[]>;
+  /** Removes one: it has run, or a person gave it up. With the last of a key goes its registration, in one transaction. */
+  unpark(place: number): Promise<boolean>;
 }
 
 export type InboxOutcome = { readonly is: "done" } | { readonly is: "failed" } | { readonly is: "dead"; readonly reason: string };
@@ -149,7 +207,15 @@ export interface InboxTransactions<Tx> {
   /**
    * Runs `effect` and writes the mark in one transaction, only if the claim's fence still holds. Resolves after the
    * commit's fsync.
-   * @throws TallyError `fenced`; whatever `effect` throws, after its writes are undone.
+   * @throws TallyError `fenced`; `handler-deadline` when `effect` kept others waiting for too long; whatever `effect`
+   * throws, after its writes are undone.
    */
   run<T>(claim: FreshClaim, effect: (tx: Tx) => Promise<T>): Promise<T>;
+  /**
+   * Stores rows in the effect's own transaction: sent if, and only if, it commits.
+   * @throws TallyError `store` when the transaction is over.
+   */
+  put(tx: Tx, rows: readonly NewRow[]): Promise<readonly PutResult[]>;
+  /** The outbox that these rows are in: the relay serves it like any other. Disposed of with the inbox. */
+  readonly outbox: OutboxStore;
 }

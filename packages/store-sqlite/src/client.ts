@@ -1,0 +1,142 @@
+import { Worker } from "node:worker_threads";
+import { type StoreHost, TallyError } from "@tallymq/core/spi";
+import type { Failure, Now, OpenArgs, Reply, Request } from "./worker/protocol.ts";
+
+type Settled = (value: unknown, error: TallyError | null) => void;
+
+/**
+ * The main thread's end of a store: the requests of one tick travel as one message. Keeps the process alive while something
+ * is under way, not otherwise.
+ */
+export class Client {
+  readonly host: StoreHost;
+  readonly path: string;
+  readonly #worker: Worker;
+  readonly #pending: Map<number, Settled> = new Map();
+  /** Distance from the clock's origin to the one that all processes since this boot share, in ms. */
+  readonly #origin: number;
+  #requests: Request[] = [];
+  #transfers: ArrayBuffer[] = [];
+  #scheduled = false;
+  #next = 1;
+  #over: TallyError | null = null;
+  #lost: Set<(error: TallyError) => void> = new Set();
+  /** Called before a tick's requests leave: those who collect something hand it over. */
+  beforeFlush: () => void = () => {};
+
+  private constructor(host: StoreHost, args: Omit<OpenArgs, "now">) {
+    this.host = host;
+    this.path = args.path;
+    this.#origin = Number(process.hrtime.bigint()) / 1e6 - host.clock.now();
+    const entry = new URL(import.meta.url.endsWith(".ts") ? "./worker/entry.ts" : "./worker/entry.js", import.meta.url);
+    this.#worker = new Worker(entry, { workerData: { ...args, now: this.now() } satisfies OpenArgs, name: "tally-store" });
+    this.#worker.on("message", (replies: readonly Reply[]) => this.#replies(replies));
+    this.#worker.on("error", (cause) => this.#end(new TallyError("store", `the thread of ${args.path} failed`, { cause })));
+    this.#worker.on("exit", () => this.#end(new TallyError("store", `the thread of ${args.path} ended`)));
+  }
+
+  /** @throws TallyError `store` */
+  static async open(host: StoreHost, args: Omit<OpenArgs, "now">): Promise<{ readonly client: Client; readonly id: string }> {
+    const client = new Client(host, args);
+    const opened = new Promise<{ id: string }>((resolve, reject) => {
+      client.#pending.set(0, (value, error) => (error === null ? resolve(value as { id: string }) : reject(error)));
+    });
+    try {
+      return { client, id: (await opened).id };
+    } catch (error) {
+      // Whatever else was said on the way, the files are closed when this rejects.
+      await client.#worker.terminate();
+      throw error;
+    }
+  }
+
+  now(): Now {
+    const { clock } = this.host;
+    return { wall: clock.wall(), monotonic: clock.now() + this.#origin };
+  }
+
+  /** @throws TallyError */
+  ask<T>(op: string, args: unknown): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.post(op, args, (value, error) => (error === null ? resolve(value as T) : reject(error)));
+    });
+  }
+
+  /** As {@link ask}, for those who settle more than one promise by it. */
+  post(op: string, args: unknown, settled: Settled | null, transfer?: ArrayBuffer): void {
+    if (this.#over !== null) {
+      settled?.(undefined, this.#over);
+      return;
+    }
+    const n = this.#next++;
+    if (settled !== null) {
+      if (this.#pending.size === 0) this.#worker.ref();
+      this.#pending.set(n, settled);
+    }
+    this.#requests.push({ n, op, args });
+    if (transfer !== undefined) this.#transfers.push(transfer);
+    this.schedule();
+  }
+
+  /** After what runs now and all promises that it settles: one message a tick. */
+  schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    process.nextTick(() => this.flush());
+  }
+
+  flush(): void {
+    this.#scheduled = false;
+    this.beforeFlush();
+    this.#scheduled = false;
+    if (this.#requests.length === 0) return;
+    const [requests, transfers] = [this.#requests, this.#transfers];
+    [this.#requests, this.#transfers] = [[], []];
+    this.#worker.postMessage(requests, transfers);
+  }
+
+  /** Called at most once, when the thread ends without being asked to. @returns what takes it back. */
+  onLost(lost: (error: TallyError) => void): () => void {
+    this.#lost.add(lost);
+    return () => this.#lost.delete(lost);
+  }
+
+  async close(): Promise<void> {
+    if (this.#over !== null) return;
+    this.#worker.ref();
+    const closed = this.ask<null>("close", null);
+    this.flush();
+    this.#over = new TallyError("closed", `${this.path} is closed`);
+    this.#lost = new Set();
+    const gone = new Promise<void>((resolve) => this.#worker.once("exit", () => resolve()));
+    await closed.catch(() => {});
+    await gone;
+  }
+
+  #replies(replies: readonly Reply[]): void {
+    for (const reply of replies) {
+      if ("surfaced" in reply) this.host.surfaced(reply.surfaced);
+      else {
+        const settled = this.#pending.get(reply.n);
+        this.#pending.delete(reply.n);
+        if ("error" in reply) settled?.(undefined, asError(reply.error));
+        else settled?.(reply.value, null);
+      }
+    }
+    if (this.#pending.size === 0 && this.#over === null) this.#worker.unref();
+  }
+
+  #end(error: TallyError): void {
+    this.#over ??= error;
+    const [pending, lost] = [[...this.#pending.values()], this.#lost];
+    this.#pending.clear();
+    this.#lost = new Set();
+    for (const settled of pending) settled(undefined, this.#over);
+    for (const each of lost) each(this.#over);
+  }
+}
+
+function asError({ code, message, retryable, sqlite }: Failure): TallyError {
+  const cause = sqlite === null ? undefined : Object.assign(new Error(sqlite.message), { code: "ERR_SQLITE_ERROR", errcode: sqlite.errcode, errstr: sqlite.errstr });
+  return new TallyError(code, message, { retryable, cause });
+}

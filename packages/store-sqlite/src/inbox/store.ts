@@ -1,0 +1,70 @@
+import { type Claim, type FreshClaim, type InboxKey, type InboxOutcome, type InboxStore, type InboxTransactions, type ParkedKey, type ParkedMessage, type ParkedPlace, type ParkResult, type Scope } from "@tallymq/core/spi";
+import type { Client } from "../client.ts";
+import { unpackRecords } from "../outbox/records.ts";
+import { FRAME, Heads, packFor } from "../record/pack.ts";
+import type { SqliteTx } from "../tx/handle.ts";
+import { SqliteTransactions } from "../tx/transactions.ts";
+import type { Claimed } from "../worker/inbox/marks.ts";
+import type { Records } from "../worker/protocol.ts";
+
+export class SqliteInbox implements InboxStore<SqliteTx> {
+  readonly id: string;
+  readonly scope: Scope = "host";
+  readonly keepsMs: number;
+  readonly transactions: InboxTransactions<SqliteTx>;
+  readonly #client: Client;
+  readonly #heads: Heads = new Heads();
+
+  constructor(client: Client, id: string, keepsMs: number, txTimeoutMs: number) {
+    this.#client = client;
+    this.id = id;
+    this.keepsMs = keepsMs;
+    this.transactions = new SqliteTransactions(client, txTimeoutMs);
+  }
+
+  async claim(keys: readonly InboxKey[], leaseMs: number): Promise<readonly Claim[]> {
+    const claimed = await this.#client.ask<readonly Claimed[]>("claim", { keys: keys.map(plain), leaseMs, now: this.#client.now() });
+    return claimed.map((each, index): Claim => ({ ...each, key: keys[index] as InboxKey }));
+  }
+
+  renew(claim: FreshClaim, leaseMs: number): Promise<boolean> {
+    return this.#client.ask("renew", { key: plain(claim.key), fence: claim.fence, leaseMs, now: this.#client.now() });
+  }
+
+  end(claim: FreshClaim, outcome: InboxOutcome): Promise<boolean> {
+    return this.#client.ask("inbox.end", { key: plain(claim.key), fence: claim.fence, outcome, now: this.#client.now() });
+  }
+
+  async parkedKeys(group: string, topic: string, keys: readonly string[]): Promise<ReadonlySet<string>> {
+    return new Set(await this.#client.ask<readonly string[]>("parkedKeys", { group, topic, keys }));
+  }
+
+  async park({ group, topic, key, message, reason }: ParkedMessage, begin: boolean): Promise<ParkResult> {
+    const pack = packFor({ destination: "", slot: null, message, doubtful: false, lane: null }, this.#heads);
+    const record = new Uint8Array(pack.bytes.subarray(FRAME, pack.used));
+    const identity = { group, topic, producer: message.producer, id: message.id };
+    return await this.#client.ask("inbox.park", { identity, key, reason, record, wall: this.#client.host.clock.wall(), begin });
+  }
+
+  parked(most: number): Promise<readonly ParkedKey[]> {
+    return this.#client.ask("inbox.parked", { most });
+  }
+
+  async parkedMessages(group: string, topic: string, key: string, most: number): Promise<readonly ParkedPlace[]> {
+    const { records, reasons } = await this.#client.ask<{ records: Records; reasons: readonly string[] }>("parkedMessages", { group, topic, key, most });
+    return unpackRecords(records, ({ message }, place, parkedAt, index) => ({ group, topic, key, message, reason: reasons[index] ?? "", place, parkedAt }));
+  }
+
+  unpark(place: number): Promise<boolean> {
+    return this.#client.ask("unpark", { place });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#client.close();
+  }
+}
+
+/** Only what the worker reads: a caller's key may be a larger object. */
+function plain({ group, topic, producer, id, bodyHash }: InboxKey): InboxKey {
+  return { group, topic, producer, id, bodyHash };
+}

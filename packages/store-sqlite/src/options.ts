@@ -1,0 +1,43 @@
+import { type Bounds, choice, type Duration, duration, integer, resolveOptions } from "@tallymq/core/spi";
+
+/** Options of `sqlite(path, options)`. */
+export interface SqliteOptions {
+  /**
+   * Bound of an outbox file, in bytes; its write-ahead log comes on top, with about 16 MiB. At the bound the relay can
+   * still delete and park, which it could not on a disk that is really full. For rows that an inbox's transactions
+   * published, the bound of their sum.
+   * @default 1 GiB
+   */
+  readonly maxBytes?: number;
+  /**
+   * `"one"`: no other process may open the file; a second one fails, naming the first's pid.
+   * @default "many"
+   */
+  readonly processes?: "many" | "one";
+  /**
+   * How long the inbox remembers an effect at least. It must be longer than the longest possible redelivery.
+   * @default "7d"
+   */
+  readonly keepFor?: Duration;
+  /** Most messages of parked keys; at this bound their source pauses. @default 10,000 */
+  readonly maxParked?: number;
+  /** After so long without a statement of its own, a `tx` handler is rolled back: others wait for it. @default "1s" */
+  readonly txTimeout?: Duration;
+}
+
+export type Resolved = Required<Omit<SqliteOptions, "keepFor" | "txTimeout">> & { readonly keepFor: number; readonly txTimeout: number };
+
+const GIB = 1024 ** 3;
+const DAY = 86_400_000;
+
+const BOUNDS: Bounds<Resolved> = {
+  maxBytes: integer(GIB, 1024 ** 2, 1024 * GIB),
+  processes: choice("many", "one"),
+  keepFor: duration("7d", 1_000, 400 * DAY),
+  maxParked: integer(10_000, 1, 10_000_000),
+  txTimeout: duration("1s", 100, 60_000),
+};
+
+export function resolveSqlite(options: SqliteOptions | undefined): Readonly<Resolved> {
+  return resolveOptions<Resolved>("sqlite", options, BOUNDS);
+}

@@ -1,0 +1,100 @@
+import { type OutboxLease, type Proof, type Row, TallyError } from "@tallymq/core/spi";
+import type { Client } from "../client.ts";
+import type { Records } from "../worker/protocol.ts";
+import { unpackRecords } from "./records.ts";
+
+/** How often somebody who waits asks for the right to relay; the system frees it the moment its holder dies. */
+const ASK_MS = 25;
+
+let leases = 0;
+
+/** Resolves when nobody else relays to these destinations. */
+export async function waitForLease(client: Client, destinations: readonly string[], lost: (error: TallyError) => void, signal: AbortSignal): Promise<OutboxLease> {
+  const lease = ++leases;
+  for (;;) {
+    signal.throwIfAborted();
+    if (await client.ask<boolean>("lease", { lease, destinations })) break;
+    await pause(client, signal);
+  }
+  if (signal.aborted) {
+    await client.ask("release", { lease });
+    signal.throwIfAborted();
+  }
+  return new Lease(client, lease, lost);
+}
+
+function pause(client: Client, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = (settle: () => void): void => {
+      timer.cancel();
+      signal.removeEventListener("abort", aborted);
+      settle();
+    };
+    const aborted = (): void => end(() => reject(signal.reason as Error));
+    const timer = client.host.clock.after(ASK_MS, () => end(resolve));
+    signal.addEventListener("abort", aborted, { once: true });
+  });
+}
+
+class Lease implements OutboxLease {
+  readonly #client: Client;
+  readonly #lease: number;
+  readonly #lost: (error: TallyError) => void;
+  readonly #forget: () => void;
+  #over = false;
+
+  constructor(client: Client, lease: number, lost: (error: TallyError) => void) {
+    this.#client = client;
+    this.#lease = lease;
+    this.#lost = lost;
+    this.#forget = client.onLost((error) => this.#end(error));
+  }
+
+  async take(most: number): Promise<readonly Row[]> {
+    this.#check();
+    try {
+      const records = await this.#client.ask<Records>("take", { lease: this.#lease, most });
+      return unpackRecords(records, (row, place, storedAt) => ({ ...row, place, storedAt }));
+    } catch (error) {
+      if (TallyError.is(error) && error.code === "fenced") {
+        this.#end(error);
+        await this.#client.ask("release", { lease: this.#lease });
+      }
+      throw error;
+    }
+  }
+
+  async end(rows: readonly { readonly place: number; readonly proof: Proof }[]): Promise<void> {
+    this.#check();
+    await this.#client.ask("end", { lease: this.#lease, places: rows.map((row) => row.place) });
+  }
+
+  async giveBack(places: readonly number[]): Promise<void> {
+    this.#check();
+    await this.#client.ask("giveBack", { lease: this.#lease, places });
+  }
+
+  async park(place: number, error: TallyError): Promise<void> {
+    this.#check();
+    const { host } = this.#client;
+    await this.#client.ask("park", { lease: this.#lease, place, code: error.code, reason: error.message, wall: host.clock.wall() });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#over) return;
+    this.#over = true;
+    this.#forget();
+    await this.#client.ask("release", { lease: this.#lease }).catch(() => {});
+  }
+
+  #end(error: TallyError): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#forget();
+    this.#lost(error);
+  }
+
+  #check(): void {
+    if (this.#over) throw new TallyError("fenced", "this lease is over");
+  }
+}

@@ -1,0 +1,89 @@
+import type { NewRow, PutResult, TallyError } from "@tallymq/core/spi";
+import type { Client } from "../client.ts";
+import { checkRow, Heads, type Pack, packFor } from "../record/pack.ts";
+import type { PutArgs } from "../worker/protocol.ts";
+
+const RESULTS: readonly PutResult[] = ["stored", "same", "conflict", "full"];
+/** What nearly every call is answered. */
+const STORED: readonly PutResult[] = Object.freeze(["stored"]);
+
+interface Caller {
+  readonly results: PutResult[];
+  /** Rows that are not answered yet. */
+  left: number;
+  readonly resolve: (results: readonly PutResult[]) => void;
+  readonly reject: (error: TallyError) => void;
+}
+
+/** Collects the puts of one tick into packs. */
+export class Puts {
+  readonly #client: Client;
+  readonly #heads: Heads = new Heads();
+  #pack: Pack | null = null;
+  /** Of each row in the pack, whose it is. */
+  #callers: Caller[] = [];
+
+  constructor(client: Client) {
+    this.#client = client;
+    client.beforeFlush = () => this.#hand();
+  }
+
+  put(rows: readonly NewRow[]): Promise<readonly PutResult[]> {
+    return new Promise((resolve, reject) => {
+      if (rows.length === 0) return resolve([]);
+      const caller: Caller = { results: [], left: rows.length, resolve, reject };
+      // All are looked at before one is added: a call that rejects has stored nothing.
+      for (const row of rows) checkRow(row);
+      for (const row of rows) this.#add(row, caller);
+      this.#client.schedule();
+    });
+  }
+
+  #add(row: NewRow, caller: Caller): void {
+    if (this.#pack?.add(row, this.#heads) !== true) {
+      const full = this.#pack !== null;
+      this.#hand();
+      // A full pack leaves at once: the worker stores it while this thread fills the next.
+      if (full) this.#client.flush();
+      this.#pack = packFor(row, this.#heads);
+    }
+    this.#callers.push(caller);
+  }
+
+  #hand(): void {
+    const [pack, callers] = [this.#pack, this.#callers];
+    if (pack === null) return;
+    [this.#pack, this.#callers] = [null, []];
+    const bytes = pack.bytes.buffer;
+    const args: PutArgs = { bytes, used: pack.used, rows: pack.rows, wall: this.#client.host.clock.wall() };
+    this.#client.post("put", args, (value, error) => settle(callers, value as Uint8Array, error), bytes);
+  }
+}
+
+function settle(callers: readonly Caller[], codes: Uint8Array, error: TallyError | null): void {
+  for (let i = 0; i < callers.length; i++) {
+    const caller = callers[i] as Caller;
+    if (error !== null) {
+      caller.reject(error);
+      continue;
+    }
+    const code = codes[i] ?? 0;
+    caller.left--;
+    if (caller.left === 0 && caller.results.length === 0) caller.resolve(code === 0 ? STORED : [RESULTS[code] as PutResult]);
+    else {
+      caller.results.push(RESULTS[code] as PutResult);
+      if (caller.left === 0) caller.resolve(caller.results);
+    }
+  }
+}
+
+export function resultsOf(codes: Uint8Array): readonly PutResult[] {
+  return Array.from(codes, (code) => RESULTS[code] as PutResult);
+}
+
+/** Rows in packs of their own, for a transaction that puts them itself. */
+export function packAll(rows: readonly NewRow[], heads: Heads): readonly Pack[] {
+  const packs: Pack[] = [];
+  for (const row of rows) if (packs.at(-1)?.add(row, heads) !== true) packs.push(packFor(row, heads));
+  return packs;
+}

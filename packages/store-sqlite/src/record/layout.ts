@@ -1,0 +1,73 @@
+// A stored message in one piece of bytes, self-contained: numbers at fixed places, then texts, then the body. Little-endian.
+// Both threads read it; nothing here knows SQLite.
+
+/** Written into each record. A reader refuses what it does not know. */
+export const FORMAT = 1;
+
+export const AT = {
+  /** u8 */
+  format: 0,
+  /** u8, see {@link FLAG} */
+  flags: 1,
+  /** u16: bytes of JSON `[destination, producer, topic]`; with the id behind it, this is the identity. */
+  head: 2,
+  /** u16: bytes of the id. */
+  id: 4,
+  /** u32: bytes of JSON `[run, type, contentType, contentEncoding]`. */
+  traits: 8,
+  /** u32: bytes of the key. */
+  key: 12,
+  /** u32: bytes of JSON `{ headers, correlationId, causationId }`; 0 if there is none of these. */
+  extra: 16,
+  /** u32: bytes of `native`, by v8's serializer (it may hold bytes and dates). */
+  native: 20,
+  /** i32, -1: none */
+  slot: 24,
+  /** i32, see {@link FLAG}.lane */
+  lane: 28,
+  /** u32 */
+  attempt: 32,
+  /** f64: 53 bits of hash of the identity. A match is always compared in full. */
+  identity: 40,
+  /** f64 */
+  seq: 48,
+  /** f64 */
+  time: 56,
+  /** The texts: head, id, traits, key, extra, native; then the body, up to the end. */
+  texts: 64,
+} as const;
+
+export const FLAG = { ordered: 1, doubtful: 2, key: 4, lane: 8 } as const;
+
+/** Where the parts of a record lie, from its first byte. */
+export interface Parts {
+  readonly id: number;
+  readonly traits: number;
+  readonly key: number;
+  readonly extra: number;
+  readonly native: number;
+  readonly body: number;
+}
+
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** @throws RangeError if these bytes cannot be a record. */
+export function partsOf(view: DataView): Parts {
+  if (view.byteLength < AT.texts || view.getUint8(AT.format) !== FORMAT) throw new RangeError("not a record of this format");
+  const id = AT.texts + view.getUint16(AT.head, true);
+  const traits = id + view.getUint16(AT.id, true);
+  const key = traits + view.getUint32(AT.traits, true);
+  const extra = key + view.getUint32(AT.key, true);
+  const native = extra + view.getUint32(AT.extra, true);
+  const body = native + view.getUint32(AT.native, true);
+  if (body > view.byteLength) throw new RangeError("a record that is shorter than it says");
+  return { id, traits, key, extra, native, body };
+}
+
+/** The slot, or null, without reading the rest. */
+export function slotOf(view: DataView): number | null {
+  const slot = view.getInt32(AT.slot, true);
+  return slot < 0 ? null : slot;
+}

@@ -1,0 +1,34 @@
+import type { DatabaseSync } from "node:sqlite";
+import { Fault } from "../fault.ts";
+
+/** Of the tables. A store of a higher one is not touched. */
+export const STORE_FORMAT = 1;
+
+export interface Stamp {
+  readonly kind: string;
+  readonly format: number;
+  readonly id: string;
+}
+
+export function createStamp(sql: DatabaseSync, stamp: Stamp): void {
+  sql.exec("CREATE TABLE tally_store (kind TEXT NOT NULL, format INTEGER NOT NULL, id TEXT NOT NULL)");
+  sql.prepare("INSERT INTO tally_store VALUES (?, ?, ?)").run(stamp.kind, stamp.format, stamp.id);
+}
+
+/** Null: no store of Tally (yet). Throws what SQLite throws for a damaged file. */
+export function readStamp(sql: DatabaseSync): Stamp | null {
+  const table = sql.prepare("SELECT 1 AS one FROM sqlite_schema WHERE type = 'table' AND name = 'tally_store'").get();
+  if (table === undefined) return null;
+  return (sql.prepare("SELECT kind, format, id FROM tally_store").get() as Stamp | undefined) ?? null;
+}
+
+export function checkStamp(path: string, stamp: Stamp, kind: string): void {
+  if (stamp.format > STORE_FORMAT) throw new Fault("store", `${path} was written by a newer Tally (format ${stamp.format}; this one knows ${STORE_FORMAT}): it is left as it is`);
+  if (stamp.kind !== kind) throw new Fault("store", `${path} is an ${stamp.kind}; an ${kind} has a file of its own`);
+}
+
+/** Tables that are not Tally's. */
+export function foreignTables(sql: DatabaseSync): readonly string[] {
+  const rows = sql.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'tally~_%' ESCAPE '~' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'").all();
+  return rows.map((row) => String(row["name"]));
+}

@@ -1,0 +1,141 @@
+import { hash } from "node:crypto";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { InboxKey, InboxOutcome } from "@tallymq/core/spi";
+import type { Now } from "../protocol.ts";
+import type { Ageing } from "./ageing.ts";
+import { bucketTable } from "./schema.ts";
+
+/** Of a mark. `open`: claimed, or failed and to be claimed again. */
+const STATE = { open: 0, done: 1, dead: 2 } as const;
+
+/** What a claim comes to, one for each key; the main thread adds the key. */
+export type Claimed =
+  | { readonly state: "fresh"; readonly attempt: number; readonly fence: number }
+  | { readonly state: "busy"; readonly leftMs: number }
+  | { readonly state: "done" | "conflict" }
+  | { readonly state: "dead"; readonly reason: string };
+
+interface Mark {
+  readonly state: number;
+  readonly attempts: number;
+  readonly fence: number;
+  readonly boot: number;
+  readonly until: number;
+  readonly reason: string | null;
+  /** 1: of the same body. */
+  readonly same: number;
+}
+
+interface Bucket {
+  readonly find: StatementSync;
+  readonly write: StatementSync;
+  readonly remove: StatementSync;
+}
+
+/** Claims and marks of identities. Everything runs inside a transaction. */
+export class Marks {
+  readonly #sql: DatabaseSync;
+  readonly #ageing: Ageing;
+  readonly #fences: StatementSync;
+  #buckets: Map<number, Bucket> = new Map();
+
+  constructor(sql: DatabaseSync, ageing: Ageing) {
+    this.#sql = sql;
+    this.#ageing = ageing;
+    this.#fences = sql.prepare("UPDATE tally_inbox SET fence = fence + ? RETURNING fence");
+  }
+
+  claim(keys: readonly InboxKey[], leaseMs: number, now: Now): readonly Claimed[] {
+    // Numbers for all, also for those that turn out not to be ours: there is no end to them.
+    let fence = Number(this.#fences.get(keys.length)?.["fence"]) - keys.length;
+    return keys.map((key): Claimed => {
+      const identity = identityOf(key);
+      const found = this.#find(identity, key.bodyHash);
+      const mark = found?.mark;
+      if (mark !== undefined) {
+        if (mark.same !== 1) return { state: "conflict" };
+        if (mark.state === STATE.done) return { state: "done" };
+        if (mark.state === STATE.dead) return { state: "dead", reason: mark.reason ?? "" };
+        const leftMs = mark.boot === this.#ageing.boot ? mark.until - now.monotonic : 0;
+        if (leftMs > 0) return { state: "busy", leftMs: Math.ceil(leftMs) };
+      }
+      fence++;
+      const attempt = (mark?.attempts ?? 0) + 1;
+      this.#write(identity, key, found?.bucket ?? null, { state: STATE.open, attempts: attempt, fence, until: now.monotonic + leaseMs, reason: null });
+      return { state: "fresh", attempt, fence };
+    });
+  }
+
+  /** Whether this claim may still write. */
+  holds(key: InboxKey, fence: number): boolean {
+    return this.#held(identityOf(key), key, fence) !== null;
+  }
+
+  /** False: fenced, and nothing was written. */
+  renew(key: InboxKey, fence: number, leaseMs: number, now: Now): boolean {
+    const identity = identityOf(key);
+    const held = this.#held(identity, key, fence);
+    if (held === null) return false;
+    this.#write(identity, key, held.bucket, { state: STATE.open, attempts: held.mark.attempts, fence, until: now.monotonic + leaseMs, reason: null });
+    return true;
+  }
+
+  /** False: fenced, and nothing was written. */
+  end(key: InboxKey, fence: number, outcome: InboxOutcome): boolean {
+    const identity = identityOf(key);
+    const held = this.#held(identity, key, fence);
+    if (held === null) return false;
+    const state = outcome.is === "failed" ? STATE.open : STATE[outcome.is];
+    const reason = outcome.is === "dead" ? outcome.reason : null;
+    this.#write(identity, key, held.bucket, { state, attempts: held.mark.attempts, fence, until: 0, reason });
+    return true;
+  }
+
+  /** Buckets came or went. */
+  forget(): void {
+    this.#buckets = new Map();
+  }
+
+  #held(identity: Uint8Array, key: InboxKey, fence: number): { readonly bucket: number; readonly mark: Mark } | null {
+    const found = this.#find(identity, key.bodyHash);
+    return found !== null && found.mark.same === 1 && found.mark.state === STATE.open && found.mark.fence === fence ? found : null;
+  }
+
+  #find(identity: Uint8Array, bodyHash: bigint): { readonly bucket: number; readonly mark: Mark } | null {
+    const body = BigInt.asIntN(64, bodyHash);
+    for (const bucket of this.#ageing.live) {
+      const mark = this.#bucket(bucket).find.get(body, identity);
+      if (mark !== undefined) return { bucket, mark: mark as unknown as Mark };
+    }
+    return null;
+  }
+
+  /** Into the youngest bucket, whichever it was in: the memory of an effect begins at its end. */
+  #write(identity: Uint8Array, key: InboxKey, was: number | null, mark: Pick<Mark, "state" | "attempts" | "fence" | "until" | "reason">): void {
+    const { current, boot } = this.#ageing;
+    if (was !== null && was !== current) this.#bucket(was).remove.run(identity);
+    this.#bucket(current).write.run(identity, BigInt.asIntN(64, key.bodyHash), mark.state, mark.attempts, mark.fence, boot, mark.until, mark.reason);
+  }
+
+  #bucket(bucket: number): Bucket {
+    let found = this.#buckets.get(bucket);
+    if (found === undefined) {
+      const table = bucketTable(bucket);
+      found = {
+        find: this.#sql.prepare(`SELECT state, attempts, fence, boot, until, reason, body = ? AS same FROM ${table} WHERE identity = ?`),
+        write: this.#sql.prepare(`INSERT OR REPLACE INTO ${table} (identity, body, state, attempts, fence, boot, until, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`),
+        remove: this.#sql.prepare(`DELETE FROM ${table} WHERE identity = ?`),
+      };
+      this.#buckets.set(bucket, found);
+    }
+    return found;
+  }
+}
+
+/** 16 bytes of SHA-256 over (group, topic, producer, id), each with its length: bytes are compared, nothing is normalised. */
+export function identityOf({ group, topic, producer, id }: Pick<InboxKey, "group" | "topic" | "producer" | "id">): Uint8Array {
+  const parts = [group, topic, producer, id].map((part) => Buffer.from(part));
+  const lengths = Buffer.alloc(16);
+  for (const [index, part] of parts.entries()) lengths.writeUInt32LE(part.length, 4 * index);
+  return hash("sha256", Buffer.concat([lengths, ...parts]), "buffer").subarray(0, 16);
+}

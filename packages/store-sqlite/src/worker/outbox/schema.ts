@@ -1,0 +1,42 @@
+import type { DatabaseSync } from "node:sqlite";
+import { crc32 } from "node:zlib";
+import type { Saved } from "../file/recover.ts";
+
+/**
+ * `tally_rows.place` is given by the counter in `tally_outbox`, under the write lock: it rises in the order of commit and is
+ * never used twice. A parked row stays where it is, with a line in `tally_parked_rows`. `nth` tells identities of the same
+ * hash apart.
+ */
+export function createOutbox(sql: DatabaseSync): void {
+  sql.exec(`
+    CREATE TABLE IF NOT EXISTS tally_rows (place INTEGER PRIMARY KEY, identity INTEGER NOT NULL, nth INTEGER NOT NULL, slot INTEGER,
+      stored_at INTEGER NOT NULL, crc INTEGER NOT NULL, record BLOB NOT NULL);
+    CREATE UNIQUE INDEX IF NOT EXISTS tally_rows_identity ON tally_rows (identity, nth);
+    CREATE TABLE IF NOT EXISTS tally_parked_rows (place INTEGER PRIMARY KEY, code TEXT NOT NULL, reason TEXT NOT NULL, parked_at INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS tally_damaged_rows (place INTEGER PRIMARY KEY, slot INTEGER, stored_at INTEGER, crc INTEGER, record BLOB);
+    CREATE TABLE IF NOT EXISTS tally_outbox (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL);
+    INSERT OR IGNORE INTO tally_outbox VALUES (1, 1, 0, 0);
+  `);
+}
+
+/** What can be saved of a damaged outbox. */
+export const SAVED_OUTBOX: readonly Saved[] = [
+  {
+    table: "tally_rows",
+    columns: ["place", "identity", "nth", "slot", "stored_at", "crc", "record"],
+    order: "place",
+    isWhole: (row) => row["record"] instanceof Uint8Array && crc32(row["record"]) === Number(row["crc"]),
+  },
+  { table: "tally_parked_rows", columns: ["place", "code", "reason", "parked_at"], order: "place" },
+];
+
+/** Places that nobody saw may have been given: far beyond what one commit takes, none is used twice. */
+const GAP = 1_000_000;
+
+export function repairOutbox(sql: DatabaseSync): void {
+  sql.exec(`
+    DELETE FROM tally_parked_rows WHERE place NOT IN (SELECT place FROM tally_rows);
+    UPDATE tally_outbox SET next = (SELECT coalesce(max(place), 0) + ${GAP} FROM tally_rows), rows = (SELECT count(*) FROM tally_rows),
+      bytes = (SELECT coalesce(sum(length(record)), 0) FROM tally_rows);
+  `);
+}
