@@ -27,14 +27,12 @@ export const AT = {
   lane: 28,
   /** u32 */
   attempt: 32,
-  /** f64: 53 bits of hash of the identity. A match is always compared in full. */
-  identity: 40,
   /** f64 */
-  seq: 48,
+  seq: 40,
   /** f64 */
-  time: 56,
+  time: 48,
   /** The texts: head, id, traits, key, extra, native; then the body, up to the end. */
-  texts: 64,
+  texts: 56,
 } as const;
 
 export const FLAG = { ordered: 1, doubtful: 2, key: 4, lane: 8 } as const;

@@ -1,6 +1,5 @@
 import { serialize } from "node:v8";
 import { type NewRow, TallyError } from "@tallymq/core/spi";
-import { finish, type Hash, hashOf } from "./hash.ts";
 import { AT, FLAG, FORMAT } from "./layout.ts";
 
 /** Fits some hundred small messages; a larger one gets a pack of its own size. */
@@ -43,25 +42,15 @@ export class Pack {
     bytes.set(head.head, at);
     at += head.head.length;
 
-    // The id: ASCII nearly always, written and hashed in one walk.
+    // ASCII nearly always: a call into the encoder would cost more than the walk.
     const { id } = message;
-    let [a, b] = [head.hash.a, head.hash.b];
     let idBytes = 0;
     for (; idBytes < id.length; idBytes++) {
       const unit = id.charCodeAt(idBytes);
       if (unit >= 0x80) break;
       bytes[at + idBytes] = unit;
-      a = Math.imul(a ^ unit, 0x01000193);
-      b = Math.imul(b ^ unit, 0x85ebca6b) ^ (b >>> 15);
     }
-    if (idBytes < id.length) {
-      const written = idBytes + bytes.write(id.slice(idBytes), at + idBytes, "utf8");
-      for (; idBytes < written; idBytes++) {
-        const byte = bytes[at + idBytes] ?? 0;
-        a = Math.imul(a ^ byte, 0x01000193);
-        b = Math.imul(b ^ byte, 0x85ebca6b) ^ (b >>> 15);
-      }
-    }
+    if (idBytes < id.length) idBytes += bytes.write(id.slice(idBytes), at + idBytes, "utf8");
     at += idBytes;
 
     bytes.set(head.traits, at);
@@ -89,7 +78,6 @@ export class Pack {
     view.setInt32(start + AT.slot, row.slot ?? -1, true);
     view.setInt32(start + AT.lane, row.lane ?? 0, true);
     view.setUint32(start + AT.attempt, message.attempt, true);
-    view.setFloat64(start + AT.identity, finish(a, b), true);
     view.setFloat64(start + AT.seq, message.seq, true);
     view.setFloat64(start + AT.time, message.time, true);
     view.setUint32(start - FRAME, at - start, true);
@@ -122,8 +110,6 @@ export function checkRow(row: NewRow): void {
 interface Head {
   readonly head: Uint8Array;
   readonly traits: Uint8Array;
-  /** Of `head`. */
-  readonly hash: Hash;
 }
 
 /** What the messages of one topic have in common, encoded once. */
@@ -150,7 +136,7 @@ export class Heads {
     const traits = encoder.encode(JSON.stringify([message.run, message.type, message.contentType, message.contentEncoding]));
     // Without the body: it would be held for as long as the topic does not change.
     this.#row = { ...row, message: { ...message, body: NO_BYTES, native: null } };
-    return (this.#head = { head, traits, hash: hashOf(head) });
+    return (this.#head = { head, traits });
   }
 }
 

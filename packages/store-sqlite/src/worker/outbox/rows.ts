@@ -22,8 +22,8 @@ export class Rows {
   constructor(db: Database, maxSum: number | null) {
     this.#maxSum = maxSum;
     // OR IGNORE: with it SQLite needs no copy of each page to undo the statement alone, and the answer says if it was there.
-    this.#insert = db.sql.prepare("INSERT OR IGNORE INTO tally_rows (place, identity, nth, slot, stored_at, crc, record) VALUES (?, ?, ?, ?, ?, ?, ?)");
-    this.#find = db.sql.prepare("SELECT nth, record FROM tally_rows WHERE identity = ? ORDER BY nth");
+    this.#insert = db.sql.prepare("INSERT OR IGNORE INTO tally_rows (place, id, nth, slot, stored_at, crc, record) VALUES (?, ?, ?, ?, ?, ?, ?)");
+    this.#find = db.sql.prepare("SELECT nth, record FROM tally_rows WHERE id = ? ORDER BY nth");
     this.#counters = db.sql.prepare("SELECT next, rows, bytes FROM tally_outbox");
     this.#count = db.sql.prepare("UPDATE tally_outbox SET next = ?, rows = ?, bytes = ?");
   }
@@ -79,17 +79,18 @@ export class Rows {
 
   #one(record: Uint8Array, place: number, wall: number): number {
     const view = viewOf(record);
-    const identity = view.getFloat64(AT.identity, true);
+    const idAt = AT.texts + view.getUint16(AT.head, true);
+    const id = record.subarray(idAt, idAt + view.getUint16(AT.id, true));
     const slot = slotOf(view);
     const crc = crc32(record);
-    if (this.#insert.run(place, identity, 0, slot, wall, crc, record).changes === 1) return PUT.stored;
-    const found = this.#find.all(identity) as { nth: number; record: Uint8Array }[];
+    if (this.#insert.run(place, id, 0, slot, wall, crc, record).changes === 1) return PUT.stored;
+    const found = this.#find.all(id) as { nth: number; record: Uint8Array }[];
     for (const other of found) {
       const result = compare(record, other.record);
       if (result !== null) return result;
     }
-    // Two identities of one hash: the next number tells them apart.
-    this.#insert.run(place, identity, (found.at(-1)?.nth ?? -1) + 1, slot, wall, crc, record);
+    // The same id on another topic, or of another producer.
+    this.#insert.run(place, id, (found.at(-1)?.nth ?? -1) + 1, slot, wall, crc, record);
     return PUT.stored;
   }
 }

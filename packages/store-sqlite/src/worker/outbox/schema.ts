@@ -4,14 +4,16 @@ import type { Saved } from "../file/recover.ts";
 
 /**
  * `tally_rows.place` is given by the counter in `tally_outbox`, under the write lock: it rises in the order of commit and is
- * never used twice. A parked row stays where it is, with a line in `tally_parked_rows`. `nth` tells identities of the same
- * hash apart.
+ * never used twice. A parked row stays where it is, with a line in `tally_parked_rows`.
+ *
+ * Identities are found by the id's own bytes, and `nth` tells those of one id apart (other topics). Not by a hash: ids rise with
+ * time (UUIDv7, numbers), so that the rows of a commit touch some pages of the index; by hash they would touch, and write, all.
  */
 export function createOutbox(sql: DatabaseSync): void {
   sql.exec(`
-    CREATE TABLE IF NOT EXISTS tally_rows (place INTEGER PRIMARY KEY, identity INTEGER NOT NULL, nth INTEGER NOT NULL, slot INTEGER,
+    CREATE TABLE IF NOT EXISTS tally_rows (place INTEGER PRIMARY KEY, id BLOB NOT NULL, nth INTEGER NOT NULL, slot INTEGER,
       stored_at INTEGER NOT NULL, crc INTEGER NOT NULL, record BLOB NOT NULL);
-    CREATE UNIQUE INDEX IF NOT EXISTS tally_rows_identity ON tally_rows (identity, nth);
+    CREATE UNIQUE INDEX IF NOT EXISTS tally_rows_id ON tally_rows (id, nth);
     CREATE TABLE IF NOT EXISTS tally_parked_rows (place INTEGER PRIMARY KEY, code TEXT NOT NULL, reason TEXT NOT NULL, parked_at INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS tally_damaged_rows (place INTEGER PRIMARY KEY, slot INTEGER, stored_at INTEGER, crc INTEGER, record BLOB);
     CREATE TABLE IF NOT EXISTS tally_outbox (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL);
@@ -23,7 +25,7 @@ export function createOutbox(sql: DatabaseSync): void {
 export const SAVED_OUTBOX: readonly Saved[] = [
   {
     table: "tally_rows",
-    columns: ["place", "identity", "nth", "slot", "stored_at", "crc", "record"],
+    columns: ["place", "id", "nth", "slot", "stored_at", "crc", "record"],
     order: "place",
     isWhole: (row) => row["record"] instanceof Uint8Array && crc32(row["record"]) === Number(row["crc"]),
   },
