@@ -77,6 +77,28 @@ export type TallyEventBody =
       readonly error: TallyError;
     }
   | { readonly type: "unidentified"; readonly topic: string; readonly group: string }
+  /** Ran without its consumer's inbox, for want of an identity. */
+  | { readonly type: "unguarded"; readonly topic: string; readonly group: string; readonly id: string | null }
+  /** Its effect is there: acked without running. */
+  | { readonly type: "duplicate"; readonly topic: string; readonly group: string; readonly id: string | null }
+  | {
+      readonly type: "busy";
+      readonly topic: string;
+      readonly group: string;
+      readonly id: string | null;
+      readonly leftMs: number;
+    }
+  /** The same identity with another body. */
+  | { readonly type: "conflict"; readonly topic: string; readonly group: string; readonly id: string | null }
+  /** Its claim ran out while it was at work, and another consumer has it: not acked. */
+  | { readonly type: "fenced"; readonly topic: string; readonly group: string; readonly id: string | null }
+  | {
+      readonly type: "dead-lettered";
+      readonly topic: string;
+      readonly group: string;
+      readonly id: string | null;
+      readonly reason: string;
+    }
   | {
       readonly type: "gap";
       readonly topic: string;

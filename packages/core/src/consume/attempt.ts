@@ -1,4 +1,5 @@
 import type { TallyError } from "../error.ts";
+import type { Hold } from "../inbox/claims.ts";
 import type { Delivery } from "../spi.ts";
 import type { LaneItem } from "./lanes.ts";
 import type { Context } from "./options.ts";
@@ -17,6 +18,10 @@ export class Job implements LaneItem<Job> {
   readonly key: string | null;
   /** The message's own id, or what the consumer's `id` made of it. */
   id: string | null;
+  /** Our claim in the inbox, while we have one. */
+  claim: Hold | null = null;
+  /** Runs without an inbox: it has no identity. */
+  unguarded = false;
   /** Attempts started so far. */
   attempts = 0;
   next: Job | null = null;
@@ -55,6 +60,8 @@ export class Job implements LaneItem<Job> {
 export class Attempt implements Context {
   readonly job: Job;
   readonly attempt: number;
+  /** The transaction of a `tx` consumer's handler; its context's type says whether there is one. */
+  tx: unknown = undefined;
   startedAt = 0;
   /** The handler was called. */
   ran = false;

@@ -1,11 +1,21 @@
+import { DeadLetters, type Publish } from "../dead-letters/dead-letters.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
+import type { InboxStore, InboxTransactions } from "../stores.ts";
 import { Attempt, type Job } from "./attempt.ts";
 import { readBody } from "./body.ts";
 import { Deadlines } from "./deadlines.ts";
-import { Failures, type HandlingError } from "./failures.ts";
+import { Failures } from "./failures.ts";
+import { Guard } from "./guard.ts";
 import { Lanes } from "./lanes.ts";
+import { handleInTransaction } from "./in-transaction.ts";
 import type { ConsumerPolicy } from "./options.ts";
+
+/** What a consumer uses of the tally that it belongs to. */
+export interface ConsumerPorts {
+  readonly inbox: InboxStore<unknown> | null;
+  readonly publish: Publish;
+}
 
 /**
  * Runs handlers on the lanes, under their deadlines, and acks what they have done. What fails goes to {@link Failures}.
@@ -26,21 +36,41 @@ export class Attempts {
   readonly #policy: ConsumerPolicy;
   readonly #runtime: Runtime;
   readonly #deadlines: Deadlines;
+  /** Null without an inbox: then no delivery pays for it. */
+  readonly #guard: Guard | null;
+  readonly #transactions: InboxTransactions<unknown> | null;
   readonly #watchers: Set<() => void> = new Set();
   #lateRunning = 0;
   #closing = false;
 
-  constructor(group: string, policy: ConsumerPolicy, runtime: Runtime) {
+  constructor(group: string, policy: ConsumerPolicy, runtime: Runtime, ports: ConsumerPorts) {
     this.#group = group;
     this.#policy = policy;
     this.#runtime = runtime;
+    const letters = new DeadLetters(group, ports.publish, runtime.events);
     this.lanes = new Lanes(policy.lanes, (job) => this.#start(job));
     this.failures = new Failures(group, policy, runtime, {
       lanes: this.lanes,
+      done: (job) => this.#done(job),
       ack: (job) => this.#ack(job),
       end: (job) => this.#end(job),
       rested: () => this.#rested(),
+      bury: (job, death) => (this.#guard === null ? letters.send(job, death) : this.#guard.bury(job, death)),
+      drop: (job) => this.#guard?.drop(job) ?? null,
     });
+    const { inbox } = ports;
+    const guarded = inbox !== null && policy.effect !== "none";
+    this.#transactions = guarded && policy.effect === "tx" ? inbox.transactions : null;
+    this.#guard = !guarded
+      ? null
+      : new Guard(group, policy, runtime, inbox, letters, {
+          failures: this.failures,
+          identify: (job) => this.#identify(job, new Attempt(job, job.attempts + 1)),
+          start: (job) => this.#start(job),
+          leave: () => this.lanes.leave(),
+          ack: (job) => this.#ack(job),
+          rested: () => this.#rested(),
+        });
     this.#deadlines = new Deadlines(runtime.clock, policy.processingDeadline, (attempt) => this.#expired(attempt));
   }
 
@@ -75,7 +105,7 @@ export class Attempts {
   idle(): Promise<void> {
     return new Promise((resolve) => {
       const look = (): void => {
-        if (this.lanes.running > 0 || this.failures.size > 0) return;
+        if (this.lanes.running > 0 || this.failures.size > 0 || (this.#guard?.size ?? 0) > 0) return;
         this.#watchers.delete(look);
         resolve();
       };
@@ -89,6 +119,7 @@ export class Attempts {
     const running = this.lanes.running;
     for (const attempt of this.#deadlines.all()) attempt.abort(reason);
     this.#deadlines.stop();
+    this.#guard?.close();
     return running;
   }
 
@@ -100,6 +131,8 @@ export class Attempts {
       this.lanes.leave();
       return this.#forgotten(job);
     }
+    if (this.#guard !== null && job.claim === null && !job.unguarded) return this.#guard.take(job);
+    if (job.claim !== null && job.claim.fenced) return this.#fenced(job);
     const attempt = new Attempt(job, ++job.attempts);
     job.running = attempt;
     let body: unknown;
@@ -108,17 +141,25 @@ export class Attempts {
       // Read anew for each attempt: a handler may have changed the body that it got before.
       body = readBody(job.subscription.topic, job.delivery.message);
     } catch (error) {
-      return this.#over(job, attempt, error as HandlingError);
+      return this.#over(job, attempt, error as TallyError);
     }
     if (!(body instanceof Promise) || job.subscription.topic.schema === null) return this.#handle(job, attempt, body);
     this.#deadlines.add(attempt);
     body.then(
       (output) => (job.late === attempt ? this.#over(job, attempt, null) : this.#handle(job, attempt, output)),
-      (error: unknown) => this.#over(job, attempt, error as HandlingError),
+      (error: unknown) => this.#over(job, attempt, error as TallyError),
     );
   }
 
+  /** Its claim went to another one while it waited for this attempt. */
+  #fenced(job: Job): void {
+    this.lanes.leave();
+    this.#outcome(job, this.#guard!.fencedError(job));
+    this.#rested();
+  }
+
   #handle(job: Job, attempt: Attempt, body: unknown): void {
+    if (this.#transactions !== null && job.claim !== null) return this.#transact(job, attempt, body, this.#transactions);
     let outcome: Promise<unknown>;
     attempt.ran = true;
     try {
@@ -136,8 +177,16 @@ export class Attempts {
     );
   }
 
+  #transact(job: Job, attempt: Attempt, body: unknown, transactions: InboxTransactions<unknown>): void {
+    if (!attempt.listed) this.#deadlines.add(attempt);
+    void handleInTransaction(transactions, job.claim!, job, attempt, body).then((failed) => {
+      if (failed === null) this.#over(job, attempt, null);
+      else this.#over(job, attempt, failed.by === "handler" ? this.#wrap(job, failed.thrown) : failed.error);
+    });
+  }
+
   /** An attempt has come to rest: in time, or long after its deadline was reported. */
-  #over(job: Job, attempt: Attempt, error: HandlingError | null): void {
+  #over(job: Job, attempt: Attempt, error: TallyError | null): void {
     this.#deadlines.remove(attempt);
     this.lanes.leave();
     if (job.late === attempt) {
@@ -181,15 +230,21 @@ export class Attempts {
     attempt.abort(error);
   }
 
-  #outcome(job: Job, error: HandlingError | null): void {
+  #outcome(job: Job, error: TallyError | null): void {
     const { onEnd } = job;
     job.onEnd = null;
     if (onEnd !== null) onEnd(error);
-    else if (error === null) this.#ack(job);
+    else if (error === null) this.#done(job);
     else this.failures.add(job, error);
   }
 
   // ── the end of a delivery ───────────────────────────────────────────────────
+
+  /** The handler has returned: acked, after its mark where there is an inbox. */
+  #done(job: Job): void {
+    if (job.claim === null) this.#ack(job);
+    else this.#guard!.done(job);
+  }
 
   #ack(job: Job): void {
     if (job.held) {
@@ -200,6 +255,7 @@ export class Attempts {
   }
 
   #end(job: Job): void {
+    if (job.claim !== null) void this.#guard!.drop(job);
     if (job.late === null) return this.lanes.end(job);
     job.onLateEnd = () => this.lanes.end(job);
   }

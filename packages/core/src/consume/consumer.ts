@@ -1,9 +1,10 @@
+import { deadLetterTopic } from "../dead-letters/letter.ts";
 import { milliseconds } from "../duration.ts";
 import { TallyError } from "../error.ts";
 import { text } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Topic } from "../topic.ts";
-import { Attempts } from "./attempts.ts";
+import { Attempts, type ConsumerPorts } from "./attempts.ts";
 import {
   type Consumer,
   type ConsumerBuilder,
@@ -11,6 +12,7 @@ import {
   type ConsumerPolicy,
   type Handler,
   resolveConsumer,
+  type TxConsumerOptions,
 } from "./options.ts";
 import { TopicSubscription } from "./subscription.ts";
 
@@ -25,14 +27,15 @@ const LEAVE_WITHIN = 1_000;
  */
 export function createConsumerBuilder(
   runtime: Runtime,
+  ports: ConsumerPorts,
   group: string,
-  options: ConsumerOptions | undefined,
+  options: ConsumerOptions | TxConsumerOptions | undefined,
   onStart: (consumer: Consumer) => void,
   onEnd: (consumer: Consumer) => void,
 ): ConsumerBuilder {
   text("", 120).read("consumer: group", group);
   const where = `consumer ${JSON.stringify(group)}`;
-  const policy = resolveConsumer(where, options);
+  const policy = resolveConsumer(where, options, ports.inbox !== null);
   const handlers = new Map<string, { readonly topic: Topic<never, unknown>; readonly handler: Handler<unknown> }>();
   let started = false;
   return {
@@ -51,8 +54,11 @@ export function createConsumerBuilder(
       if (started) throw new TallyError("bad-config", `${where} was started before`);
       if (handlers.size === 0)
         throw new TallyError("bad-config", `${where} has no handler: call on(topic, handler) before start()`);
+      if (policy.effect === "tx" && ports.inbox?.transactions === null)
+        throw new TallyError("unsupported", `${where}: effect "tx" needs an inbox with transactions; this one has none`);
+      if (policy.effect !== "none") for (const { topic } of handlers.values()) deadLetterTopic(topic.name, group);
       started = true;
-      const consumer = new RunningConsumer(runtime, group, policy, onEnd);
+      const consumer = new RunningConsumer(runtime, ports, group, policy, onEnd);
       onStart(consumer);
       await consumer.open([...handlers.values()]);
       return consumer;
@@ -76,11 +82,17 @@ class RunningConsumer implements Consumer {
   #subscriptions: readonly TopicSubscription[] = [];
   #closed: Promise<void> | null = null;
 
-  constructor(runtime: Runtime, group: string, policy: ConsumerPolicy, onEnd: (consumer: Consumer) => void) {
+  constructor(
+    runtime: Runtime,
+    ports: ConsumerPorts,
+    group: string,
+    policy: ConsumerPolicy,
+    onEnd: (consumer: Consumer) => void,
+  ) {
     this.group = group;
     this.#runtime = runtime;
     this.#policy = policy;
-    this.#attempts = new Attempts(group, policy, runtime);
+    this.#attempts = new Attempts(group, policy, runtime, ports);
     this.#onEnd = onEnd;
   }
 

@@ -1,6 +1,8 @@
 import pRetry from "p-retry";
 import { fullJitter } from "../backoff.ts";
 import { sleep } from "../clock.ts";
+import type { Death } from "../dead-letters/letter.ts";
+import { LONGEST_TIMER } from "../duration.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Job } from "./attempt.ts";
@@ -10,19 +12,30 @@ import type { ConsumerPolicy, Ruling } from "./options.ts";
 // Ends waits inside; nobody outside sees it.
 const UNSETTLED: TallyError = new TallyError("closed", "the delivery can no longer be settled here");
 
+type Wait = Extract<Ruling, { readonly afterMs: number | null }>;
+const RETRY: Wait = Object.freeze({ kind: "retry", afterMs: null });
+const RELEASE: Wait = Object.freeze({ kind: "release", afterMs: null });
+
 export type HandlingError = TallyError<"handler" | "handler-deadline" | "decode" | "schema">;
 
 /** What {@link Failures} asks of who runs the attempts. */
 export interface Hands {
   readonly lanes: Lanes<Job>;
+  /** Its handler has returned. */
+  done(job: Job): void;
   ack(job: Job): void;
   /** Done with, settled or not: its key goes on. */
   end(job: Job): void;
   rested(): void;
+  /** Gives it up, durably: resolves when its dead letter is with the broker. */
+  bury(job: Job, death: Death): Promise<void>;
+  /** Gives its claim back, if it has one. Never rejects. */
+  drop(job: Job): Promise<void> | null;
 }
 
 /**
- * What becomes of deliveries whose first attempt has failed: attempts in place, then a release.
+ * What becomes of deliveries whose first attempt has failed: attempts in place, then a release or a dead letter. And of
+ * those that an inbox holds up: what it does not answer for is released, a claim of somebody else is waited for.
  *
  * p-retry drives them; the first failure is fed into it as its first attempt. Between two attempts, and before a release,
  * a delivery is off the lanes: others run, but none of its key. A lost session, or a close, ends these waits, and the
@@ -73,22 +86,76 @@ export class Failures {
   }
 
   /** The first attempt has failed. */
-  add(job: Job, first: HandlingError): void {
+  add(job: Job, first: TallyError): void {
     const stop = new AbortController();
     this.#failing.set(job, stop);
     void this.#run(job, first, stop);
   }
 
-  async #run(job: Job, first: HandlingError, stop: AbortController): Promise<void> {
+  /**
+   * Somebody else is at it: in hand, off the lanes, and asked again after `ms`, or when the function given back is called.
+   * Its key waits.
+   */
+  hold(job: Job, ms: number): () => void {
+    const stop = new AbortController();
+    this.#failing.set(job, stop);
+    const go = (): void => {
+      timer.cancel();
+      if (this.#failing.get(job) !== stop) return;
+      this.#failing.delete(job);
+      this.#hands.lanes.again(job);
+    };
+    const timer = this.#runtime.clock.after(Math.min(Math.max(1, ms), LONGEST_TIMER), go);
+    const gone = (): void => {
+      timer.cancel();
+      if (this.#failing.delete(job)) this.#hands.end(job);
+    };
+    if (this.#closing || !job.held) gone();
+    else stop.signal.addEventListener("abort", gone, { once: true });
+    return go;
+  }
+
+  /** Given up. What cannot be buried is released, and comes again. */
+  bury(job: Job, death: Death): void {
+    const stop = new AbortController();
+    this.#failing.set(job, stop);
+    void this.#bury(job, death, stop.signal).then(() => {
+      this.#over(job, stop);
+      this.#hands.rested();
+    });
+  }
+
+  async #bury(job: Job, death: Death, stop: AbortSignal): Promise<void> {
+    try {
+      await this.#hands.bury(job, death);
+    } catch (thrown) {
+      const error = TallyError.is(thrown) ? thrown : new TallyError("store", describe(thrown), { cause: thrown });
+      this.#surface(job, error);
+      return await this.#putOff(job, error, stop);
+    }
+    // At once, as after a success: what is decided and durable is not undone by a close.
+    if (this.#failing.delete(job)) this.#hands.ack(job);
+  }
+
+  /** Not this delivery's failure: back to the broker after a back-off, or asked anew where it takes nothing back. */
+  async #putOff(job: Job, error: TallyError, stop: AbortSignal): Promise<void> {
+    if (stop.aborted || this.#closing || !job.held) return;
+    if (this.#runtime.transport.traits.release !== "none")
+      return await this.#waitToRelease(job, RELEASE, error, stop).catch(() => {});
+    await this.#hands.drop(job);
+    if (this.#failing.has(job)) this.hold(job, this.#beforeRelease(job));
+  }
+
+  async #run(job: Job, first: TallyError, stop: AbortController): Promise<void> {
     let ruling: Ruling | null = null;
-    let last = first;
+    let last: TallyError = first;
     try {
       await pRetry((n) => (n === 1 ? Promise.reject(first) : this.#again(job)), {
         retries: Number.POSITIVE_INFINITY, // the ruling decides, and each wait is at least 1 ms
         minTimeout: 0, // the wait is ours: through the clock, with full jitter
         signal: stop.signal,
         onFailedAttempt: async ({ error }) => {
-          last = error as HandlingError;
+          last = error as TallyError;
           ruling = this.#rule(job, last);
           if (ruling?.kind === "retry") ruling = await this.#waitToRetry(job, ruling, stop.signal);
         },
@@ -96,11 +163,17 @@ export class Failures {
       });
     } catch {
       // Decided, or abandoned: then the signal has fired, or there is no ruling. Or acked, and the signal fired since.
-      if (ruling !== null && !stop.signal.aborted && this.#failing.has(job))
-        await this.#waitToRelease(job, ruling, last, stop.signal).catch(() => {});
-      if (this.#failing.delete(job)) this.#hands.end(job);
+      if (ruling !== null && !stop.signal.aborted && this.#failing.has(job)) await this.#leave(job, ruling, last, stop.signal);
+      this.#over(job, stop);
     }
     this.#hands.rested();
+  }
+
+  #over(job: Job, stop: AbortController): void {
+    // Another controller: it is held for another try.
+    if (this.#failing.get(job) !== stop) return;
+    this.#failing.delete(job);
+    this.#hands.end(job);
   }
 
   #again(job: Job): Promise<void> {
@@ -109,37 +182,54 @@ export class Failures {
         if (error !== null) return reject(error);
         // At once: p-retry takes some microtasks, and a loss or a close in between must not undo what is done.
         this.#failing.delete(job);
-        this.#hands.ack(job);
+        this.#hands.done(job);
         resolve();
       };
       this.#hands.lanes.again(job);
     });
   }
 
+  async #leave(job: Job, ruling: Ruling, error: TallyError, stop: AbortSignal): Promise<void> {
+    if (ruling.kind === "deadLetter") {
+      if (job.late !== null) await this.#lateEnd(job, stop).catch(() => {});
+      const attempts = job.claim?.claim.attempt ?? job.attempts;
+      return await this.#bury(job, { reason: ruling.reason ?? error.message, attempts, conflict: false }, stop);
+    }
+    if (isNotItsOwn(error)) return await this.#putOff(job, error, stop);
+    await this.#waitToRelease(job, ruling, error, stop).catch(() => {});
+  }
+
   /** What the failed attempt leads to; null if the delivery is no longer ours to decide about. */
-  #rule(job: Job, error: HandlingError): Ruling | null {
+  #rule(job: Job, error: TallyError): Ruling | null {
+    if (isNotItsOwn(error)) {
+      this.#surface(job, error);
+      return this.#closing || !job.held ? null : RELEASE;
+    }
     const { id, attempts: attempt, subscription, delivery } = job;
     const topic = subscription.topic.name;
     this.#emit({ type: "attempt-failed", topic, group: this.#group, id, attempt, error });
     if (this.#closing || !job.held) return null;
-    let ruling: Ruling = { kind: attempt < this.#policy.attempts ? "retry" : "release", afterMs: null };
-    if (this.#policy.onError !== null) {
-      try {
-        ruling = checked(this.#policy.onError(error, { attempt, deliveries: delivery.count, topic, id }));
-      } catch (thrown) {
-        subscription.surfaced(`onError failed, the delivery is released: ${describe(thrown)}`);
-        ruling = { kind: "release", afterMs: null };
-      }
-    }
     // The same bytes give the same error: another attempt at once is for nothing, a later one may meet a newer consumer.
     const pointless = error.code === "decode" || error.code === "schema";
+    let ruling: Ruling = attempt < this.#policy.attempts ? RETRY : RELEASE;
+    // Not for ever with an inbox, which keeps the dead from running.
+    if (pointless && this.#policy.effect !== "none") ruling = { kind: "deadLetter", reason: null };
+    if (this.#policy.onError !== null) {
+      try {
+        ruling = checked(this.#policy.onError(error as HandlingError, { attempt, deliveries: delivery.count, topic, id }));
+      } catch (thrown) {
+        subscription.surfaced(`onError failed, the delivery is released: ${describe(thrown)}`);
+        ruling = RELEASE;
+      }
+    }
+    if (ruling.kind === "deadLetter") return ruling;
     // A broker that takes nothing back leaves only this place to try again.
     if (this.#runtime.transport.traits.release === "none")
       return { kind: "retry", afterMs: ruling.afterMs ?? this.#beforeRelease(job) };
     return pointless ? { kind: "release", afterMs: ruling.afterMs } : ruling;
   }
 
-  async #waitToRetry(job: Job, ruling: Ruling, stop: AbortSignal): Promise<Ruling> {
+  async #waitToRetry(job: Job, ruling: Wait, stop: AbortSignal): Promise<Wait> {
     const { retryMin: min, retryMax: max } = this.#policy;
     const ms = ruling.afterMs ?? fullJitter({ min, max }, job.attempts, this.#runtime.random);
     await sleep(this.#runtime.clock, Math.max(1, ms), stop);
@@ -150,13 +240,16 @@ export class Failures {
   }
 
   /** Rejects when it is no longer ours to release. */
-  async #waitToRelease(job: Job, { afterMs }: Ruling, why: HandlingError, stop: AbortSignal): Promise<void> {
+  async #waitToRelease(job: Job, { afterMs }: Wait, why: TallyError, stop: AbortSignal): Promise<void> {
     const ms = afterMs ?? this.#beforeRelease(job);
     const delayed = this.#runtime.transport.traits.release === "delayed";
     // Its credit is held meanwhile: a broker that has it back at once would send it again at once.
     if (!delayed && ms > 0) await sleep(this.#runtime.clock, ms, stop);
     if (job.inOrder && job.late !== null) await this.#lateEnd(job, stop);
-    if (!job.held) return;
+    // Before the release: the redelivery would find its claim, and wait for the end of the lease.
+    const dropped = this.#hands.drop(job);
+    if (dropped !== null) await dropped;
+    if (!job.held || stop.aborted) return;
     this.#release(job, ms, why);
     if (!job.inOrder) return;
     // What is in hand behind it must not overtake it.
@@ -204,14 +297,28 @@ export class Failures {
     });
   }
 
+  /** Of the inbox, or of the dead letter: nobody's handler has failed. */
+  #surface(job: Job, error: TallyError): void {
+    const { topic } = job.subscription;
+    if (error.code === "fenced") this.#emit({ type: "fenced", topic: topic.name, group: this.#group, id: job.id });
+    else job.subscription.surfaced(`${job.id ?? "a delivery"} is not acked: ${error.message}`);
+  }
+
   #emit(event: Parameters<Runtime["events"]["emit"]>[0]): void {
     this.#runtime.events.emit(event);
   }
 }
 
+/** The store's, or the claim's: no handler has failed. */
+function isNotItsOwn({ code }: TallyError): boolean {
+  return code === "store" || code === "fenced";
+}
+
 function checked(given: Ruling | null | undefined): Ruling {
+  if (given?.kind === "deadLetter")
+    return { kind: "deadLetter", reason: typeof given.reason === "string" ? given.reason : null };
   if (given?.kind !== "retry" && given?.kind !== "release")
-    throw new TallyError("bad-config", "onError must return retry() or release()");
+    throw new TallyError("bad-config", "onError must return retry(), release() or deadLetter()");
   const { kind, afterMs } = given;
   return { kind, afterMs: typeof afterMs === "number" && afterMs >= 0 && afterMs < 2 ** 31 ? afterMs : null };
 }

@@ -1,6 +1,6 @@
 import type { Duration } from "../duration.ts";
 import { TallyError } from "../error.ts";
-import { type Bounds, duration, integer, resolveOptions, type Rule, value } from "../policy.ts";
+import { type Bounds, choice, duration, integer, resolveOptions, type Rule, value } from "../policy.ts";
 import type { Topic } from "../topic.ts";
 
 /** Options of `tally.consumer(group, …)`. */
@@ -17,13 +17,45 @@ export interface ConsumerOptions {
   readonly retryMax?: Duration;
   /** A handler that has not settled by then gets its signal aborted, and the attempt counts as failed. @default "60s" */
   readonly processingDeadline?: Duration;
-  /** What a failed attempt leads to. @default retry() up to `attempts`, then release() */
+  /**
+   * What the inbox does for a handler.
+   * - `"marked"`: claim, run, mark, ack. A process that dies between effect and mark has the effect again.
+   * - `"none"`: no inbox; each redelivery runs.
+   * - `"tx"`: see {@link TxConsumerOptions}.
+   * @default "marked" with an inbox, else "none"
+   */
+  readonly effect?: "none" | "marked";
+  /**
+   * How long a claim lasts; renewed at half of it while the handler is at work. A message whose consumer was killed waits
+   * so long before it runs again, and a process that stands still for longer loses its claims.
+   * @default "15s"
+   */
+  readonly lease?: Duration;
+  /**
+   * Started deliveries of one message, over crashes and releases, after which it is a dead letter. Counted in the inbox,
+   * durably, before each start.
+   * @default 16
+   */
+  readonly maxAttempts?: number;
+  /**
+   * What a failed attempt leads to.
+   * @default retry() up to `attempts`, then release(). A body that cannot be read: deadLetter() with an inbox, else release()
+   */
   readonly onError?: (
     error: TallyError<"handler" | "handler-deadline" | "decode" | "schema">,
     about: Failure,
   ) => Ruling;
   /** Id of a foreign message, which has none of its own. Never made from the body: two equal payments are two. */
   readonly id?: (message: Omit<Context, "signal" | "attempt">) => string;
+}
+
+/** Options of a consumer whose handlers get the inbox's transaction. */
+export interface TxConsumerOptions extends Omit<ConsumerOptions, "effect"> {
+  /**
+   * Effect and mark are one transaction of the inbox's database, and the handler's context has its `tx`: once, whatever
+   * crashes. What the handler does elsewhere (mail, HTTP) may happen again.
+   */
+  readonly effect: "tx";
 }
 
 /** What `onError` is told beside the error; `error.cause` is what the handler threw. */
@@ -36,10 +68,14 @@ export interface Failure {
   readonly id: string | null;
 }
 
-/** What becomes of a failed attempt: again in place, or back to the broker for redelivery. */
+/** See `effect` of {@link ConsumerOptions} and {@link TxConsumerOptions}. */
+export type Effect = "none" | "marked" | "tx";
+
+/** What becomes of a failed attempt: again in place, back to the broker for redelivery, or given up. */
 export type Ruling =
   | { readonly kind: "retry"; readonly afterMs: number | null }
-  | { readonly kind: "release"; readonly afterMs: number | null };
+  | { readonly kind: "release"; readonly afterMs: number | null }
+  | { readonly kind: "deadLetter"; readonly reason: string | null };
 
 /** What a handler gets beside the body. */
 export interface Context {
@@ -64,13 +100,22 @@ export interface Context {
   readonly native: unknown;
 }
 
-/** Returning settles the delivery with an ack; throwing asks `onError`. */
-export type Handler<Out> = (body: Out, context: Context) => Promise<void> | void;
+/** What a handler of a `tx` consumer gets beside the body. */
+export interface TxContext<Tx> extends Context {
+  /** The transaction that the mark is written in. Whatever is written through it takes effect once, or not at all. */
+  readonly tx: Tx;
+}
 
-export interface ConsumerBuilder {
+/** Returning settles the delivery with an ack; throwing asks `onError`. */
+export type Handler<Out, C extends Context = Context> = (body: Out, context: C) => Promise<void> | void;
+
+export interface ConsumerBuilder<C extends Context = Context> {
   /** One handler a topic. @throws TallyError `bad-config` */
-  on<Out>(topic: Topic<never, Out>, handler: Handler<Out>): ConsumerBuilder;
-  /** Declares, subscribes, and resolves when deliveries may come. Reconnects by itself from then on. */
+  on<Out>(topic: Topic<never, Out>, handler: Handler<Out, C>): ConsumerBuilder<C>;
+  /**
+   * Declares, subscribes, and resolves when deliveries may come. Reconnects by itself from then on.
+   * @throws TallyError `unsupported` for what broker or inbox cannot do.
+   */
   start(): Promise<Consumer>;
 }
 
@@ -85,8 +130,10 @@ export interface Consumer extends AsyncDisposable {
 
 /** The resolved options: milliseconds and counts; null where the consumer's own way is taken. */
 export interface ConsumerPolicy extends Required<
-  Omit<ConsumerOptions, "credit" | "retryMin" | "retryMax" | "processingDeadline" | "onError" | "id">
+  Omit<ConsumerOptions, "effect" | "credit" | "retryMin" | "retryMax" | "processingDeadline" | "lease" | "onError" | "id">
 > {
+  readonly effect: Effect;
+  readonly lease: number;
   readonly credit: number;
   readonly retryMin: number;
   readonly retryMax: number;
@@ -99,7 +146,14 @@ export interface ConsumerPolicy extends Required<
 const MOST_CREDIT = 65_535;
 const credit: Rule<number | null> = { default: null, read: integer(1, 1, MOST_CREDIT).read };
 
-const CONSUMER_BOUNDS: Bounds<Omit<ConsumerPolicy, "credit"> & { readonly credit: number | null }> = {
+const effect: Rule<Effect | null> = { default: null, read: choice<Effect>("none", "marked", "tx").read };
+
+const CONSUMER_BOUNDS: Bounds<
+  Omit<ConsumerPolicy, "credit" | "effect"> & { readonly credit: number | null; readonly effect: Effect | null }
+> = {
+  effect,
+  lease: duration("15s", 1_000, 3_600_000),
+  maxAttempts: integer(16, 1, 1_000_000),
   lanes: integer(16, 1, 10_000),
   credit,
   attempts: integer(3, 1, 1_000),
@@ -114,9 +168,14 @@ const CONSUMER_BOUNDS: Bounds<Omit<ConsumerPolicy, "credit"> & { readonly credit
   ),
 };
 
-/** @throws TallyError `bad-config` */
-export function resolveConsumer(where: string, options: ConsumerOptions | undefined): ConsumerPolicy {
+/**
+ * @param inbox Whether there is one.
+ * @throws TallyError `bad-config`
+ */
+export function resolveConsumer(where: string, options: ConsumerOptions | TxConsumerOptions | undefined, inbox: boolean): ConsumerPolicy {
   const o = resolveOptions(where, options, CONSUMER_BOUNDS);
+  if (!inbox && o.effect !== null && o.effect !== "none")
+    throw new TallyError("bad-config", `${where}: effect ${JSON.stringify(o.effect)} needs an inbox: give one to openTally`);
   if (o.credit !== null && o.credit < o.lanes) {
     throw new TallyError(
       "bad-config",
@@ -128,5 +187,5 @@ export function resolveConsumer(where: string, options: ConsumerOptions | undefi
       "bad-config",
       `${where}: retryMin (${o.retryMin} ms) must not exceed retryMax (${o.retryMax} ms)`,
     );
-  return Object.freeze({ ...o, credit: o.credit ?? Math.max(100, 4 * o.lanes) });
+  return Object.freeze({ ...o, credit: o.credit ?? Math.max(100, 4 * o.lanes), effect: o.effect ?? (inbox ? "marked" : "none") });
 }

@@ -1,4 +1,5 @@
 import { type Duration, milliseconds } from "../duration.ts";
+import { TallyError } from "../error.ts";
 import type { Ruling } from "./options.ts";
 
 /**
@@ -17,6 +18,17 @@ export function retry(options: { readonly after?: Duration } = {}): Ruling {
  */
 export function release(options: { readonly after?: Duration } = {}): Ruling {
   return { kind: "release", afterMs: after("release", options.after) };
+}
+
+/**
+ * Ruling of `onError`: given up. The message is published to the topic `<topic>.<group>.dead-letters`, with its bytes,
+ * headers and the reason, and acked when the broker has it there. With an inbox a redelivery finds it dead, and never runs.
+ * @param reason Stands in the letter's header `dead-reason`; at most 1,000 characters. @default the error's message
+ * @throws TallyError `bad-config`
+ */
+export function deadLetter(reason?: string): Ruling {
+  if (reason !== undefined && typeof reason !== "string") throw new TallyError("bad-config", "deadLetter: the reason must be a string");
+  return { kind: "deadLetter", reason: reason ?? null };
 }
 
 function after(name: string, value: Duration | undefined): number | null {

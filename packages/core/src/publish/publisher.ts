@@ -70,13 +70,15 @@ export class Publisher {
 
   // ── a call comes in ─────────────────────────────────────────────────────────
 
-  publish<In>(topic: Topic<In, unknown>, body: In, options?: PublishOptions): Promise<Receipt> {
+  /** @param producer Whose message it is; that of a dead letter stays its own. */
+  publish<In>(topic: Topic<In, unknown>, body: In, options?: PublishOptions, producer: string | null = null): Promise<Receipt> {
     let message: Draft;
     let verdict: SchemaResult<unknown> | Promise<SchemaResult<unknown>> | null;
     try {
       if (this.#closing.signal.aborted) throw new TallyError("closed", "publish() after close()", { id: options?.id });
       options?.signal?.throwIfAborted();
       message = snapshot(this.#runtime, topic, body, options);
+      if (producer !== null) message.producer = producer;
       verdict = topic.schema === null ? null : topic.schema["~standard"].validate(body);
       if (verdict !== null && !(verdict instanceof Promise)) assertValid(message, verdict);
     } catch (thrown) {
@@ -124,7 +126,7 @@ export class Publisher {
   /** The same id published again: the same body joins the call in flight, another one is a conflict. */
   #join(entry: Entry, message: Draft, options: PublishOptions | undefined): Promise<Receipt> {
     const { id } = message;
-    if (entry.message.key !== message.key || !sameBytes(entry.message.body, message.body)) {
+    if (entry.message.producer !== message.producer || entry.message.key !== message.key || !sameBytes(entry.message.body, message.body)) {
       const error = new TallyError("conflict", `${id} is in flight on ${message.topic} with another body or key`, { id });
       return Promise.reject(this.#refuse(message.topic, options, error));
     }

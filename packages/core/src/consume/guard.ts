@@ -1,0 +1,212 @@
+import type { DeadLetters } from "../dead-letters/dead-letters.ts";
+import { type Death, reasonText } from "../dead-letters/letter.ts";
+import { TallyError } from "../error.ts";
+import { type Answer, Claims, type Hold } from "../inbox/claims.ts";
+import { inboxKey } from "../inbox/identity.ts";
+import type { Runtime } from "../runtime.ts";
+import type { InboxKey, InboxStore } from "../stores.ts";
+import type { Job } from "./attempt.ts";
+import type { Failures } from "./failures.ts";
+import type { ConsumerPolicy } from "./options.ts";
+
+/** What {@link Guard} asks of who runs the attempts. */
+export interface GuardHands {
+  readonly failures: Failures;
+  /** Fills in `job.id` by the consumer's own function. @throws TallyError `decode` */
+  identify(job: Job): void;
+  /** On its lane, with its claim, or without one for good. */
+  start(job: Job): void;
+  /** Off its lane. */
+  leave(): void;
+  ack(job: Job): void;
+  rested(): void;
+}
+
+/**
+ * Stands between a delivery and its handler where there is an inbox: nothing runs without a claim, and nothing is acked
+ * before its mark is durable.
+ *
+ * Claims are asked for when a delivery's turn on a lane has come, not when it arrives: a claim counts as a started
+ * attempt, and a process that dies with 500 deliveries in hand must not count against those that it never began.
+ *
+ * | the claim is | then |
+ * |---|---|
+ * | fresh | the handler runs; more starts than `maxAttempts`: a dead letter |
+ * | busy | in hand, off the lanes, for the rest of the lease, then asked again: if the holder died, this is the message |
+ * | done | acked: the effect is there |
+ * | dead | its dead letter again (the first one may not have left), then acked |
+ * | conflict | a dead letter: it is not the message that has had its effect |
+ *
+ * What the store does not answer fails closed: no effect, no ack; the delivery is released after a back-off.
+ */
+export class Guard {
+  readonly #group: string;
+  readonly #policy: ConsumerPolicy;
+  readonly #runtime: Runtime;
+  readonly #letters: DeadLetters;
+  readonly #hands: GuardHands;
+  readonly #claims: Claims;
+  /** Jobs by their claims, for a claim that is fenced while its handler runs. */
+  readonly #jobs: Map<Hold, Job> = new Map();
+  #open = 0;
+
+  constructor(group: string, policy: ConsumerPolicy, runtime: Runtime, store: InboxStore<unknown>, letters: DeadLetters, hands: GuardHands) {
+    this.#group = group;
+    this.#policy = policy;
+    this.#runtime = runtime;
+    this.#letters = letters;
+    this.#hands = hands;
+    this.#claims = new Claims({
+      store,
+      clock: runtime.clock,
+      leaseMs: policy.lease,
+      fenced: (hold) => this.#fenced(hold),
+      surfaced: (text) => runtime.events.emit({ type: "surfaced", what: `inbox of ${group}`, text }),
+    });
+  }
+
+  /** Marks that are being written. */
+  get size(): number {
+    return this.#open;
+  }
+
+  /** Claims are renewed no more. */
+  close(): void {
+    this.#claims.close();
+  }
+
+  /** A delivery on its lane asks for its claim. */
+  take(job: Job): void {
+    try {
+      this.#hands.identify(job);
+    } catch {
+      // The same will come again as the first attempt's failure.
+      return this.#unguarded(job);
+    }
+    const key = inboxKey(this.#group, job.subscription.topic.name, job.id, job.delivery);
+    if (key === null) return this.#unguarded(job);
+    this.#claims.ask(key).then(
+      (answer) => this.#answered(job, key, answer),
+      (error: TallyError) => {
+        this.#hands.leave();
+        this.#hands.failures.add(job, error);
+        this.#hands.rested();
+      },
+    );
+  }
+
+  /** The handler has done its work: the mark, then the ack. */
+  done(job: Job): void {
+    const hold = job.claim;
+    if (hold === null) return this.#hands.ack(job);
+    if (this.#policy.effect === "tx") {
+      // Marked by the transaction that has the effect.
+      this.#claims.letGo(hold);
+      this.#forget(job);
+      return this.#hands.ack(job);
+    }
+    this.#open++;
+    void this.#end(job, hold, { is: "done" })
+      .then(
+        () => this.#hands.ack(job),
+        (error: TallyError) => this.#hands.failures.add(job, error),
+      )
+      .finally(() => {
+        this.#open--;
+        this.#hands.rested();
+      });
+  }
+
+  /**
+   * Given up: `dead` is durable before the letter leaves. Otherwise a redelivery after a lost ack could still run, and
+   * there would be both an effect and a dead letter.
+   * @throws TallyError `fenced`, `store`, or as `publish()` does: not acked then
+   */
+  async bury(job: Job, death: Death): Promise<void> {
+    if (job.claim !== null) await this.#end(job, job.claim, { is: "dead", reason: reasonText(death.reason) });
+    await this.#letters.send(job, death);
+  }
+
+  /**
+   * Not ours any more, and undone: another one may claim it at once. Never rejects. While its handler still runs, late,
+   * the claim is left to run out instead, so that nobody runs beside it before that.
+   */
+  async drop(job: Job): Promise<void> {
+    const hold = job.claim;
+    if (hold === null) return;
+    this.#forget(job);
+    if (job.late !== null || hold.fenced) return this.#claims.letGo(hold);
+    this.#open++;
+    // What is not written runs out by itself.
+    await this.#claims.end(hold, { is: "failed" }).catch(() => {});
+    this.#open--;
+    this.#hands.rested();
+  }
+
+  #answered(job: Job, key: InboxKey, answer: Answer): void {
+    if (answer.state === "fresh") {
+      const { hold } = answer;
+      job.claim = hold;
+      this.#jobs.set(hold, job);
+      const { attempt } = hold.claim;
+      if (attempt <= this.#policy.maxAttempts) this.#hands.start(job);
+      else this.#leave(job, { reason: `started ${attempt - 1} times without an end`, attempts: attempt - 1, conflict: false });
+    } else if (answer.state === "busy") {
+      this.#hands.leave();
+      this.#runtime.events.emit({ type: "busy", ...this.#about(job), leftMs: answer.leftMs });
+      const wake = this.#hands.failures.hold(job, answer.leftMs);
+      // Ours, from a delivery whose session was lost: its end is known here at once.
+      this.#claims.find(key)?.waiting.add(wake);
+    } else if (answer.state === "done") {
+      this.#hands.leave();
+      this.#runtime.events.emit({ type: "duplicate", ...this.#about(job) });
+      this.#hands.ack(job);
+    } else if (answer.state === "dead") {
+      this.#leave(job, { reason: answer.reason, attempts: null, conflict: false });
+    } else {
+      this.#runtime.events.emit({ type: "conflict", ...this.#about(job) });
+      this.#leave(job, { reason: "conflict: the same identity came before with another body", attempts: null, conflict: true });
+    }
+    this.#hands.rested();
+  }
+
+  #leave(job: Job, death: Death): void {
+    this.#hands.leave();
+    this.#hands.failures.bury(job, death);
+  }
+
+  #unguarded(job: Job): void {
+    job.unguarded = true;
+    this.#runtime.events.emit({ type: "unguarded", ...this.#about(job) });
+    this.#hands.start(job);
+  }
+
+  async #end(job: Job, hold: Hold, outcome: Parameters<Claims["end"]>[1]): Promise<void> {
+    const ours = await this.#claims.end(hold, outcome);
+    this.#forget(job);
+    if (!ours) throw this.fencedError(job);
+  }
+
+  #fenced(hold: Hold): void {
+    const job = this.#jobs.get(hold);
+    if (job === undefined) return;
+    job.running?.abort(this.fencedError(job));
+  }
+
+  /** The claim ran out while its handler was at work, and another one has it. */
+  fencedError(job: Job): TallyError<"fenced"> {
+    return new TallyError("fenced", `${this.#group} for ${job.subscription.topic.name}: the claim ran out, and another consumer has it`, {
+      id: job.id ?? undefined,
+      retryable: true,
+    });
+  }
+
+  #forget(job: Job): void {
+    if (job.claim !== null) this.#jobs.delete(job.claim);
+    job.claim = null;
+  }
+
+  #about(job: Job): { readonly topic: string; readonly group: string; readonly id: string | null } {
+    return { topic: job.subscription.topic.name, group: this.#group, id: job.id };
+  }
+}

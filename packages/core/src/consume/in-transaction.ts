@@ -1,0 +1,48 @@
+import { TallyError } from "../error.ts";
+import { type Hold, storeError } from "../inbox/claims.ts";
+import type { InboxTransactions } from "../stores.ts";
+import type { Attempt, Job } from "./attempt.ts";
+
+/** Whose failure it is: the handler's, with whatever it threw, or the transaction's. */
+export type Failed =
+  | { readonly by: "handler"; readonly thrown: unknown }
+  | { readonly by: "store"; readonly error: TallyError };
+
+// What a transaction itself may end with beside a failing store.
+const KNOWN: ReadonlySet<string> = new Set(["fenced", "handler-deadline"]);
+
+/**
+ * Runs a handler in a transaction that also has its mark: both are there after the commit, or neither. Never rejects; null
+ * means committed.
+ *
+ * An attempt that missed its deadline while it waited for its turn is not begun. One that misses it in the handler may
+ * still commit, if its claim holds: then the redelivery finds the mark.
+ */
+export async function handleInTransaction(
+  transactions: InboxTransactions<unknown>,
+  hold: Hold,
+  job: Job,
+  attempt: Attempt,
+  body: unknown,
+): Promise<Failed | null> {
+  let failed: Failed | null = null;
+  try {
+    await transactions.run(hold.claim, async (tx) => {
+      if (job.running !== attempt) throw new TallyError("handler-deadline", "its turn came after its deadline");
+      attempt.tx = tx;
+      attempt.ran = true;
+      try {
+        await job.subscription.handler(body, attempt);
+      } catch (thrown) {
+        // Told apart here: a handler may throw errors of ours, of the same codes.
+        failed = { by: "handler", thrown };
+        throw thrown;
+      }
+    });
+    return null;
+  } catch (thrown) {
+    if (failed !== null) return failed;
+    const known = TallyError.is(thrown) && KNOWN.has(thrown.code);
+    return { by: "store", error: known ? (thrown as TallyError) : storeError("the transaction failed", thrown) };
+  }
+}

@@ -1,0 +1,47 @@
+import type { PublishOptions, Receipt } from "../publish/options.ts";
+import type { Job } from "../consume/attempt.ts";
+import type { Events } from "../events.ts";
+import type { Topic } from "../topic.ts";
+import { type Death, deadLetterTopic, letter, reasonText } from "./letter.ts";
+
+/** How a consumer publishes; under the name of `producer` where that is given. */
+export type Publish = (topic: Topic<Uint8Array>, body: Uint8Array, options: PublishOptions, producer: string | null) => Promise<Receipt>;
+
+/** Publishes the dead letters of a consumer. */
+export class DeadLetters {
+  readonly #group: string;
+  readonly #publish: Publish;
+  readonly #events: Events;
+  readonly #topics: Map<string, Topic<Uint8Array>> = new Map();
+  /** On their way, by topic and id. */
+  readonly #out: Map<string, Promise<unknown>> = new Map();
+
+  constructor(group: string, publish: Publish, events: Events) {
+    this.#group = group;
+    this.#publish = publish;
+    this.#events = events;
+  }
+
+  /** Resolves when the broker has the letter: only then may the delivery be acked. @throws TallyError as `publish()` does */
+  async send(job: Job, death: Death): Promise<void> {
+    const { message } = job.delivery;
+    const from = job.subscription.topic.name;
+    let to = this.#topics.get(from);
+    if (to === undefined) this.#topics.set(from, (to = deadLetterTopic(from, this.#group)));
+    const { topic, options, producer } = letter(to, from, this.#group, job.id, message, death);
+    // Two producers may use one id, and the publisher would take the second letter for the first.
+    const line = options.id === undefined ? null : `${topic.name}\0${options.id}`;
+    while (line !== null && this.#out.has(line)) await this.#out.get(line);
+    const sending = this.#publish(topic, message.body, options, producer);
+    if (line !== null)
+      this.#out.set(
+        line,
+        sending.then(
+          () => this.#out.delete(line),
+          () => this.#out.delete(line),
+        ),
+      );
+    await sending;
+    this.#events.emit({ type: "dead-lettered", topic: from, group: this.#group, id: job.id, reason: reasonText(death.reason) });
+  }
+}

@@ -1,0 +1,116 @@
+import { type MemoryInbox, memoryInbox, seededRandom, virtualClock, type VirtualClock } from "@tallymq/testkit";
+import { createConsumerBuilder } from "../../src/consume/consumer.ts";
+import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "../../src/consume/options.ts";
+import { createEvents, type EventType, type TallyEvent } from "../../src/events.ts";
+import type { PublishOptions } from "../../src/publish/options.ts";
+import type { Runtime } from "../../src/runtime.ts";
+import type { InboxStore, Traits } from "../../src/spi.ts";
+import { TallyError } from "../../src/error.ts";
+import { type ScriptedReceiver, ScriptedTransport } from "./receiving.ts";
+
+/** A dead letter, as it was handed to the publisher. */
+export interface Letter {
+  readonly topic: string;
+  readonly groups: readonly string[];
+  readonly contentType: string;
+  readonly body: string;
+  readonly producer: string | null;
+  readonly options: PublishOptions;
+}
+
+/** One process: consumers over a scripted wire, and an inbox that it may share with others. */
+export interface GuardedBench {
+  readonly transport: ScriptedTransport;
+  readonly events: TallyEvent[];
+  readonly letters: Letter[];
+  /** In their order: what was settled, and which letters went out. */
+  readonly log: string[];
+  /** While set, no letter goes out. */
+  noLetters: TallyError | null;
+  of<T extends EventType>(type: T): Extract<TallyEvent, { readonly type: T }>[];
+  consumer(options?: ConsumerOptions | TxConsumerOptions, group?: string): ConsumerBuilder<never>;
+  readonly receiver: ScriptedReceiver;
+  /** As kill -9 does: its timers fire no more, and what it settles reaches nobody. */
+  kill(): void;
+}
+
+export interface World {
+  readonly clock: VirtualClock;
+  readonly inbox: MemoryInbox;
+  process(traits?: Partial<Traits>): Promise<GuardedBench>;
+}
+
+/** Several processes in one virtual time. */
+export function world(inbox: MemoryInbox = memoryInbox()): World {
+  const clock = virtualClock();
+  let seed = 0;
+  return {
+    clock,
+    inbox,
+    async process(traits = {}) {
+      let alive = true;
+      const transport = new ScriptedTransport(traits);
+      const events: TallyEvent[] = [];
+      const letters: Letter[] = [];
+      const log: string[] = [];
+      const own = { ...clock, after: (ms: number, fn: () => void) => clock.after(ms, () => alive && fn()) };
+      const store: InboxStore<unknown> = await inbox.openInbox({ clock: own, random: seededRandom(1), surfaced: () => {} });
+      const runtime: Runtime = {
+        service: "shop",
+        run: "0123456789abcdef0123456789abcdef",
+        clock: own,
+        random: seededRandom(++seed),
+        events: createEvents(
+          () => clock.wall(),
+          (event) => void events.push(event),
+        ),
+        transport,
+        reconnect: { min: 100, max: 5_000 },
+        connectWithin: 10_000,
+      };
+      const bench: GuardedBench = {
+        transport,
+        events,
+        letters,
+        log,
+        noLetters: null,
+        of: <T extends EventType>(type: T) =>
+          events.filter((e): e is Extract<TallyEvent, { readonly type: T }> => e.type === type),
+        consumer: (options, group = "billing") =>
+          createConsumerBuilder(
+            runtime,
+            {
+              inbox: store,
+              async publish(topic, body, given, producer) {
+                await turns(2);
+                if (bench.noLetters !== null) throw bench.noLetters;
+                const { contentType } = topic.codec;
+                letters.push({ topic: topic.name, groups: topic.groups, contentType, body: new TextDecoder().decode(body), producer, options: given });
+                log.push(`letter ${given.id}`);
+                return { id: given.id ?? "", state: "confirmed", proof: { routed: "yes", persisted: "yes", replicated: "yes" } };
+              },
+            },
+            group,
+            options,
+            () => {},
+            () => {},
+          ) as ConsumerBuilder<never>,
+        get receiver() {
+          const last = transport.receivers.at(-1);
+          if (last === undefined) throw new Error("no receiver is open");
+          return last;
+        },
+        kill() {
+          alive = false;
+          bench.receiver.events.lost(new TallyError("session-lost", "killed"));
+        },
+      };
+      return bench;
+    },
+  };
+}
+
+/** So many turns of the event loop: what a store's answers take. */
+export async function turns(most = 20): Promise<void> {
+  for (let i = 0; i < most; i++) await new Promise((resolve) => setImmediate(resolve));
+}

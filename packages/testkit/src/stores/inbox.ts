@@ -1,0 +1,229 @@
+import {
+  type Claim,
+  type FreshClaim,
+  type InboxKey,
+  type InboxOutcome,
+  type InboxSpec,
+  type InboxStore,
+  type InboxTransactions,
+  type NewRow,
+  type OutboxStore,
+  type ParkedMessage,
+  type ParkedPlace,
+  type PutResult,
+  type StoreHost,
+  TallyError,
+} from "@tallymq/core/spi";
+import { type MemoryOutbox, memoryOutbox } from "./outbox.ts";
+
+/** The transaction of a {@link memoryInbox}: rows by name, seen by others after the commit. */
+export interface MemoryTx {
+  get(name: string): unknown;
+  set(name: string, value: unknown): void;
+}
+
+/** What the store remembers of an identity. */
+export interface MemoryMark {
+  readonly key: InboxKey;
+  state: "open" | "done" | "dead";
+  /** Starts so far. */
+  attempts: number;
+  fence: number;
+  /** Monotonic milliseconds at which its lease ends. */
+  until: number;
+  reason: string;
+}
+
+/** An inbox in this process's memory: for tests of consumers. Nothing survives it. */
+export interface MemoryInbox extends InboxSpec<MemoryTx> {
+  readonly marks: readonly MemoryMark[];
+  /** What committed transactions wrote. */
+  readonly rows: ReadonlyMap<string, unknown>;
+  /** Rows published in transactions. */
+  readonly outbox: MemoryOutbox;
+  readonly parked: readonly ParkedPlace[];
+  /** How many keys each call of `claim` asked for. */
+  readonly claims: readonly number[];
+  /** While set, every call fails with it: a full disk, a lost database. */
+  broken: TallyError | null;
+  /** Lets all leases run out, as a long pause of their holders does. */
+  expireLeases(): void;
+}
+
+export interface MemoryInboxOptions {
+  /** False: effects cannot share its transactions. @default true */
+  readonly transactions?: boolean;
+  /** Messages of parked keys, at most. @default no limit */
+  readonly maxParked?: number;
+}
+
+/** Several tallies that are given the same value share one store, as processes share a file. */
+export function memoryInbox({ transactions = true, maxParked = Number.POSITIVE_INFINITY }: MemoryInboxOptions = {}): MemoryInbox {
+  const marks = new Map<string, MemoryMark>();
+  const rows = new Map<string, unknown>();
+  const parked: ParkedPlace[] = [];
+  const claims: number[] = [];
+  const outbox = memoryOutbox();
+  let fences = 0;
+  let place = 0;
+  let turns: Promise<unknown> = Promise.resolve();
+
+  const working = async (): Promise<void> => {
+    // A turn of the event loop, as a worker's answer takes: what is not durable yet must not look so.
+    await new Promise((resolve) => setImmediate(resolve));
+    if (inbox.broken !== null) throw inbox.broken;
+  };
+  const identity = ({ group, topic, producer, id }: InboxKey): string => JSON.stringify([group, topic, producer, id]);
+  /** The mark, if this claim may still write it. */
+  const held = (claim: FreshClaim): MemoryMark | null => {
+    const mark = marks.get(identity(claim.key));
+    return mark?.state === "open" && mark.fence === claim.fence ? mark : null;
+  };
+
+  function claim(key: InboxKey, leaseMs: number, now: number): Claim {
+    const at = identity(key);
+    const mark = marks.get(at) ?? { key, state: "open", attempts: 0, fence: 0, until: now, reason: "" };
+    if (mark.key.bodyHash !== key.bodyHash) return { state: "conflict", key };
+    if (mark.state === "done") return { state: "done", key };
+    if (mark.state === "dead") return { state: "dead", key, reason: mark.reason };
+    if (mark.until > now) return { state: "busy", key, leftMs: mark.until - now };
+    mark.attempts++;
+    mark.fence = ++fences;
+    mark.until = now + leaseMs;
+    marks.set(at, mark);
+    return { state: "fresh", key, attempt: mark.attempts, fence: mark.fence };
+  }
+
+  function end(of: FreshClaim, outcome: InboxOutcome): boolean {
+    const mark = held(of);
+    if (mark === null) return false;
+    if (outcome.is !== "failed") mark.state = outcome.is;
+    if (outcome.is === "dead") mark.reason = outcome.reason;
+    mark.until = Number.NEGATIVE_INFINITY;
+    return true;
+  }
+
+  async function run<T>(of: FreshClaim, effect: (tx: MemoryTx) => Promise<T>): Promise<T> {
+    await working();
+    if (held(of) === null) throw new TallyError("fenced", "the claim is another one's");
+    const written = new Map<string, unknown>();
+    const published: NewRow[] = [];
+    const tx: MemoryTx = {
+      get: (name) => (written.has(name) ? written.get(name) : rows.get(name)),
+      set: (name, value) => void written.set(name, value),
+    };
+    open.set(tx, published);
+    try {
+      const result = await effect(tx);
+      await working();
+      if (!end(of, { is: "done" })) throw new TallyError("fenced", "the claim is another one's");
+      for (const [name, value] of written) rows.set(name, value);
+      if (published.length > 0) await rowsOf().put(published);
+      return result;
+    } finally {
+      open.delete(tx);
+    }
+  }
+
+  const open = new Map<MemoryTx, NewRow[]>();
+  let opened: OutboxStore | null = null;
+  const rowsOf = (): OutboxStore => {
+    if (opened === null) throw new TallyError("store", "the inbox is not open");
+    return opened;
+  };
+  const within = (): InboxTransactions<MemoryTx> => ({
+    // One after another, as handlers of one file take turns.
+    run(of, effect) {
+      const turn = turns.then(() => run(of, effect));
+      turns = turn.catch(() => {});
+      return turn;
+    },
+    async put(tx, batch): Promise<readonly PutResult[]> {
+      const published = open.get(tx);
+      if (published === undefined) throw new TallyError("store", "the transaction is over");
+      published.push(...batch);
+      return batch.map(() => "stored");
+    },
+    outbox: rowsOf(),
+  });
+
+  function park({ group, topic, key, message, reason }: ParkedMessage, begin: boolean, wall: number): "parked" | "full" | "free" {
+    const there = parked.filter((p) => p.group === group && p.topic === topic && p.key === key);
+    if (there.length === 0 && !begin) return "free";
+    if (there.some((p) => p.message.id === message.id && p.message.producer === message.producer)) return "parked";
+    if (parked.length >= maxParked) return "full";
+    parked.push({ group, topic, key, message, reason, place: ++place, parkedAt: wall });
+    return "parked";
+  }
+
+  const inbox: MemoryInbox = {
+    get marks() {
+      return [...marks.values()];
+    },
+    rows,
+    outbox,
+    parked,
+    claims,
+    broken: null,
+    expireLeases() {
+      for (const mark of marks.values()) mark.until = Number.NEGATIVE_INFINITY;
+    },
+    async openInbox(host: StoreHost): Promise<InboxStore<MemoryTx>> {
+      await working();
+      opened ??= await outbox.openOutbox(host);
+      return {
+        id: "memory",
+        scope: "process",
+        keepsMs: Number.POSITIVE_INFINITY,
+        async claim(keys, leaseMs) {
+          claims.push(keys.length);
+          await working();
+          return keys.map((key) => claim(key, leaseMs, host.clock.now()));
+        },
+        async renew(of, leaseMs) {
+          await working();
+          const mark = held(of);
+          if (mark !== null) mark.until = host.clock.now() + leaseMs;
+          return mark !== null;
+        },
+        transactions: transactions ? within() : null,
+        async end(of, outcome) {
+          await working();
+          return end(of, outcome);
+        },
+        async parkedKeys(group, topic, keys) {
+          await working();
+          return new Set(keys.filter((key) => parked.some((p) => p.group === group && p.topic === topic && p.key === key)));
+        },
+        async park(message, begin) {
+          await working();
+          return park(message, begin, host.clock.wall());
+        },
+        async parked(most) {
+          await working();
+          const heads = new Map<string, ParkedPlace[]>();
+          for (const p of parked) {
+            const of = JSON.stringify([p.group, p.topic, p.key]);
+            heads.set(of, [...(heads.get(of) ?? []), p]);
+          }
+          return [...heads.values()].slice(0, most).map((of) => {
+            const { group, topic, key, reason, parkedAt } = of[0]!;
+            return { group, topic, key, reason, parkedAt, messages: of.length };
+          });
+        },
+        async parkedMessages(group, topic, key, most) {
+          await working();
+          return parked.filter((p) => p.group === group && p.topic === topic && p.key === key).slice(0, most);
+        },
+        async unpark(at) {
+          await working();
+          const found = parked.findIndex((p) => p.place === at);
+          if (found >= 0) parked.splice(found, 1);
+          return found >= 0;
+        },
+        async [Symbol.asyncDispose]() {},
+      };
+    },
+  };
+  return inbox;
+}
