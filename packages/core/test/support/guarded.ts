@@ -38,13 +38,33 @@ export interface World {
   readonly clock: VirtualClock;
   readonly inbox: MemoryInbox;
   process(traits?: Partial<Traits>): Promise<GuardedBench>;
+  /** Time goes on in small steps, with turns of the event loop in between for the answers of stores. */
+  pass(ms: number): Promise<void>;
+  /** The same until `predicate` holds; fails at the limit. */
+  until(predicate: () => boolean, limitMs: number): Promise<void>;
 }
+
+const STEP = 100;
 
 /** Several processes in one virtual time. */
 export function world(inbox: MemoryInbox = memoryInbox()): World {
   const clock = virtualClock();
   let seed = 0;
+  async function step(ms: number): Promise<void> {
+    await clock.advance(ms);
+    await turns(4);
+  }
   return {
+    async pass(ms) {
+      for (let left = ms; left > 0; left -= STEP) await step(Math.min(STEP, left));
+    },
+    async until(predicate, limitMs) {
+      await turns(4);
+      for (let left = limitMs; !predicate(); left -= STEP) {
+        if (left <= 0) throw new Error(`not reached within ${limitMs} ms of virtual time`);
+        await step(STEP);
+      }
+    },
     clock,
     inbox,
     async process(traits = {}) {
