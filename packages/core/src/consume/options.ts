@@ -13,11 +13,23 @@ export interface ConsumerOptions {
   readonly attempts?: number;
   /** Upper end of the first wait between attempts; full jitter. @default "100ms" */
   readonly retryMin?: Duration;
-  /** Upper end of every later one, and of the wait before a release. @default "10s" */
+  /**
+   * Upper end of every later one, and of the wait before a release, which grows with the deliveries that the broker counts.
+   * @default "10s"
+   */
   readonly retryMax?: Duration;
-  /** A handler that has not settled by then gets its signal aborted, and the attempt counts as failed. @default "60s" */
+  /**
+   * A handler that has not settled by then gets its signal fired, and the attempt counts as failed (`handler-deadline`).
+   * Nobody can end it, so it keeps its lane, and its key's next delivery waits, until it does settle: let it heed the signal.
+   * What it returns then is an event (`late-effect`) and acks nothing.
+   * @default "60s"
+   */
   readonly processingDeadline?: Duration;
-  /** What a failed attempt leads to. @default retry() up to `attempts`, then release() */
+  /**
+   * What a failed attempt leads to; it alone decides, also beyond `attempts`. A body that cannot be read (`decode`, `schema`)
+   * is released whatever it says, since the same bytes would fail again. If it throws, the delivery is released.
+   * @default retry() up to `attempts`, then release()
+   */
   readonly onError?: (
     error: TallyError<"handler" | "handler-deadline" | "decode" | "schema">,
     about: Failure,
@@ -76,7 +88,7 @@ export interface ConsumerBuilder {
 
 export interface Consumer extends AsyncDisposable {
   readonly group: string;
-  /** No new handler starts; those running finish. */
+  /** No new handler starts, nor another attempt; those running finish. Deliveries in hand keep their credit meanwhile. */
   pause(): void;
   resume(): void;
   /** Stops deliveries, lets running handlers finish, settles, leaves. What has not begun comes again elsewhere. @default within "30s" */
