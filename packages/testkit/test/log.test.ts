@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { memory, seededRandom, startMemoryBroker } from "@tallymq/testkit";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Store } from "../src/broker/process/store.ts";
+import { Store, type StoreOptions } from "../src/broker/process/store.ts";
 import { readLog, type RecoveryReport } from "../src/broker/log/recover.ts";
 import { incoming } from "../src/memory/traits.ts";
 import { message, NEVER, open, ORDERS, realClock, sender, until } from "./harness.ts";
@@ -16,7 +16,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true }));
 
-function openStore(compactAbove?: number): Store {
+function openStore(given: Partial<StoreOptions> = {}): Store {
   const failed = (error: unknown): never => {
     throw error;
   };
@@ -27,7 +27,7 @@ function openStore(compactAbove?: number): Store {
     deliveryLimit: Number.POSITIVE_INFINITY,
     failed,
   };
-  return new Store(compactAbove === undefined ? base : { ...base, compactAbove });
+  return new Store({ ...base, ...given });
 }
 const publish = (store: Store, ...ids: string[]): Promise<readonly string[]> =>
   new Promise((resolve) =>
@@ -104,6 +104,18 @@ describe("the log", () => {
     }
   });
 
+  it("written anew at a start, still stands any one flipped bit", async () => {
+    await written("m1", "m2");
+    await openStore().close();
+    const file = readFileSync(join(data, "messages.log"));
+    for (let at = 0; at < file.length; at++) {
+      const flipped = Buffer.from(file);
+      flipped[at]! ^= 1 << (at % 8);
+      const { ids, groups, report } = recovered(flipped);
+      expect([at, groups, report.damaged.length, ids.length >= 1]).toEqual([at, ["orders/billing"], 1, true]);
+    }
+  });
+
   it("never takes a body that imitates a record for one", async () => {
     const forged = await written("forged");
     const record = forged.file.subarray(forged.begins[0]!);
@@ -135,8 +147,58 @@ describe("the log", () => {
     }
   });
 
+  it("confirms and delivers nothing before it is synced, and syncs once for all that came meanwhile", async () => {
+    const syncs: (() => void)[] = [];
+    const store = openStore({ sync: () => new Promise((resolve) => syncs.push(resolve)) });
+    const declared = store.declare([ORDERS]);
+    await until(() => syncs.length === 1);
+    syncs[0]!();
+    await declared;
+    const delivered: (string | null)[] = [];
+    const consumer = store.engine.subscribe("orders", "billing", 100, {
+      deliver: (batch) => batch.forEach((out) => delivered.push(out.entry.message.id)),
+      removed() {},
+    });
+    const confirmed: string[] = [];
+    const send = (id: string): void => void publish(store, id).then(() => confirmed.push(id));
+    send("m1");
+    await until(() => syncs.length === 2);
+    for (let i = 2; i <= 50; i++) send(`m${i}`);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect([confirmed, delivered]).toEqual([[], []]);
+    syncs[1]!();
+    await until(() => syncs.length === 3);
+    expect([confirmed, delivered]).toEqual([["m1"], ["m1"]]);
+    syncs[2]!();
+    await until(() => delivered.length === 50);
+    expect([confirmed.length, syncs.length]).toEqual([50, 3]);
+    // What was only settled is written, but waits for nobody's disk.
+    for (const out of consumer.out) consumer.ack(out);
+    await store.close();
+    expect(syncs.length).toBe(3);
+    expect(recovered(readFileSync(join(data, "messages.log"))).ids).toEqual([]);
+  });
+
+  it("that cannot be synced confirms nothing any more", async () => {
+    const errors: unknown[] = [];
+    let broken = false;
+    const store = openStore({
+      sync: () => (broken ? Promise.reject(new Error("EIO")) : Promise.resolve()),
+      failed: (e) => errors.push(e),
+    });
+    await store.declare([ORDERS]);
+    broken = true;
+    const outcomes: unknown[] = [];
+    void publish(store, "m1").then((o) => outcomes.push(o));
+    await until(() => errors.length === 1);
+    broken = false;
+    void publish(store, "m2").then((o) => outcomes.push(o));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect([outcomes, errors.length]).toEqual([[], 1]);
+  });
+
   it("is written anew while it runs when most of it is settled, and loses nothing thereby", async () => {
-    const store = openStore(20_000);
+    const store = openStore({ compactAbove: 20_000 });
     await store.declare([{ ...ORDERS, groups: ["billing", "audit"] }]);
     const take = (group: string, keep: (id: string) => boolean): void => {
       const consumer = store.engine.subscribe("orders", group, 1_000, {

@@ -16,7 +16,7 @@ import {
   WireError,
 } from "../src/broker/wire.ts";
 import { incoming } from "../src/memory/traits.ts";
-import { message, messages, NEVER, open, ORDERS, realClock, sender } from "./harness.ts";
+import { message, messages, NEVER, open, ORDERS, realClock, sender, until } from "./harness.ts";
 
 describe("frames", () => {
   it("come out as they went in, however the stream is cut", () => {
@@ -182,6 +182,22 @@ describe("a broker process that is sent nonsense", () => {
     expect(s.seen).toEqual(["m1 accepted", "m2 accepted"]);
     expect(broker.pid).toBe(pid);
     expect(broker.stderr).toBe("");
+  });
+
+  it("tells a receiver that settles what it does not have, and stays", async () => {
+    const socket = connect(join(dir, "s"));
+    const reader = new FrameReader();
+    const said: unknown[] = [];
+    socket.on("data", (chunk: Buffer) =>
+      said.push(...reader.push(chunk).map((f) => f.header["what"] ?? f.header["t"])),
+    );
+    socket.write(Buffer.concat([receives, then({ t: "settle", a: [999], r: [[998, 0]] }), then({ t: "stop" })]));
+    await until(() => said.includes("stopped"));
+    expect(said.filter((s) => String(s).includes("settled twice"))).toEqual([
+      expect.stringContaining("delivery 999"),
+      expect.stringContaining("delivery 998"),
+    ]);
+    socket.destroy();
   });
 
   it("outlives mutated streams of a good client", async () => {
