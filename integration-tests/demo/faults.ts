@@ -109,7 +109,11 @@ export async function directFaults(options: DirectorOptions, signal: AbortSignal
 }
 
 async function busyMoment(
-  options: DirectorOptions, fault: FaultPlan, due: number, patience: number, signal: AbortSignal,
+  options: DirectorOptions,
+  fault: FaultPlan,
+  due: number,
+  patience: number,
+  signal: AbortSignal,
 ): Promise<Moment | null> {
   let waitedSince: number | null = null;
   for (;;) {
@@ -118,6 +122,7 @@ async function busyMoment(
     if (moment.accepted >= due || moment.published) {
       waitedSince ??= performance.now();
       if (isBusy(moment, fault, options.awaitsAnswer)) return moment;
+      if (moment.published) return null;
       if (performance.now() - waitedSince > patience) return null;
     }
     await sleep(waitedSince === null ? LOOK_MS[0] : LOOK_MS[1]);

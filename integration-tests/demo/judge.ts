@@ -1,4 +1,11 @@
-import { judge, type Incarnation, type LedgerReport, type LedgerVerdict, type Violation, VIOLATIONS } from "@tallymq/testkit/ledger";
+import {
+  judge,
+  type Incarnation,
+  type LedgerReport,
+  type LedgerVerdict,
+  type Violation,
+  VIOLATIONS,
+} from "@tallymq/testkit/ledger";
 import type { BrokerName, ClientName, Settings } from "./arguments.ts";
 import type { Client } from "./clients/client.ts";
 import type { FaultRecord } from "./faults.ts";
@@ -63,22 +70,34 @@ export async function judgeRun(evidence: Evidence): Promise<DemoReport> {
   const { totals, counts, ops } = report;
   const rejected = (ops.rejected ?? 0) + (ops.unknown ?? 0);
 
-  const wrong: string[] = VIOLATIONS.filter((violation) => counts[violation] > 0).map((violation) => inWords(violation, report));
-  if (rejected > 0) wrong.push(`${rejected} of ${totals.invoked} calls of publish() were rejected, although the broker came back each time`);
+  const wrong: string[] = VIOLATIONS.filter((violation) => counts[violation] > 0).map((violation) =>
+    inWords(violation, report),
+  );
+  if (rejected > 0)
+    wrong.push(
+      `${rejected} of ${totals.invoked} calls of publish() were rejected, although the broker came back each time`,
+    );
 
   const doubts: string[] = [...evidence.doubts, ...report.doubts.map(({ reason }) => reason)];
-  if (faults.length < planned) doubts.push(`${planned - faults.length} of ${planned} faults never met a moment with enough messages in flight, and were not fired`);
+  if (faults.length < planned)
+    doubts.push(
+      `${planned - faults.length} of ${planned} faults never met a moment with enough messages in flight, and were not fired`,
+    );
   // What the processes told the director was some milliseconds old; their ledgers know what it was at the blow.
   for (const { kind, inFlight, victim, handling } of timeline.faults) {
     if (inFlight <= 0) doubts.push(`${kind} hit an idle moment: by the ledger nothing was in flight`);
-    else if (victim !== null && handling <= 0) doubts.push(`${kind} hit an idle moment: by the ledger no handler of ${victim.proc} was running`);
+    else if (victim !== null && handling <= 0)
+      doubts.push(`${kind} hit an idle moment: by the ledger no handler of ${victim.proc} was running`);
   }
-  if (totals.invoked !== settings.messages) doubts.push(`${totals.invoked} of ${settings.messages} messages were published`);
+  if (totals.invoked !== settings.messages)
+    doubts.push(`${totals.invoked} of ${settings.messages} messages were published`);
   const bitten = totals.duplicateDeliveries > 0 && (!client.countsResends || resends > 0);
-  if (!bitten) doubts.push(`the faults did not bite: ${resends} resends, ${totals.duplicateDeliveries} duplicate deliveries`);
+  if (!bitten)
+    doubts.push(`the faults did not bite: ${resends} resends, ${totals.duplicateDeliveries} duplicate deliveries`);
 
   // What the ledger proved stays proved, and a rejection needs no proof; any other doubt leaves nothing to say.
-  const verdict: LedgerVerdict = report.verdict === "INVALID" || rejected > 0 ? "INVALID" : doubts.length > 0 ? "UNKNOWN" : report.verdict;
+  const verdict: LedgerVerdict =
+    report.verdict === "INVALID" || rejected > 0 ? "INVALID" : doubts.length > 0 ? "UNKNOWN" : report.verdict;
   return {
     settings,
     brokerTitle: evidence.brokerTitle,
@@ -98,7 +117,8 @@ export async function judgeRun(evidence: Evidence): Promise<DemoReport> {
       verdict,
     },
     exitCode: EXIT[verdict],
-    reasons: verdict === "VALID" ? [] : [...wrong, ...doubts],
+    // What is wrong in a run that proves nothing may be no more than what is missing of it.
+    reasons: verdict === "VALID" ? [] : verdict === "INVALID" ? [...wrong, ...doubts] : [...doubts, ...wrong],
     ledger: report,
     timeline,
     folder: evidence.folder,

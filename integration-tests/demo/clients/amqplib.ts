@@ -36,7 +36,11 @@ export const amqplib: Client = {
           const channel = await link.channel();
           try {
             const content = Buffer.from(JSON.stringify(order));
-            const room = channel.sendToQueue(TOPIC, content, { persistent: true, messageId: order.id, contentType: "application/json" });
+            const room = channel.sendToQueue(TOPIC, content, {
+              persistent: true,
+              messageId: order.id,
+              contentType: "application/json",
+            });
             if (!room) await link.drained(channel);
             return null;
           } catch {
@@ -56,7 +60,12 @@ export const amqplib: Client = {
       await channel.consume(TOPIC, (message) => {
         if (message === null) return; // cancelled by the broker; the connection's end follows in these runs
         const order = JSON.parse(message.content.toString()) as Order;
-        const run = handled(handle, order, () => channel.ack(message), () => channel.nack(message)).finally(() => running.delete(run));
+        const run = handled(
+          handle,
+          order,
+          () => channel.ack(message),
+          () => channel.nack(message),
+        ).finally(() => running.delete(run));
         running.add(run);
       });
     });

@@ -20,13 +20,22 @@ function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
     awaitsAnswer: true,
     ledger,
     moment,
-    blow: ({ kind }) => ({ victim: null, strike: async () => void struck.push(kind), heal: async () => void struck.push("healed") }),
+    blow: ({ kind }) => ({
+      victim: null,
+      strike: async () => void struck.push(kind),
+      heal: async () => void struck.push("healed"),
+    }),
     told: () => {},
     recorded: (record) => void records.push(record),
     patience: 50,
     ...over,
   };
-  const lines = (): Record<string, unknown>[] => readFileSync(ledger.path, "utf8").trim().split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  const lines = (): Record<string, unknown>[] =>
+    readFileSync(ledger.path, "utf8")
+      .trim()
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line));
   return { options, struck, records, lines };
 }
 
@@ -39,7 +48,16 @@ test("every fault of the plan is fired once, in order, when its share of the mes
     return options.blow(fault);
   };
   await directFaults({ ...options, blow }, new AbortController().signal);
-  expect(struck).toEqual(["broker-killed", "healed", "consumer-killed", "healed", "connections-cut", "healed", "broker-killed", "healed"]);
+  expect(struck).toEqual([
+    "broker-killed",
+    "healed",
+    "consumer-killed",
+    "healed",
+    "connections-cut",
+    "healed",
+    "broker-killed",
+    "healed",
+  ]);
   expect(records).toHaveLength(4);
   for (const late of sharesAtBlow) expect(late).toBeGreaterThanOrEqual(0);
 });
@@ -58,7 +76,9 @@ test.for([
 
 test("it is fired as soon as enough is in flight", async () => {
   let asked = 0;
-  const { options, records } = stage(() => ({ ...busy, accepted: 999, publishing: ++asked < 5 ? 0 : 12 }), { plan: plan.slice(0, 1) });
+  const { options, records } = stage(() => ({ ...busy, accepted: 999, publishing: ++asked < 5 ? 0 : 12 }), {
+    plan: plan.slice(0, 1),
+  });
   await directFaults(options, new AbortController().signal);
   expect(records).toMatchObject([{ kind: "broker-killed", publishing: 12, handling: 15 }]);
 });
@@ -67,7 +87,10 @@ test("the ledger has the fault, its victim and what was in flight before the blo
   const victim = { proc: "consumer-1", epoch: 1 };
   const { options, lines } = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(1, 2) });
   let atBlow: unknown[] = [];
-  await directFaults({ ...options, blow: () => ({ victim, strike: async () => void (atBlow = lines()), heal: async () => {} }) }, new AbortController().signal);
+  await directFaults(
+    { ...options, blow: () => ({ victim, strike: async () => void (atBlow = lines()), heal: async () => {} }) },
+    new AbortController().signal,
+  );
   expect(atBlow).toMatchObject([{ op: "fault-begin", kind: "consumer-killed", victim, inflight: 35 }]);
   expect(lines().at(-1)).toMatchObject({ op: "fault-end", kind: "consumer-killed" });
 });

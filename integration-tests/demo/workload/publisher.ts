@@ -5,10 +5,9 @@ import type { Share } from "./job.ts";
 import { hashOf, orderOf } from "./order.ts";
 import { runMember, type Member } from "./process.ts";
 
-/** Orders come in small bursts, as they do behind a web server: then there are moments with several in flight. */
-const TICK_MS = 20;
-/** What was missed while the window was full is not made up for at once: at most so many milliseconds' worth. */
-const BURST_MS = 60;
+/** Orders come in bursts of about so many, as they do behind a web server: then there are moments with several in flight. */
+const BURST = 12;
+const LEAST_TICK_MS = 20;
 
 const status = { invoked: 0, accepted: 0, rejected: 0, resends: 0, inFlight: 0 };
 
@@ -49,13 +48,15 @@ async function publishAll({ job, ledger, go, ready, report }: Member): Promise<v
 /** @param burst called after each burst of calls, while they are in flight */
 async function paced(share: Share, publish: (n: number) => Promise<void>, burst: () => void): Promise<void> {
   const open = new Set<Promise<void>>();
+  const tick = Math.max(LEAST_TICK_MS, (BURST * 1000) / share.rate);
   let next = share.first;
   let credit = 0;
   let then = performance.now();
   while (next < share.end) {
-    await sleep(TICK_MS);
+    await sleep(tick);
     const now = performance.now();
-    credit = Math.min(credit + ((now - then) * share.rate) / 1000, (BURST_MS * share.rate) / 1000);
+    // What was missed while the window was full is not made up for at once: a few bursts' worth at most.
+    credit = Math.min(credit + ((now - then) * share.rate) / 1000, (3 * tick * share.rate) / 1000);
     then = now;
     for (; credit >= 1 && open.size < share.window && next < share.end; credit -= 1, next += share.step) {
       const call = publish(next).finally(() => open.delete(call));

@@ -124,7 +124,15 @@ export class Workload {
     const { broker, messages, rate, shared, bug } = this.#o;
     const share = { first: n, step: PUBLISHERS, end: messages, rate: rate / PUBLISHERS, window: WINDOW };
     const proc = procOf(role, n);
-    return { ...shared, role, proc, epoch: 1, endpoint: broker.endpoint, share: role === "publisher" ? share : null, bug: role === "consumer" ? bug : null };
+    return {
+      ...shared,
+      role,
+      proc,
+      epoch: 1,
+      endpoint: broker.endpoint,
+      share: role === "publisher" ? share : null,
+      bug: role === "consumer" ? bug : null,
+    };
   }
 }
 
