@@ -16,10 +16,14 @@ let epochs = 0;
 /**
  * A session for receiving: one channel with a prefetch of the credit, one consumer on it, manual acks.
  *
- * `pause` holds deliveries here instead of cancelling the consumer. Either way at most the credit is out, a pause of a
- * full consumer included; but to a cancel the broker answers, on an ordered topic, by starting the next consumer while
- * this one still holds what came before. A pause is bounded by the broker's consumer time-out (30 minutes by default):
- * what was delivered before and is still unsettled then ends the session, and comes again.
+ * On an ordered topic the consumer is never cancelled: the broker answers a cancel of the single active consumer by
+ * starting the next one while this one still holds what came before (4 5 6 before 1 2 3). Only the channel's end gives
+ * everything back at its old place, and then starts the next. So there
+ * - `stop` leaves alone what still comes; it is the broker's again at `dispose`. Elsewhere it cancels;
+ * - `dispose` flushes and closes the channel, whatever it still holds.
+ *
+ * `pause` holds deliveries here, on any topic: at most the credit is out either way. A pause is bounded by the broker's
+ * consumer time-out (30 minutes by default): what is unsettled then ends the session, and comes again.
  */
 export class RabbitReceiver implements Receiver {
   readonly epoch: number = ++epochs;
@@ -112,12 +116,8 @@ export class RabbitReceiver implements Receiver {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#over) {
-      await this.stop();
-      // The channel can have ended meanwhile.
-      if (!this.#over) {
-        this.#guard(() => this.#acks.flush(true));
-        this.#leave();
-      }
+      this.#guard(() => this.#acks.flush(true));
+      this.#leave();
     }
     // The broker has processed all acks before it answers this.
     await this.#channel.close();
@@ -126,15 +126,18 @@ export class RabbitReceiver implements Receiver {
   /** Resolves when nothing more can come: the broker answers a cancel after what it sent before it. */
   async #cancel(): Promise<void> {
     if (this.#over || this.#channel.over) return;
-    try {
-      await Promise.race([this.#channel.raw.cancel(this.#subscription.consumer), this.#channel.ended]);
-    } catch {
-      // The channel ended: #lost says so.
+    if (!this.#subscription.topic.ordered) {
+      try {
+        await Promise.race([this.#channel.raw.cancel(this.#subscription.consumer), this.#channel.ended]);
+      } catch {
+        // The channel ended: #lost says so.
+      }
     }
     this.#handOver();
     this.#stopped = true;
-    // Held while paused and never seen by a handler: they go back.
-    for (const delivery of this.#held.splice(0)) this.#guard(() => this.#acks.release(delivery));
+    // Held by a pause and never seen by a handler. On an ordered topic they keep their place until the channel ends.
+    const held = this.#held.splice(0);
+    if (!this.#subscription.topic.ordered) for (const delivery of held) this.#guard(() => this.#acks.release(delivery));
   }
 
   #delivered(message: ConsumeMessage): void {

@@ -140,6 +140,24 @@ describe("pause, stop and dispose", () => {
     expect(receiving.deliveries).toEqual([]);
   });
 
+  it("an ordered topic's consumer is never cancelled: stop leaves alone what still comes, dispose closes", async () => {
+    let tag = "";
+    await using stage = await Stage.open({ onConsume: (consumer) => void (tag = consumer.tag) });
+    const receiving = await stage.receiver({ plan: { ...ORDERS, ordered: true } });
+    const { channel } = stage.server;
+    channel.deliver({ consumerTag: tag, properties: { messageId: "before" } });
+    const [before] = await receiving.first(1);
+    await receiving.port.stop();
+    channel.deliver({ consumerTag: tag, properties: { messageId: "after" } });
+    receiving.ack(before!);
+    await stage.server.waitFor((s) => s.settlements.length > 0);
+    await settle();
+    await receiving.port[Symbol.asyncDispose]();
+    expect(receiving.deliveries).toHaveLength(1);
+    expect(stage.server.settlements.map((s) => [s.kind, s.tag])).toEqual([["ack", 1]]);
+    expect(stage.server.methods("basic.cancel")).toEqual([]);
+  });
+
   it("dispose acks what is settled, first of all, and resolves when the broker has taken it", async () => {
     await using stage = await Stage.open(delivering(5));
     const receiving = await stage.receiver();
