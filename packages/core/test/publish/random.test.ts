@@ -50,7 +50,8 @@ describe("whatever the broker answers, in whatever order", () => {
           for (const ids of openIds) expect(new Set(ids).size).toBe(ids.length);
           expect(r.sessions.filter((s) => !s.disposed).length).toBeLessThanOrEqual(3);
           for (const key of ["a", "b"]) {
-            const out = new Set(r.sessions.flatMap((s) => s.open).filter((c) => c.message.ordered && c.message.key === key).map((c) => c.message.id));
+            // A copy of a message that is stored already can only become its duplicate: it is not in the way of the next.
+            const out = new Set(r.sessions.flatMap((s) => s.open).filter((c) => c.message.ordered && c.message.key === key && fates.get(c.message.id)?.stored === 0).map((c) => c.message.id));
             expect(out.size, "messages of one ordered key on the wire").toBeLessThanOrEqual(1);
           }
         };
