@@ -14,15 +14,18 @@ const mutants: readonly Mutant[] = [...sendingMutants, ...envelopeMutants, ...se
 const { applicable } = await applicability(memoryRig(), portCases);
 
 describe("an adapter that is wrong in one thing fails the case for it", () => {
-  it.concurrent.each(mutants.filter(({ caughtBy }) => applicable.some((c) => c.name === caughtBy)))("$name", async ({ caughtBy, wrong }) => {
-    const found = applicable.find((c) => c.name === caughtBy)!;
-    const failure: unknown = await runCase(found, brokenRig(memoryRig(LIMIT_MS), wrong)).then(
-      () => null,
-      (error: unknown) => error,
-    );
-    expect(failure, `"${caughtBy}" notices`).not.toBeNull();
-    expect(failure).toBeInstanceOf(AssertionError);
-  });
+  it.concurrent.each(mutants.filter(({ caughtBy }) => applicable.some((c) => c.name === caughtBy)))(
+    "$name",
+    async ({ caughtBy, wrong }) => {
+      const found = applicable.find((c) => c.name === caughtBy)!;
+      const failure: unknown = await runCase(found, brokenRig(memoryRig(LIMIT_MS), wrong)).then(
+        () => null,
+        (error: unknown) => error,
+      );
+      expect(failure, `"${caughtBy}" notices`).not.toBeNull();
+      expect(failure).toBeInstanceOf(AssertionError);
+    },
+  );
 });
 
 it("each case is proven by a mutant", () => {

@@ -57,7 +57,10 @@ export class Stage {
   }
 
   /** A topic that is declared, with one group `g` if not told otherwise. */
-  async topic(stem: string, given: { readonly ordered?: boolean; readonly groups?: readonly string[] } = {}): Promise<TopicPlan> {
+  async topic(
+    stem: string,
+    given: { readonly ordered?: boolean; readonly groups?: readonly string[] } = {},
+  ): Promise<TopicPlan> {
     const plan = this.plan(stem, given);
     await this.main.declare(plan);
     return plan;
@@ -68,7 +71,11 @@ export class Stage {
   }
 
   async end(): Promise<void> {
-    await Promise.all(this.#peers.map((peer) => within(this.rig.limitMs, "a transport with its sessions to be disposed of", peer.dispose())));
+    await Promise.all(
+      this.#peers.map((peer) =>
+        within(this.rig.limitMs, "a transport with its sessions to be disposed of", peer.dispose()),
+      ),
+    );
     for (const peer of this.#peers) peer.check();
   }
 }
@@ -100,7 +107,12 @@ export class Peer {
 
   /** Counters of brokers may lag behind. */
   async backlogIs(expected: number, plan: TopicPlan, group = "g"): Promise<void> {
-    await eventually(this.#stage.rig.limitMs, `a backlog of ${expected}`, () => this.backlog(plan, group), (n) => n === expected);
+    await eventually(
+      this.#stage.rig.limitMs,
+      `a backlog of ${expected}`,
+      () => this.backlog(plan, group),
+      (n) => n === expected,
+    );
   }
 
   async sender(): Promise<TestSender> {
@@ -111,9 +123,17 @@ export class Peer {
     return sender;
   }
 
-  async receiver(topic: TopicPlan, given: { readonly group?: string; readonly credit?: number; readonly auto?: boolean } = {}): Promise<TestReceiver> {
+  async receiver(
+    topic: TopicPlan,
+    given: { readonly group?: string; readonly credit?: number; readonly auto?: boolean } = {},
+  ): Promise<TestReceiver> {
     const receiver = new TestReceiver(this.#stage.watch, given.auto ?? false);
-    const subscription = { topic, group: given.group ?? "g", credit: given.credit ?? 100, consumer: `consumer-${this.#receivers.length + 1}` };
+    const subscription = {
+      topic,
+      group: given.group ?? "g",
+      credit: given.credit ?? 100,
+      consumer: `consumer-${this.#receivers.length + 1}`,
+    };
     const opening = this.transport.openReceiver(subscription, receiver.events, this.#signal());
     receiver.use(await this.#opened<Receiver>("receiver", opening));
     this.#receivers.push(receiver);
