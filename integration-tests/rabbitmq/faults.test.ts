@@ -102,7 +102,11 @@ describe("the broker goes", () => {
     await node.admin.closeAllConnections("maintenance at noon");
     await sending.until("the loss", () => sending.losses.length > 0);
     await receiving.until("the loss", () => receiving.losses.length > 0);
-    expect(sending.losses[0]).toMatchObject({ code: "session-lost", retryable: true, message: expect.stringContaining("maintenance at noon") as string });
+    expect(sending.losses[0]).toMatchObject({
+      code: "session-lost",
+      retryable: true,
+      message: expect.stringContaining("maintenance at noon") as string,
+    });
     expect(receiving.losses[0]!.message).toContain("maintenance at noon");
     expect(await (await Sending.open(mine, topic)).send(messages(topic, 1))).toEqual(["accepted"]);
   });
@@ -127,30 +131,33 @@ describe("the broker goes", () => {
 });
 
 describe("an alarm", () => {
-  it.each(["memory", "disk"] as const)("%s: told with the first publish after it, sending stops, acks go on, and its end is told", async (alarm) => {
-    const topic = fresh();
-    const mine = transport();
-    const sending = await Sending.open(mine, topic);
-    const receiving = await Receiving.open(mine, topic);
-    await sending.send(messages(topic, 20));
-    const deliveries = await receiving.first(20);
-    await node.admin.setAlarm(alarm);
-    try {
-      expect(sending.journal).toEqual([]);
-      const held = messages(topic, 1, 21);
-      sending.post(held);
-      await sending.until("blocked", () => sending.journal.length > 0);
-      expect(sending.journal[0]).toMatch(/^blocked: low on /);
-      expect(await sending.send(messages(topic, 1, 22))).toEqual(["unsent"]);
-      // The other connection is read: an ack stands not still.
-      receiving.ack(...deliveries);
-      await expect.poll(() => node.admin.ready(`${topic.name}.g`), { timeout: 10_000 }).toBe(0);
-      await node.admin.clearAlarm(alarm);
-      expect(await sending.kinds(held)).toEqual(["accepted"]);
-      expect(sending.journal.slice(1)).toEqual(["unblocked"]);
-    } finally {
-      await node.admin.clearAlarm(alarm);
-    }
-    expect(receiving.losses).toEqual([]);
-  });
+  it.each(["memory", "disk"] as const)(
+    "%s: told with the first publish after it, sending stops, acks go on, and its end is told",
+    async (alarm) => {
+      const topic = fresh();
+      const mine = transport();
+      const sending = await Sending.open(mine, topic);
+      const receiving = await Receiving.open(mine, topic);
+      await sending.send(messages(topic, 20));
+      const deliveries = await receiving.first(20);
+      await node.admin.setAlarm(alarm);
+      try {
+        expect(sending.journal).toEqual([]);
+        const held = messages(topic, 1, 21);
+        sending.post(held);
+        await sending.until("blocked", () => sending.journal.length > 0);
+        expect(sending.journal[0]).toMatch(/^blocked: low on /);
+        expect(await sending.send(messages(topic, 1, 22))).toEqual(["unsent"]);
+        // The other connection is read: an ack stands not still.
+        receiving.ack(...deliveries);
+        await expect.poll(() => node.admin.ready(`${topic.name}.g`), { timeout: 10_000 }).toBe(0);
+        await node.admin.clearAlarm(alarm);
+        expect(await sending.kinds(held)).toEqual(["accepted"]);
+        expect(sending.journal.slice(1)).toEqual(["unblocked"]);
+      } finally {
+        await node.admin.clearAlarm(alarm);
+      }
+      expect(receiving.losses).toEqual([]);
+    },
+  );
 });

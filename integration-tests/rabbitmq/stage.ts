@@ -1,4 +1,15 @@
-import type { Delivery, Outgoing, Receiver, ReceiverEvents, Sender, SenderEvents, TallyError, TopicPlan, Transport, Verdict } from "@tallymq/core/spi";
+import type {
+  Delivery,
+  Outgoing,
+  Receiver,
+  ReceiverEvents,
+  Sender,
+  SenderEvents,
+  TallyError,
+  TopicPlan,
+  Transport,
+  Verdict,
+} from "@tallymq/core/spi";
 import { rabbitmq, type RabbitOptions } from "@tallymq/rabbitmq";
 import { connect, type Channel, type ChannelModel } from "amqplib";
 
@@ -30,9 +41,24 @@ export function plan(name: string, given: Partial<TopicPlan> = {}): TopicPlan {
 
 export function message(topic: TopicPlan, seq: number, given: Partial<Outgoing> = {}): Outgoing {
   return {
-    id: `m${seq}`, producer: "shop", run: RUN, seq, topic: topic.name, key: null, ordered: topic.ordered, type: null, contentType: "text/plain",
-    contentEncoding: null, time: 1_700_000_000_000, attempt: 1, correlationId: null, causationId: null, headers: {}, body: Buffer.from(`body ${seq}`),
-    native: null, ...given,
+    id: `m${seq}`,
+    producer: "shop",
+    run: RUN,
+    seq,
+    topic: topic.name,
+    key: null,
+    ordered: topic.ordered,
+    type: null,
+    contentType: "text/plain",
+    contentEncoding: null,
+    time: 1_700_000_000_000,
+    attempt: 1,
+    correlationId: null,
+    causationId: null,
+    headers: {},
+    body: Buffer.from(`body ${seq}`),
+    native: null,
+    ...given,
   };
 }
 
@@ -132,9 +158,17 @@ export class Receiving extends Watched implements ReceiverEvents {
   readonly losses: TallyError[] = [];
   port!: Receiver;
 
-  static async open(transport: Transport, topic: TopicPlan, given: { credit?: number; group?: string; consumer?: string } = {}): Promise<Receiving> {
+  static async open(
+    transport: Transport,
+    topic: TopicPlan,
+    given: { credit?: number; group?: string; consumer?: string } = {},
+  ): Promise<Receiving> {
     const receiving = new Receiving();
-    receiving.port = await transport.openReceiver({ topic, group: given.group ?? "g", credit: given.credit ?? 100, consumer: given.consumer ?? "c" }, receiving, signal());
+    receiving.port = await transport.openReceiver(
+      { topic, group: given.group ?? "g", credit: given.credit ?? 100, consumer: given.consumer ?? "c" },
+      receiving,
+      signal(),
+    );
     return receiving;
   }
 

@@ -41,9 +41,29 @@ describe("publishing", () => {
   it("what the broker would end the channel for is refused alone; its siblings are accepted", async () => {
     const topic = fresh();
     await using sending = await Sending.open(transport, topic);
-    const native = [{ expiration: "soon" }, { exchange: "nowhere" }, { priority: 256 }, { userId: "mallory" }, { replyTo: "amq.rabbitmq.reply-to" }];
-    const batch = [message(topic, 1), ...native.map((n, i) => message(topic, i + 2, { native: n })), message(topic, 7, { headers: { CC: "x" } }), message(topic, 8)];
-    expect(await sending.send(batch)).toEqual(["accepted", "refused", "refused", "refused", "refused", "refused", "refused", "accepted"]);
+    const native = [
+      { expiration: "soon" },
+      { exchange: "nowhere" },
+      { priority: 256 },
+      { userId: "mallory" },
+      { replyTo: "amq.rabbitmq.reply-to" },
+    ];
+    const batch = [
+      message(topic, 1),
+      ...native.map((n, i) => message(topic, i + 2, { native: n })),
+      message(topic, 7, { headers: { CC: "x" } }),
+      message(topic, 8),
+    ];
+    expect(await sending.send(batch)).toEqual([
+      "accepted",
+      "refused",
+      "refused",
+      "refused",
+      "refused",
+      "refused",
+      "refused",
+      "accepted",
+    ]);
     expect(sending.losses).toEqual([]);
   });
 
@@ -53,7 +73,13 @@ describe("publishing", () => {
     const text = "x".repeat(255);
     const batch = [
       message(topic, 1, { body: Buffer.alloc(16 * 1024 * 1024, 7), headers: { a: "b" } }),
-      message(topic, 2, { id: text, key: text, correlationId: text, type: text, headers: { [text]: "x".repeat(100_000) } }),
+      message(topic, 2, {
+        id: text,
+        key: text,
+        correlationId: text,
+        type: text,
+        headers: { [text]: "x".repeat(100_000) },
+      }),
       message(topic, 3, { native: { priority: 255, expiration: 4_294_967_295, replyTo: text, routingKey: text } }),
       message(topic, 4, { native: { priority: 0, expiration: "0000000001" } }),
       message(topic, 5, { body: new Uint8Array(0) }),
@@ -90,7 +116,9 @@ describe("publishing", () => {
     const [single, both] = [await post(topic, 1), await post(two, 101)];
     await rabbit.admin.clearPolicy("full");
     expect(new Set(single)).toEqual(new Set(["accepted", "later"]));
-    expect(await transport.admin.backlog(topic.name, "g", signal())).toBe(single.filter((kind) => kind === "accepted").length);
+    expect(await transport.admin.backlog(topic.name, "g", signal())).toBe(
+      single.filter((kind) => kind === "accepted").length,
+    );
     expect(new Set(both)).toEqual(new Set(["accepted", "doubt"]));
     // The nacked ones are in the other queue, all of them.
     expect(await transport.admin.backlog(two.name, "free", signal())).toBe(20);
@@ -105,7 +133,10 @@ describe("publishing", () => {
     const readonly = openTransport(rabbit.url.replace("guest:guest@", "reader:secret-of-reader@"));
     await using sending = await Sending.open(readonly, fresh({ groups: [] }));
     await using _ = readonly;
-    expect(await sending.send(messages(plan(sending === null ? "" : `topic-${names}`, { groups: [] }), 2))).toEqual(["doubt", "doubt"]);
+    expect(await sending.send(messages(plan(sending === null ? "" : `topic-${names}`, { groups: [] }), 2))).toEqual([
+      "doubt",
+      "doubt",
+    ]);
     expect(sending.losses[0]!.code).toBe("unauthorized");
     expect(String(sending.losses[0]!.stack)).not.toContain("secret-of-reader");
   });
@@ -124,7 +155,11 @@ describe("topology", () => {
     await using other = await outsider(rabbit.url);
     await other.channel.assertQueue(`${topic.name}.g`, { durable: true });
     await expect(transport.admin.declare([topic], signal())).rejects.toMatchObject({
-      code: "topology", retryable: false, message: expect.stringMatching(/x-(queue-type|dead-letter|delivery|overflow|.*).*delete it, name another one/s) as string,
+      code: "topology",
+      retryable: false,
+      message: expect.stringMatching(
+        /x-(queue-type|dead-letter|delivery|overflow|.*).*delete it, name another one/s,
+      ) as string,
     });
     await using sending = await Sending.open(transport, fresh());
     expect(sending.losses).toEqual([]);
@@ -145,12 +180,18 @@ describe("topology", () => {
 
   it("somebody else's queue that is not there is topology", async () => {
     await using mine = openTransport(rabbit.url, { topics: { legacy: { queue: "no-such-queue", declare: false } } });
-    await expect(mine.admin.declare([plan("legacy")], signal())).rejects.toMatchObject({ code: "topology", retryable: false });
+    await expect(mine.admin.declare([plan("legacy")], signal())).rejects.toMatchObject({
+      code: "topology",
+      retryable: false,
+    });
   });
 
   it("wrong credentials are unauthorized, a virtual host that is not there too", async () => {
     await using wrong = openTransport(rabbit.url.replace("guest:guest@", "guest:wr0ng-secret@"));
-    const error = await wrong.admin.declare([fresh()], signal()).then(() => null, (e: unknown) => e as Error);
+    const error = await wrong.admin.declare([fresh()], signal()).then(
+      () => null,
+      (e: unknown) => e as Error,
+    );
     expect(error).toMatchObject({ code: "unauthorized", retryable: false });
     expect(String(error!.stack)).not.toContain("wr0ng-secret");
     await using nowhere = openTransport(`${rabbit.url}-not-there`);
@@ -196,7 +237,12 @@ describe("receiving", () => {
     const [one, two] = await receiving.first(2);
     receiving.release(one!, two!);
     const four = await receiving.first(4);
-    expect(four.map((d) => [d.message.id, d.count])).toEqual([["m1", 1], ["m2", 1], ["m1", 2], ["m2", 2]]);
+    expect(four.map((d) => [d.message.id, d.count])).toEqual([
+      ["m1", 1],
+      ["m2", 1],
+      ["m1", 2],
+      ["m2", 2],
+    ]);
     receiving.ack(...four.slice(2));
     const six = await receiving.first(6);
     expect(six.slice(4).map((d) => d.message.id)).toEqual(["m3", "m4"]);

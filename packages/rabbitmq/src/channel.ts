@@ -53,8 +53,15 @@ export class RabbitChannel {
   get wire(): { readonly number: number; readonly frameMax: number; write(frames: Uint8Array): void } {
     const inner = this.raw as unknown as Partial<Inner>;
     const { ch, connection } = inner;
-    if (typeof ch !== "number" || typeof connection?.sendBytes !== "function" || typeof connection.frameMax !== "number") {
-      throw new TallyError("unsupported", "this version of amqplib has another inside than the ones Tally was tested with (2.3): install amqplib ~2.3.1");
+    if (
+      typeof ch !== "number" ||
+      typeof connection?.sendBytes !== "function" ||
+      typeof connection.frameMax !== "number"
+    ) {
+      throw new TallyError(
+        "unsupported",
+        "this version of amqplib has another inside than the ones Tally was tested with (2.3): install amqplib ~2.3.1",
+      );
     }
     return { number: ch, frameMax: connection.frameMax, write: (frames) => connection.sendBytes(frames) };
   }
@@ -84,7 +91,8 @@ export class RabbitChannel {
 
   #error(): TallyError {
     const reason = this.#reason ?? this.connection.reason;
-    if (reason === null) return new TallyError("session-lost", `${this.connection.where}: the channel is closed`, { retryable: true });
+    if (reason === null)
+      return new TallyError("session-lost", `${this.connection.where}: the channel is closed`, { retryable: true });
     return classify(reason, this.connection.where, "open");
   }
 }

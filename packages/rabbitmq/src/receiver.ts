@@ -1,5 +1,14 @@
 import type { ConsumeMessage } from "amqplib";
-import { type Clock, type Delivery, type Receiver, type ReceiverEvents, type Settlement, type Subscription, TallyError, type Timer } from "@tallymq/core/spi";
+import {
+  type Clock,
+  type Delivery,
+  type Receiver,
+  type ReceiverEvents,
+  type Settlement,
+  type Subscription,
+  TallyError,
+  type Timer,
+} from "@tallymq/core/spi";
 import { AckFlow } from "./acks.ts";
 import type { RabbitChannel } from "./channel.ts";
 import { deliveryCount, incoming } from "./codec.ts";
@@ -43,7 +52,13 @@ export class RabbitReceiver implements Receiver {
   #stopped = false;
   #over = false;
 
-  private constructor(channel: RabbitChannel, queue: string, subscription: Subscription, events: ReceiverEvents, clock: Clock) {
+  private constructor(
+    channel: RabbitChannel,
+    queue: string,
+    subscription: Subscription,
+    events: ReceiverEvents,
+    clock: Clock,
+  ) {
     this.#channel = channel;
     this.queue = queue;
     this.#subscription = subscription;
@@ -63,13 +78,23 @@ export class RabbitReceiver implements Receiver {
     channel.onEnd = (error) => this.#lost(error);
   }
 
-  static async open(channel: RabbitChannel, queue: string, subscription: Subscription, events: ReceiverEvents, clock: Clock, signal: AbortSignal): Promise<RabbitReceiver> {
+  static async open(
+    channel: RabbitChannel,
+    queue: string,
+    subscription: Subscription,
+    events: ReceiverEvents,
+    clock: Clock,
+    signal: AbortSignal,
+  ): Promise<RabbitReceiver> {
     const receiver = new RabbitReceiver(channel, queue, subscription, events, clock);
     const { raw } = channel;
     try {
       // For each consumer, never for the channel: a global prefetch on a quorum queue ends the whole connection.
       await raced(raw.prefetch(Math.min(subscription.credit, MOST_CREDIT), false), signal);
-      await raced(raw.consume(queue, () => {}, { consumerTag: subscription.consumer, noAck: false }), signal);
+      await raced(
+        raw.consume(queue, () => {}, { consumerTag: subscription.consumer, noAck: false }),
+        signal,
+      );
     } catch (thrown) {
       receiver.#over = true;
       channel.onEnd = null;
@@ -145,7 +170,14 @@ export class RabbitReceiver implements Receiver {
     if (this.#over || this.#stopped) return;
     const { deliveryTag } = message.fields;
     this.#acks.delivered(deliveryTag);
-    this.#held.push({ token: deliveryTag, lane: LANE, epoch: this.epoch, place: null, count: deliveryCount(message), message: incoming(this.#subscription.topic.name, message) });
+    this.#held.push({
+      token: deliveryTag,
+      lane: LANE,
+      epoch: this.epoch,
+      place: null,
+      count: deliveryCount(message),
+      message: incoming(this.#subscription.topic.name, message),
+    });
     if (this.#handing || this.#paused) return;
     // The driver reads a whole piece of the socket in one go: its deliveries are handed over together, right after it.
     this.#handing = true;
@@ -221,5 +253,9 @@ function tagged(deliveryTag: number): ConsumeMessage {
 }
 
 function cancelled(queue: string): TallyError {
-  return new TallyError("session-lost", `the broker cancelled the consumer: queue ${JSON.stringify(queue)} was deleted, or its leader is gone`, { retryable: true });
+  return new TallyError(
+    "session-lost",
+    `the broker cancelled the consumer: queue ${JSON.stringify(queue)} was deleted, or its leader is gone`,
+    { retryable: true },
+  );
 }

@@ -78,7 +78,10 @@ describe("merged acks", () => {
 
   it("what is settled behind an unfinished tag waits one flush, then goes alone", () => {
     const frames: string[] = [];
-    const flow = new AckFlow({ ack: (tag, multiple) => frames.push(`${tag}${multiple ? "m" : ""}`), nack: (tag) => frames.push(`-${tag}`) });
+    const flow = new AckFlow({
+      ack: (tag, multiple) => frames.push(`${tag}${multiple ? "m" : ""}`),
+      nack: (tag) => frames.push(`-${tag}`),
+    });
     for (let tag = 1; tag <= 7; tag++) flow.delivered(tag);
     for (const tag of [1, 2, 5, 6, 7]) flow.ack(at(tag));
     flow.flush(false);
@@ -109,36 +112,44 @@ describe("merged acks", () => {
 describe("through the receiver", () => {
   it("any order of completion: no unfinished tag is covered, and everything finished is acked once it can be", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.shuffledSubarray(Array.from({ length: 30 }, (_, i) => i), { minLength: 30 }), fc.integer({ min: 1, max: 30 }), async (order, stopAt) => {
-        const books = new Books();
-        const breaches: string[] = [];
-        await using stage = await Stage.open({
-          onConsume({ tag }, channel) {
-            for (let i = 0; i < 30; i++) books.held.add(Number(channel.deliver({ consumerTag: tag, body: `${i}` })));
-          },
-          onSettle({ kind, tag, multiple }) {
-            try {
-              if (kind === "ack") books.ack(tag, multiple);
-              else books.nack(tag);
-            } catch (error) {
-              breaches.push(String(error));
-            }
-            for (const acked of books.acked) if (!finished.has(acked)) breaches.push(`${acked} was acked before it was settled`);
-          },
-        });
-        const finished = new Set<number>();
-        const receiving = await stage.receiver();
-        const deliveries = await receiving.first(30);
-        for (const index of order.slice(0, stopAt)) {
-          finished.add(deliveries[index]!.token as number);
-          receiving.ack(deliveries[index]!);
-          if (index % 4 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
-        }
-        // Every finished one gets through without any more help, those behind an unfinished tag alone.
-        await vi.waitFor(() => expect(books.acked.size).toBe(finished.size), { timeout: 2_000, interval: 2 });
-        expect(breaches).toEqual([]);
-        expect(books.acked).toEqual(finished);
-      }),
+      fc.asyncProperty(
+        fc.shuffledSubarray(
+          Array.from({ length: 30 }, (_, i) => i),
+          { minLength: 30 },
+        ),
+        fc.integer({ min: 1, max: 30 }),
+        async (order, stopAt) => {
+          const books = new Books();
+          const breaches: string[] = [];
+          await using stage = await Stage.open({
+            onConsume({ tag }, channel) {
+              for (let i = 0; i < 30; i++) books.held.add(Number(channel.deliver({ consumerTag: tag, body: `${i}` })));
+            },
+            onSettle({ kind, tag, multiple }) {
+              try {
+                if (kind === "ack") books.ack(tag, multiple);
+                else books.nack(tag);
+              } catch (error) {
+                breaches.push(String(error));
+              }
+              for (const acked of books.acked)
+                if (!finished.has(acked)) breaches.push(`${acked} was acked before it was settled`);
+            },
+          });
+          const finished = new Set<number>();
+          const receiving = await stage.receiver();
+          const deliveries = await receiving.first(30);
+          for (const index of order.slice(0, stopAt)) {
+            finished.add(deliveries[index]!.token as number);
+            receiving.ack(deliveries[index]!);
+            if (index % 4 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
+          }
+          // Every finished one gets through without any more help, those behind an unfinished tag alone.
+          await vi.waitFor(() => expect(books.acked.size).toBe(finished.size), { timeout: 2_000, interval: 2 });
+          expect(breaches).toEqual([]);
+          expect(books.acked).toEqual(finished);
+        },
+      ),
       { numRuns: 25 },
     );
   }, 30_000);
