@@ -108,7 +108,7 @@ function report({ report: name, folder, types }: Entry): boolean {
     console.log(`docs/api/${name}.api.md ${now === before ? "is as the API is" : "written"}`);
     return true;
   }
-  spawnSync("diff", ["-u", config.reportFilePath, config.reportTempFilePath], { stdio: "inherit" });
+  spawnSync("diff", ["-uN", config.reportFilePath, config.reportTempFilePath], { stdio: "inherit" });
   return complain(`the API is not as docs/api/${name}.api.md says; if that is meant: npm run api`);
 }
 

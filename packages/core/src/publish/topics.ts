@@ -73,8 +73,3 @@ export class TopicLine {
     return taken;
   }
 }
-
-/** Whether trying again can help; a contradiction or a missing right cannot be waited out. */
-export function isFinal(error: TallyError): boolean {
-  return !error.retryable;
-}
