@@ -5,7 +5,10 @@ import type { Figures } from "./play.ts";
 import { rabbitmq } from "./rabbitmq.ts";
 import { table } from "./table.ts";
 
-const BENCHES: Readonly<Record<string, (rounds: number, say: (line: string) => void) => Promise<Figures>>> = { core, rabbitmq };
+const BENCHES: Readonly<Record<string, (rounds: number, say: (line: string) => void) => Promise<Figures>>> = {
+  core,
+  rabbitmq,
+};
 const USAGE = `npm run bench -- ${Object.keys(BENCHES).join("|")} [--rounds N] [--json FILE]`;
 
 const { values, positionals } = parseArgs({
@@ -21,8 +24,16 @@ if (bench === undefined || rest.length > 0 || !Number.isInteger(rounds) || round
 }
 
 const figures = await bench(rounds, (line) => console.error(line));
-console.log(`\n${table(figures.rows)}\n\nmedians of ${rounds} rounds; each figure in a process of its own\n${figures.goals.join("\n")}`);
+console.log(
+  `\n${table(figures.rows)}\n\nmedians of ${rounds} rounds; each figure in a process of its own\n${figures.goals.join("\n")}`,
+);
 if (values.json !== undefined) {
-  const rows = figures.rows.map(({ case: name, client, rate, cpuMicros, ratio }) => ({ case: name, client, rate, cpuMicros, ratio }));
+  const rows = figures.rows.map(({ case: name, client, rate, cpuMicros, ratio }) => ({
+    case: name,
+    client,
+    rate,
+    cpuMicros,
+    ratio,
+  }));
   await writeFile(values.json, `${JSON.stringify({ rows }, null, 2)}\n`);
 }

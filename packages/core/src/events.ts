@@ -86,6 +86,9 @@ export type TallyEventBody =
       readonly to: string;
     }
   | { readonly type: "surfaced"; readonly what: string; readonly text: string }
+  /** A consumer has left; `abandoned` deliveries were not settled and come again. */
+  | { readonly type: "consumer-closed"; readonly group: string; readonly abandoned: number }
+  /** The tally is closed; `abandoned` publishes were rejected for it. */
   | { readonly type: "closed"; readonly abandoned: number };
 
 export type Role = "send" | "receive";

@@ -10,7 +10,18 @@ export { fullJitter } from "./backoff.ts";
 export { describe, TallyError, type ErrorCode, type TallyErrorOptions } from "./error.ts";
 export { HEADER, parseAttempt, parseSeq, RESERVED_PREFIX, type Incoming, type Outgoing } from "./message.ts";
 export { milliseconds, LONGEST_TIMER, type Duration } from "./duration.ts";
-export { choice, duration, flag, integer, resolveOptions, text, utf8Length, value, type Bounds, type Rule } from "./policy.ts";
+export {
+  choice,
+  duration,
+  flag,
+  integer,
+  resolveOptions,
+  text,
+  utf8Length,
+  value,
+  type Bounds,
+  type Rule,
+} from "./policy.ts";
 export { SettledPrefix } from "./consume/settlement.ts";
 
 /** What `rabbitmq({…})`, `kafka({…})` or `memory()` gives: resolved options, nothing opened yet. */

@@ -6,7 +6,13 @@ import { type Counters, createEvents, type Listener } from "./events.ts";
 import { randomId } from "./ids.ts";
 import { nodePlatform, type Platform } from "./platform/node.ts";
 import { type Bounds, duration, resolveOptions, text, value } from "./policy.ts";
-import { type Publication, PUBLISH_BOUNDS, type PublishOptions, type PublishPolicyOptions, type Receipt } from "./publish/options.ts";
+import {
+  type Publication,
+  PUBLISH_BOUNDS,
+  type PublishOptions,
+  type PublishPolicyOptions,
+  type Receipt,
+} from "./publish/options.ts";
 import { Publisher } from "./publish/publisher.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Broker, Traits } from "./spi.ts";
@@ -40,7 +46,11 @@ export interface Tally extends AsyncDisposable {
    */
   publish<In>(topic: Topic<In, unknown>, body: NoInfer<In>, options?: PublishOptions): Promise<Receipt>;
   /** One receipt or error for each entry, in their order; never rejects half-way. */
-  publishMany<In>(topic: Topic<In, unknown>, entries: readonly Publication<NoInfer<In>>[], options?: Pick<PublishOptions, "signal" | "deadline">): Promise<readonly (Receipt | TallyError)[]>;
+  publishMany<In>(
+    topic: Topic<In, unknown>,
+    entries: readonly Publication<NoInfer<In>>[],
+    options?: Pick<PublishOptions, "signal" | "deadline">,
+  ): Promise<readonly (Receipt | TallyError)[]>;
   /** A member of a group; `.on(topic, handler)` for each topic, then `.start()`. */
   consumer(group: string, options?: ConsumerOptions): ConsumerBuilder;
   /** Every event from now on; returns what takes the listener off. */
@@ -68,8 +78,14 @@ const isObject = (v: unknown): v is object => typeof v === "object" && v !== nul
 
 const BOUNDS: Bounds<Resolved> = {
   service: text("", 120),
-  broker: value<Broker | null>(null, "a broker: rabbitmq({…}), memory() …", (v): v is Broker => isObject(v) && typeof (v as Broker).open === "function"),
-  topics: value<readonly Topic<never, unknown>[]>([], "a list of topics", (v): v is readonly Topic<never, unknown>[] => Array.isArray(v)),
+  broker: value<Broker | null>(
+    null,
+    "a broker: rabbitmq({…}), memory() …",
+    (v): v is Broker => isObject(v) && typeof (v as Broker).open === "function",
+  ),
+  topics: value<readonly Topic<never, unknown>[]>([], "a list of topics", (v): v is readonly Topic<never, unknown>[] =>
+    Array.isArray(v),
+  ),
   publish: value<PublishPolicyOptions>({}, "an object of options", isObject),
   reconnect: value<Resolved["reconnect"]>({}, "an object of options", isObject),
   connectWithin: duration("10s", 100, 600_000),
@@ -90,16 +106,32 @@ const RECONNECT_BOUNDS: Bounds<{ readonly min: number; readonly max: number }> =
 export async function openTally(options: TallyOptions, platform: Platform = nodePlatform()): Promise<Tally> {
   const o = resolveOptions<Resolved>("openTally", options, BOUNDS);
   const { service, broker } = o;
-  if (service === "") throw new TallyError("bad-config", "openTally: service must be given: the name whose ids these are, the same after a restart");
+  if (service === "")
+    throw new TallyError(
+      "bad-config",
+      "openTally: service must be given: the name whose ids these are, the same after a restart",
+    );
   if (broker === null) throw new TallyError("bad-config", "openTally: broker must be given: rabbitmq({…}), memory() …");
   const policy = resolveOptions("openTally: publish", o.publish, PUBLISH_BOUNDS);
   const reconnect = resolveOptions("openTally: reconnect", o.reconnect, RECONNECT_BOUNDS);
   const { clock, random } = platform;
-  const events = createEvents(() => clock.wall(), (event) => platform.diagnose(event));
+  const events = createEvents(
+    () => clock.wall(),
+    (event) => platform.diagnose(event),
+  );
   if (o.onEvent !== null) events.on(o.onEvent);
   const run = randomId(random);
   const transport = broker.open({ service, run, clock, random });
-  const runtime: Runtime = { service, run, clock, random, events, transport, reconnect, connectWithin: o.connectWithin };
+  const runtime: Runtime = {
+    service,
+    run,
+    clock,
+    random,
+    events,
+    transport,
+    reconnect,
+    connectWithin: o.connectWithin,
+  };
   const publisher = new Publisher(runtime, policy, o.topics);
   const tally = createTally(runtime, publisher);
   try {
@@ -125,6 +157,10 @@ function createTally(runtime: Runtime, publisher: Publisher): Tally {
     runtime.events.emit({ type: "closed", abandoned });
   }
 
+  function assertOpen(call: string): void {
+    if (closing !== null) throw new TallyError("closed", `${call} after close()`);
+  }
+
   return {
     service: runtime.service,
     run: runtime.run,
@@ -132,11 +168,17 @@ function createTally(runtime: Runtime, publisher: Publisher): Tally {
     publish: (topic, body, options) => publisher.publish(topic, body, options),
     publishMany: (topic, entries, shared) =>
       Promise.all(
-        entries.map(({ body, ...own }) => publisher.publish(topic, body, { ...own, ...shared }).catch((error: TallyError) => error)),
+        entries.map(({ body, ...own }) =>
+          publisher.publish(topic, body, { ...own, ...shared }).catch((error: TallyError) => error),
+        ),
       ),
     consumer(group, options) {
-      if (closing !== null) throw new TallyError("closed", "consumer() after close()");
-      return createConsumerBuilder(runtime, group, options, (c) => void consumers.add(c), (c) => void consumers.delete(c));
+      assertOpen("consumer()");
+      const started = (consumer: Consumer): void => {
+        assertOpen("start()"); // the builder may be older than the close
+        consumers.add(consumer);
+      };
+      return createConsumerBuilder(runtime, group, options, started, (consumer) => void consumers.delete(consumer));
     },
     on: (listener) => runtime.events.on(listener),
     counters: () => runtime.events.counters(),

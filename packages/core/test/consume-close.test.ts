@@ -89,7 +89,7 @@ describe("close()", () => {
     expect(seen).toEqual(["m1"]);
     expect(b.receiver.settled).toEqual(["ack m1"]);
     expect(b.receiver.disposed).toBe(true);
-    expect(b.of("closed")).toMatchObject([{ abandoned: 0 }]);
+    expect(b.of("consumer-closed")).toMatchObject([{ abandoned: 0 }]);
     expect(b.open.size).toBe(0);
     expect(b.clock.pending()).toBe(0);
   });
@@ -115,7 +115,7 @@ describe("close()", () => {
       ["m1", "closed"],
       ["m2", "closed"],
     ]);
-    expect(b.of("closed")).toMatchObject([{ abandoned: 2 }]);
+    expect(b.of("consumer-closed")).toMatchObject([{ abandoned: 2 }]);
     expect(b.receiver.disposed).toBe(true);
     gate.resolve();
     await settle();
@@ -229,7 +229,7 @@ describe("close()", () => {
       const [one, two] = [consumer.close(), consumer.close()];
       await Promise.all([one, two]);
     }
-    expect(b.of("closed")).toHaveLength(1);
+    expect(b.of("consumer-closed")).toHaveLength(1);
     const again = await b
       .consumer()
       .on(orders, () => {})
@@ -249,6 +249,6 @@ describe("close()", () => {
     b.receiver.deliver({ id: "m1" });
     await b.clock.advance(1_000);
     await consumer.close();
-    expect(b.of("closed")).toMatchObject([{ abandoned: 1 }]);
+    expect(b.of("consumer-closed")).toMatchObject([{ abandoned: 1 }]);
   });
 });

@@ -136,6 +136,8 @@ describe("a broker process", () => {
     const a = await receiver(t);
     await until(() => a.got.length === 4);
     a.ack(a.got[1]!);
+    // Whoever asks while it is leaving waits as well, and is not left waiting.
+    await Promise.all([a.receiver[Symbol.asyncDispose](), a.receiver[Symbol.asyncDispose]()]);
     await a.receiver[Symbol.asyncDispose]();
     expect(
       (await broker.messages("orders", "billing")).map((q) => `${q.message.id} ${q.state} ${q.deliveries}`),

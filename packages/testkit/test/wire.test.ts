@@ -60,6 +60,9 @@ describe("frames", () => {
     const length = Buffer.alloc(4);
     length.writeUInt32BE(MAX_FRAME + 1);
     expect(() => new FrameReader().push(length)).toThrow(WireError);
+    // Too short to hold the length of its header.
+    for (let n = 0; n < 4; n++)
+      expect(() => new FrameReader().push(Buffer.from([0, 0, 0, n, 0, 0, 0, 0]))).toThrow(WireError);
     const header = Buffer.alloc(9);
     header.writeUInt32BE(5, 0);
     header.writeUInt32BE(2, 4);

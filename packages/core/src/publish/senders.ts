@@ -101,7 +101,12 @@ export class Senders {
     if (session === null || this.#keeper.replace() === null) return;
     const { runtime } = this.#o;
     this.#current = null;
-    runtime.events.emit({ type: "session-retired", what: runtime.transport.name, epoch: session.epoch, open: session.open });
+    runtime.events.emit({
+      type: "session-retired",
+      what: runtime.transport.name,
+      epoch: session.epoch,
+      open: session.open,
+    });
     session.retired = runtime.clock.after(this.#o.drainWithin, () => this.#end(session));
     this.#retired.push(session);
     if (session.open === 0) this.#end(session);
@@ -168,7 +173,13 @@ export class Senders {
     session.retired?.cancel();
     const { events, transport } = this.#o.runtime;
     const done = Promise.resolve(session.sender[Symbol.asyncDispose]())
-      .catch((thrown: unknown) => events.emit({ type: "surfaced", what: transport.name, text: `a retired session did not close: ${describe(thrown)}` }))
+      .catch((thrown: unknown) =>
+        events.emit({
+          type: "surfaced",
+          what: transport.name,
+          text: `a retired session did not close: ${describe(thrown)}`,
+        }),
+      )
       .finally(() => this.#disposals.delete(done));
     this.#disposals.add(done);
   }

@@ -68,7 +68,8 @@ export class TimingWheel<T extends Timed> {
   /** All that is armed, in no order; a copy. */
   items(): T[] {
     const found: T[] = [];
-    for (const head of this.#slots) for (let item = head.nextTimed; item !== null && item !== head; item = item.nextTimed) found.push(item as T);
+    for (const head of this.#slots)
+      for (let item = head.nextTimed; item !== null && item !== head; item = item.nextTimed) found.push(item as T);
     return found;
   }
 

@@ -91,7 +91,8 @@ describe("an ordered key", () => {
       "~standard": {
         version: 1,
         vendor: "test",
-        validate: (value) => new Promise((resolve) => gates.set((value as Order).n, () => resolve({ value: value as Order }))),
+        validate: (value) =>
+          new Promise((resolve) => gates.set((value as Order).n, () => resolve({ value: value as Order }))),
       },
     };
     const validated = topic("validated", { schema: slow, key: (o) => o.customer, ordered: true });
@@ -115,7 +116,10 @@ describe("an ordered key", () => {
       "~standard": {
         version: 1,
         vendor: "test",
-        validate: async (value) => ((value as Order).n === 1 ? { issues: [{ message: "must not be 1", path: ["n"] }] } : { value: value as Order }),
+        validate: async (value) =>
+          (value as Order).n === 1
+            ? { issues: [{ message: "must not be 1", path: ["n"] }] }
+            : { value: value as Order },
       },
     };
     const validated = topic("validated", { schema: failing, key: (o) => o.customer, ordered: true });

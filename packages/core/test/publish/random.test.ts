@@ -12,8 +12,23 @@ const ordered = topic<Item>("ordered", { key: (i) => i.key, ordered: true });
 const plain = topic<Item>("plain", { key: (i) => i.key });
 
 const step = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ do: fc.constant("publish" as const), ordered: fc.boolean(), key: fc.constantFrom("a", "b"), deadline: fc.constantFrom(1_000, 30_000, 600_000) }) },
-  { weight: 8, arbitrary: fc.record({ do: fc.constant("verdict" as const), which: fc.nat(20), v: fc.constantFrom<Verdict["kind"]>("accepted", "accepted", "later", "unroutable", "refused", "unsent") }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant("publish" as const),
+      ordered: fc.boolean(),
+      key: fc.constantFrom("a", "b"),
+      deadline: fc.constantFrom(1_000, 30_000, 600_000),
+    }),
+  },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      do: fc.constant("verdict" as const),
+      which: fc.nat(20),
+      v: fc.constantFrom<Verdict["kind"]>("accepted", "accepted", "later", "unroutable", "refused", "unsent"),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("lose" as const) }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("pass" as const), ms: fc.constantFrom(5, 200, 3_000, 16_000) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("block" as const), on: fc.boolean() }) },
@@ -31,7 +46,12 @@ describe("whatever the broker answers, in whatever order", () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 60 }), fc.nat(1_000), async (steps, seed) => {
         const r = rig({ seed, window: 6, confirmTimeout: "15s" });
-        const calls: { readonly id: string; readonly key: string; readonly ordered: boolean; readonly seen: ReturnType<typeof watch> }[] = [];
+        const calls: {
+          readonly id: string;
+          readonly key: string;
+          readonly ordered: boolean;
+          readonly seen: ReturnType<typeof watch>;
+        }[] = [];
         const fates = new Map<string, Fate>();
         const judged = new Set<Copy>();
         const firstStored: string[] = [];
@@ -45,13 +65,20 @@ describe("whatever the broker answers, in whatever order", () => {
           copy.verdict(v);
         };
         const look = (): void => {
-          const openIds = r.sessions.filter((s) => !s.disposed).map((s) => s.open.map((c) => `${c.message.topic}/${c.message.id}`));
+          const openIds = r.sessions
+            .filter((s) => !s.disposed)
+            .map((s) => s.open.map((c) => `${c.message.topic}/${c.message.id}`));
           // Two open copies of one id in one session would make its answers ambiguous.
           for (const ids of openIds) expect(new Set(ids).size).toBe(ids.length);
           expect(r.sessions.filter((s) => !s.disposed).length).toBeLessThanOrEqual(3);
           for (const key of ["a", "b"]) {
             // A copy of a message that is stored already can only become its duplicate: it is not in the way of the next.
-            const out = new Set(r.sessions.flatMap((s) => s.open).filter((c) => c.message.ordered && c.message.key === key && fates.get(c.message.id)?.stored === 0).map((c) => c.message.id));
+            const out = new Set(
+              r.sessions
+                .flatMap((s) => s.open)
+                .filter((c) => c.message.ordered && c.message.key === key && fates.get(c.message.id)?.stored === 0)
+                .map((c) => c.message.id),
+            );
             expect(out.size, "messages of one ordered key on the wire").toBeLessThanOrEqual(1);
           }
         };
@@ -60,11 +87,17 @@ describe("whatever the broker answers, in whatever order", () => {
             const id = `m${calls.length}`;
             fates.set(id, { sent: 0, stored: 0, doubts: 0 });
             const into = s.ordered ? ordered : plain;
-            calls.push({ id, key: s.key, ordered: s.ordered, seen: watch(r.publisher.publish(into, { key: s.key, n: calls.length }, { id, deadline: s.deadline })) });
+            calls.push({
+              id,
+              key: s.key,
+              ordered: s.ordered,
+              seen: watch(r.publisher.publish(into, { key: s.key, n: calls.length }, { id, deadline: s.deadline })),
+            });
           } else if (s.do === "verdict") {
             const open = r.sessions.flatMap((session) => session.open);
             const copy = open[s.which % Math.max(1, open.length)];
-            if (copy !== undefined) judge(copy, s.v === "accepted" ? accepted : s.v === "later" ? nack() : no(s.v as "refused"));
+            if (copy !== undefined)
+              judge(copy, s.v === "accepted" ? accepted : s.v === "later" ? nack() : no(s.v as "refused"));
           } else if (s.do === "lose") r.sessions.findLast((session) => !session.disposed)?.lose();
           else if (s.do === "block") r.sessions.at(-1)?.events[s.on ? "blocked" : "unblocked"]("alarm");
           await r.clock.advance(s.do === "pass" ? s.ms : 0);

@@ -12,7 +12,14 @@ describe("the timing wheel", () => {
   it("fires each armed item once, never early, at most a tick late; never a disarmed one", async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(fc.record({ due: fc.integer({ min: 0, max: 20_000 }), rearm: fc.option(fc.integer({ min: 0, max: 20_000 })), disarm: fc.boolean() }), { maxLength: 40 }),
+        fc.array(
+          fc.record({
+            due: fc.integer({ min: 0, max: 20_000 }),
+            rearm: fc.option(fc.integer({ min: 0, max: 20_000 })),
+            disarm: fc.boolean(),
+          }),
+          { maxLength: 40 },
+        ),
         async (plan) => {
           const clock = virtualClock();
           const fired = new Map<number, number>();

@@ -13,7 +13,14 @@ describe("the window", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 5 }),
-        fc.array(fc.record({ bytes: fc.integer({ min: 0, max: 120 }), leaves: fc.integer({ min: 0, max: 3 }), givesUp: fc.boolean() }), { maxLength: 60 }),
+        fc.array(
+          fc.record({
+            bytes: fc.integer({ min: 0, max: 120 }),
+            leaves: fc.integer({ min: 0, max: 3 }),
+            givesUp: fc.boolean(),
+          }),
+          { maxLength: 60 },
+        ),
         (most, steps) => {
           const window = new Window(most, 100);
           const inside: { readonly bytes: number }[] = [];
@@ -130,7 +137,8 @@ describe("the same id twice at once", () => {
     const bodies = watch(r.publisher.publish(raw, new Uint8Array([1, 3]), { id: "r1" }));
     const keys = watch(r.publisher.publish(raw, new Uint8Array([1, 2]), { id: "r1", key: "k" }));
     await r.clock.advance(0);
-    for (const seen of [bodies, keys]) expect(seen).toMatchObject({ state: "rejected", error: { code: "conflict", id: "r1", mayArrive: false } });
+    for (const seen of [bodies, keys])
+      expect(seen).toMatchObject({ state: "rejected", error: { code: "conflict", id: "r1", mayArrive: false } });
     expect(r.copies).toHaveLength(1);
   });
 

@@ -15,11 +15,20 @@ export interface Copy {
   verdict(v: Verdict): void;
 }
 
-export const accepted: Verdict = Object.freeze({ kind: "accepted", proof: Object.freeze({ routed: "yes", persisted: "yes", replicated: "unverified" }) });
-export const nack = (afterMs = 0): Verdict => ({ kind: "later", afterMs, error: new TallyError("later", "nacked", { retryable: true }) });
+export const accepted: Verdict = Object.freeze({
+  kind: "accepted",
+  proof: Object.freeze({ routed: "yes", persisted: "yes", replicated: "unverified" }),
+});
+export const nack = (afterMs = 0): Verdict => ({
+  kind: "later",
+  afterMs,
+  error: new TallyError("later", "nacked", { retryable: true }),
+});
 export const no = (kind: "unroutable" | "refused" | "unsent" | "doubt"): Verdict => ({
   kind,
-  error: new TallyError(kind === "doubt" ? "in-doubt" : kind, kind, { retryable: kind === "doubt" || kind === "unsent" }),
+  error: new TallyError(kind === "doubt" ? "in-doubt" : kind, kind, {
+    retryable: kind === "doubt" || kind === "unsent",
+  }),
 });
 
 /** One scripted session. */
@@ -105,8 +114,16 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
   const transport: Transport = {
     name: "scripted",
     traits: {
-      maxBytes: 1_000_000, inFlightPerLane: "window", resendsInSession: false, unroutable: "reported", order: "queue",
-      release: "now", deliveryLease: "none", position: false, countsDeliveries: true, ...traits,
+      maxBytes: 1_000_000,
+      inFlightPerLane: "window",
+      resendsInSession: false,
+      unroutable: "reported",
+      order: "queue",
+      release: "now",
+      deliveryLease: "none",
+      position: false,
+      countsDeliveries: true,
+      ...traits,
     },
     admin: {
       async declare(plans) {
@@ -127,12 +144,26 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
     async [Symbol.asyncDispose]() {},
   };
   const runtime: Runtime = {
-    service: "shop", run: "a".repeat(32), clock, random, transport,
-    events: createEvents(() => clock.wall(), (event) => void events.push(event)),
-    reconnect: { min: 100, max: 1_000 }, connectWithin: 5_000,
+    service: "shop",
+    run: "a".repeat(32),
+    clock,
+    random,
+    transport,
+    events: createEvents(
+      () => clock.wall(),
+      (event) => void events.push(event),
+    ),
+    reconnect: { min: 100, max: 1_000 },
+    connectWithin: 5_000,
   };
   const state: Rig = {
-    clock, events, sessions, copies, declared, refuseTopic, away: null,
+    clock,
+    events,
+    sessions,
+    copies,
+    declared,
+    refuseTopic,
+    away: null,
     publisher: new Publisher(runtime, resolveOptions("publish", publish, PUBLISH_BOUNDS as never), topics),
     count: (type) => events.filter((event) => event.type === type).length,
   };
@@ -144,7 +175,11 @@ function endAll(session: ScriptedSession): void {
 }
 
 /** How a promise stands now, without waiting for it. */
-export function watch<T>(promise: Promise<T>): { state: "pending" | "resolved" | "rejected"; value: T | undefined; error: TallyError | undefined } {
+export function watch<T>(promise: Promise<T>): {
+  state: "pending" | "resolved" | "rejected";
+  value: T | undefined;
+  error: TallyError | undefined;
+} {
   const seen: ReturnType<typeof watch<T>> = { state: "pending", value: undefined, error: undefined };
   promise.then(
     (value) => Object.assign(seen, { state: "resolved", value }),
