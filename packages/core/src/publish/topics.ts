@@ -1,4 +1,3 @@
-import type { TallyError } from "../error.ts";
 import type { TopicPlan } from "../spi.ts";
 import type { Entry } from "./entry.ts";
 
