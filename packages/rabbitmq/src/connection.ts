@@ -149,7 +149,7 @@ export class RabbitConnection {
     this.#over = true;
     this.#ended.resolve();
     // After an orderly close by the broker the driver's last words are still to be sent, and the broker hangs up itself.
-    
+    if (!closedByBroker(this.#reason)) this.destroy();
   }
 
   #lost(): TallyError {
