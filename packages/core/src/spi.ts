@@ -120,7 +120,7 @@ export interface AdminPort {
    * @throws TallyError `topology` when what exists contradicts the plan.
    */
   declare(topics: readonly TopicPlan[], signal: AbortSignal): Promise<void>;
-  /** Messages that the group has not settled yet: waiting, and out at consumers. */
+  /** Messages that the group has not settled yet: waiting, and out at consumers, at least at those of this transport. */
   backlog(topic: string, group: string, signal: AbortSignal): Promise<number>;
 }
 
