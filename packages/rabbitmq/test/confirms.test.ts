@@ -155,8 +155,9 @@ describe("returns", () => {
   it("one id on two topics: the return's exchange says which", async () => {
     await using stage = await Stage.open({
       onPublish(publish, channel) {
-        if (publish.exchange === "refunds") channel.return(publish);
-        channel.ack(publish.tag);
+        if (publish.exchange !== "refunds") return;
+        channel.return(publish);
+        channel.ack(2, { multiple: true });
       },
     });
     const sending = await stage.sender();

@@ -64,16 +64,28 @@ describe("what a message looks like on the wire", () => {
     ]);
   });
 
-  it("bodies of every size around a frame and a chunk arrive whole, in order", async () => {
-    await using stage = await Stage.open({}, { frameMax: 8_192 });
-    const sending = await stage.sender();
-    const sizes = [0, 1, 8_183, 8_184, 8_185, 16_367, 16_368, 16_369, 65_535, 65_536, 65_537, 300_000, 3, 70_000, 0];
-    const batch = sizes.map((size, i) => message(i + 1, { body: Buffer.alloc(size, i + 1) }));
-    sending.post(batch);
-    await sending.count(sizes.length);
-    expect(stage.server.publishes.map((p) => p.body.length)).toEqual(sizes);
-    expect(stage.server.publishes.every((p, i) => p.body.equals(batch[i]!.body))).toBe(true);
-  });
+  it.each([8_192, 131_072])(
+    "bodies of every size around a frame of %i and a chunk arrive whole, in order",
+    async (frameMax) => {
+      await using stage = await Stage.open({}, { frameMax });
+      const sending = await stage.sender();
+      const around = (size: number): number[] => [size - 1, size, size + 1];
+      const sizes = [
+        0,
+        1,
+        ...[16_384, 65_536, frameMax - 8, 2 * (frameMax - 8)].flatMap(around),
+        3,
+        1_000_000,
+        70_000,
+        0,
+      ];
+      const batch = sizes.map((size, i) => message(i + 1, { body: Buffer.alloc(size, i + 1) }));
+      sending.post(batch);
+      await sending.count(sizes.length);
+      expect(stage.server.publishes.map((p) => p.body.length)).toEqual(sizes);
+      expect(stage.server.publishes.every((p, i) => p.body.equals(batch[i]!.body))).toBe(true);
+    },
+  );
 
   it("any texts survive, whatever their length and letters", async () => {
     await using stage = await Stage.open({});

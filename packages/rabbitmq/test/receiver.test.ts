@@ -61,6 +61,9 @@ describe("receiving", () => {
     const [one, two] = await second.first(2);
     first.ack(old!);
     second.ack(old!);
+    second.release(old!);
+    await settle();
+    expect(stage.server.settlements).toEqual([]);
     second.release(two!);
     second.ack(two!, one!);
     second.release(one!);
@@ -131,13 +134,15 @@ describe("pause, stop and dispose", () => {
         // Sent before the answer: it was on its way. And one after it, which no broker should send.
         channel!.deliver({ consumerTag: "c1", properties: { messageId: "crossed" } });
         channel!.send("basic.cancel-ok", { consumerTag: "c1" });
-        channel!.deliver({ consumerTag: "c1", properties: { messageId: "after" } });
         return "handled";
       },
     });
     const receiving = await stage.receiver();
     await receiving.port.stop();
     expect(receiving.deliveries.map((d) => d.message.id)).toContain("crossed");
+    stage.server.channel.deliver({ consumerTag: "c1", properties: { messageId: "after" } });
+    await settle();
+    expect(receiving.deliveries).toHaveLength(1);
     const crossed = receiving.deliveries[0]!;
     receiving.ack(crossed);
     await stage.server.waitFor((s) => s.settlements.length > 0);
@@ -222,17 +227,16 @@ describe("the end of a receiving session", () => {
     expect(receiving.lostWith[0]!.message).toContain("timed out");
   });
 
-  it("deliveries that came before the end are told before it; acks that did not leave are unsettled", async () => {
+  it("deliveries that came before the end are told before it", async () => {
     await using stage = await Stage.open({
       onConsume({ tag }, channel) {
         for (let i = 0; i < 3; i++) channel.deliver({ consumerTag: tag });
-        channel.connection.drop({ reset: false });
+        channel.cancel(tag);
       },
     });
-    const receiving = await stage.receiver().catch(() => null);
-    if (receiving === null) return;
+    const receiving = await stage.receiver();
     await receiving.until("the loss", () => receiving.lostWith.length > 0);
-    expect([0, 3]).toContain(receiving.deliveries.length);
+    expect(receiving.deliveries).toHaveLength(3);
   });
 
   it("an ack that waited for its tick when the session ended is unsettled", async () => {

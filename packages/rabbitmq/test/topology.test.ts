@@ -209,6 +209,7 @@ describe("what the broker refuses", () => {
     await expect(stage.transport.admin.declare([ORDERS], signal())).rejects.toMatchObject({
       code: "unreachable",
       retryable: true,
+      message: expect.stringContaining("amqp://127.0.0.1:") as string,
     });
   });
 
