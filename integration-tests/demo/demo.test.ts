@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import type { Settings } from "./arguments.ts";
 import { planFaults } from "./faults.ts";
 import type { DemoReport } from "./judge.ts";
@@ -72,7 +72,7 @@ test("a run whose fault found only idle moments proves nothing", async () => {
 });
 
 test("ended from outside it leaves no process and no folder", async () => {
-  const before = demoFolders();
+  const folder = ownTemporaryFolder();
   const stop = new AbortController();
   let pids: readonly number[] = [];
   const watcher = {
@@ -86,7 +86,7 @@ test("ended from outside it leaves no process and no folder", async () => {
   await expect(runDemo(settings, watcher, stop.signal, {})).rejects.toThrow("enough");
   expect(pids.length).toBeGreaterThanOrEqual(7);
   expect(pids.filter(isAlive)).toEqual([]);
-  expect(demoFolders()).toEqual(before);
+  expect(readdirSync(folder)).toEqual([]);
 });
 
 test("a run that reaches its limit ends there, judged by what it left", async () => {
@@ -96,7 +96,8 @@ test("a run that reaches its limit ends there, judged by what it left", async ()
 });
 
 test("whoever kills the director leaves nothing running", async () => {
-  const before = demoFolders();
+  // A killed director cannot put its folder away.
+  ownTemporaryFolder();
   const director = spawn(process.execPath, [join(import.meta.dirname, "main.ts")], { stdio: "ignore" });
   onTestFinished(() => void director.kill("SIGKILL"));
   const pids = await until(() => {
@@ -105,8 +106,6 @@ test("whoever kills the director leaves nothing running", async () => {
   });
   director.kill("SIGKILL");
   await until(() => (pids.some(isAlive) ? null : true));
-  // A killed director cannot put its folder away; this is the only case that leaves one without saying so.
-  for (const name of demoFolders()) if (!before.includes(name)) rmSync(join(tmpdir(), name), { recursive: true });
 });
 
 test("the command writes its figures and the page, and its exit code is the verdict's", async () => {
@@ -152,8 +151,15 @@ async function until<T>(ask: () => T | null): Promise<T> {
   }
 }
 
-function demoFolders(): readonly string[] {
-  return readdirSync(tmpdir()).filter((name) => name.startsWith("tally-demo-"));
+/** Where the demo puts its folders within a test: somebody else's demo may run beside it. */
+function ownTemporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "tally-test-"));
+  vi.stubEnv("TMPDIR", folder);
+  onTestFinished(() => {
+    vi.unstubAllEnvs();
+    rmSync(folder, { recursive: true });
+  });
+  return folder;
 }
 
 /** Linux only, as are the machines that run these tests: the fourth field of a process's `stat` is its parent. */
