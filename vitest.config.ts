@@ -9,7 +9,9 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["packages/*/test/**/*.test.ts", "{bench,integration-tests/demo}/test/**/*.test.ts"],
-          testTimeout: 10_000,
+          // Many wait more than they compute: not one core fewer, as is vitest's default.
+          maxWorkers: "100%",
+          testTimeout: 30_000,
         },
       },
       {
