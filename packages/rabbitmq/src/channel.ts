@@ -77,16 +77,18 @@ export class RabbitChannel {
 
   /**
    * Resolves when the broker has done all that this channel had asked of it and has closed it, or is gone. A broker that
-   * does not answer is given up by the heartbeat, so this ends.
+   * does not answer is given up by the heartbeat, so this ends; one that has an alarm keeps the heart beating and reads
+   * nothing, so there it is not waited for: it reads the request when the alarm is over.
    */
   async close(): Promise<void> {
     if (this.#over) return;
-    try {
-      await Promise.race([this.raw.close(), this.#ended.promise]);
-    } catch {
-      // Closing already, or closed in between: what was wanted.
-      await this.#ended.promise;
-    }
+    const alarm = Promise.withResolvers<void>();
+    const unlisten = this.connection.listen({ blocked: () => alarm.resolve(), unblocked() {} });
+    if (this.connection.blocked !== null) alarm.resolve();
+    // It rejects when the channel is closing already, or was closed in between: what was wanted.
+    const closed = this.raw.close().catch(() => this.#ended.promise);
+    await Promise.race([closed, this.#ended.promise, alarm.promise]);
+    unlisten();
   }
 
   #error(): TallyError {

@@ -204,6 +204,27 @@ describe("an alarm", () => {
     expect(stage.server.publishes.map((p) => p.properties.messageId)).toEqual(["m1", "m3"]);
   });
 
+  it.each(["before", "after"])(
+    "a session is disposed of without waiting for its end (blocked %s the request)",
+    async (when) => {
+      await using stage = await Stage.open({
+        onPublish: (_, channel) => (when === "before" ? channel.connection.blocked("low on memory") : undefined),
+        onMethod(method, connection) {
+          // The declaration's channel, which was closed before, carried no publish.
+          if (method.name !== "channel.close" || stage.server.publishes.length === 0) return;
+          if (when === "after") connection.blocked("low on memory");
+          return "handled";
+        },
+      });
+      const second = await stage.sender();
+      second.post([message(1)]);
+      if (when === "before") await second.until("blocked", () => second.journal.length > 0);
+      else await stage.server.publish(1);
+      await second.sender[Symbol.asyncDispose]();
+      expect(second.kinds).toEqual({ m1: "doubt" });
+    },
+  );
+
   it("a session that opens meanwhile waits for its end, and can be given up", async () => {
     await using stage = await Stage.open({ onPublish: (_, channel) => channel.connection.blocked("low on disk") });
     const first = await stage.sender();
@@ -226,6 +247,23 @@ describe("opening", () => {
     await expect(other.transport.openSender(new Sending(), signal())).rejects.toMatchObject({ code: "unreachable" });
     await other.transport.openSender(new Sending(), signal());
     expect(stage.server.connections).toHaveLength(1);
+  });
+
+  it("a try that its only caller gave up does not fail the next caller", async () => {
+    let mute = true;
+    await using stage = await Stage.open({
+      onSocket(connection) {
+        if (mute) connection.mute();
+        mute = false;
+      },
+    });
+    const gone = new AbortController();
+    const given = stage.transport.openSender(new Sending(), gone.signal);
+    await stage.server.waitFor((s) => s.connections.length === 1);
+    gone.abort(new Error("enough"));
+    await expect(given).rejects.toThrow("enough");
+    await stage.transport.openSender(new Sending(), signal());
+    expect(stage.server.connections).toHaveLength(2);
   });
 
   it("two sessions that open at once share one connection", async () => {
