@@ -54,6 +54,12 @@ export interface Rig {
   away: TallyError | null;
   /** What declaring a topic of this name gives. */
   readonly refuseTopic: Map<string, TallyError>;
+  /** While set, declaring waits for it. */
+  declaring: Promise<void> | null;
+  /** Gives a copy's verdict within `send`; null leaves it open. */
+  atOnce: ((copy: Copy) => Verdict | null) | null;
+  /** Called for each event, as a user's listener is. */
+  listener: ((event: TallyEvent) => void) | null;
   count(type: TallyEvent["type"]): number;
 }
 
@@ -103,6 +109,12 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
           copies.push(copy);
           session.open.push(copy);
         }
+        // As adapters do it: after the whole batch is on its way.
+        if (state.atOnce === null) return;
+        for (const copy of session.open.slice(-batch.length)) {
+          const given = session.open.includes(copy) ? state.atOnce(copy) : null;
+          if (given !== null && session.open.includes(copy)) copy.verdict(given);
+        }
       },
       async [Symbol.asyncDispose]() {
         session.disposed = true;
@@ -127,6 +139,7 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
     },
     admin: {
       async declare(plans) {
+        if (state.declaring !== null) await state.declaring;
         for (const plan of plans) {
           const error = refuseTopic.get(plan.name);
           if (error !== undefined) throw error;
@@ -151,12 +164,15 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
     transport,
     events: createEvents(
       () => clock.wall(),
-      (event) => void events.push(event),
+      (event) => {
+        events.push(event);
+        state.listener?.(event);
+      },
     ),
     reconnect: { min: 100, max: 1_000 },
     connectWithin: 5_000,
   };
-  const state: Rig = {
+  const state: Omit<Rig, "publisher"> = {
     clock,
     events,
     sessions,
@@ -164,10 +180,15 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
     declared,
     refuseTopic,
     away: null,
-    publisher: new Publisher(runtime, resolveOptions("publish", publish, PUBLISH_BOUNDS as never), topics),
+    declaring: null,
+    atOnce: null,
+    listener: null,
     count: (type) => events.filter((event) => event.type === type).length,
   };
-  return state;
+  // Its first try to connect begins here, and looks at the state.
+  return Object.assign(state, {
+    publisher: new Publisher(runtime, resolveOptions("publish", publish, PUBLISH_BOUNDS as never), topics),
+  });
 }
 
 function endAll(session: ScriptedSession): void {

@@ -1,18 +1,17 @@
 import { seededRandom, virtualClock } from "@tallymq/testkit";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { createConsumerBuilder } from "../src/consume/consumer.ts";
-import { sleep } from "../src/clock.ts";
-import { createEvents, type EventType } from "../src/events.ts";
-import { topic } from "../src/topic.ts";
-import { ModelQueue } from "./support/model-queue.ts";
+import { createConsumerBuilder } from "../../src/consume/consumer.ts";
+import { sleep } from "../../src/clock.ts";
+import { createEvents, type EventType } from "../../src/events.ts";
+import { topic } from "../../src/topic.ts";
+import { ModelQueue } from "../support/model-queue.ts";
 
 interface Body {
   readonly seq: number;
   readonly tag: number;
   readonly session: number;
 }
-
 const run = fc.record({
   /** One key a message; null: none. */
   keys: fc.array(fc.constantFrom("a", "b", "c", null), { minLength: 1, maxLength: 40 }),
@@ -29,7 +28,6 @@ const run = fc.record({
   cuts: fc.array(fc.integer({ min: 0, max: 400 }), { maxLength: 2 }),
   seed: fc.integer(),
 });
-
 /** What was seen over all runs: a property that never met its case proves nothing. */
 const seen = { merged: 0, turnedBack: 0, redelivered: 0, resumed: 0 };
 

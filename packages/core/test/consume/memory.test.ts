@@ -1,14 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { AwayKeys } from "../src/consume/away.ts";
-import { type LaneItem, Lanes } from "../src/consume/lanes.ts";
-import { SettledPrefix } from "../src/consume/settlement.ts";
-import { TallyError } from "../src/error.ts";
-import { incoming } from "./support/receiving.ts";
+import { AwayKeys } from "../../src/consume/away.ts";
+import { type LaneItem, Lanes } from "../../src/consume/lanes.ts";
+import { TallyError } from "../../src/error.ts";
+import { incoming } from "../support/receiving.ts";
 
 interface Item extends LaneItem<Item> {
   readonly name: string;
 }
-
 function lanes(limit: number): {
   lanes: Lanes<Item>;
   keys: Map<string, Item>;
@@ -100,18 +98,5 @@ describe("memory does not grow with keys", () => {
     expect(away.size).toBe(0);
     away.left("k", [incoming({ id: "m1" })], why);
     expect(away.arrived("k", incoming())).toBe(null);
-  });
-});
-
-describe("the settled prefix", () => {
-  test("ends before the first place that is not settled, and knows what is settled beyond", () => {
-    const prefix = new SettledPrefix(5);
-    expect(prefix.end).toBe(4);
-    expect(prefix.settle(7)).toBe(true);
-    expect(prefix.settle(6)).toBe(true);
-    expect([prefix.end, [...prefix.beyond].toSorted()]).toEqual([4, [6, 7]]);
-    expect(prefix.settle(5)).toBe(true);
-    expect([prefix.end, prefix.beyond.size]).toEqual([7, 0]);
-    for (const again of [4, 5, 7]) expect(prefix.settle(again)).toBe(false);
   });
 });
