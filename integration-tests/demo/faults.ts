@@ -65,6 +65,8 @@ export interface DirectorOptions {
   readonly ledger: LedgerWriter;
   moment(): Moment;
   blow(fault: FaultPlan): Blow;
+  /** Asks the publishers to keep calls in flight at any moment from now on, or to go on as before. */
+  press(hard: boolean): void;
   /** Told before each blow, and after it was made good. */
   told(fault: FaultKind | null): void;
   /** Told of each fault that is over. */
@@ -90,7 +92,10 @@ export async function directFaults(options: DirectorOptions, signal: AbortSignal
   for (const fault of plan) {
     const due = Math.max(fault.share * messages, acceptedBefore + BREATH * messages);
     const at = await busyMoment(options, fault, due, patience, signal);
-    if (at === null) continue;
+    if (at === null) {
+      options.press(false);
+      continue;
+    }
     options.told(fault.kind);
     const { victim, strike, heal } = options.blow(fault);
     const [publishing, handling] = [at.publishing, at.handling.reduce((sum, n) => sum + n, 0)];
@@ -99,6 +104,7 @@ export async function directFaults(options: DirectorOptions, signal: AbortSignal
     const from = now();
     await strike();
     const struck = now();
+    options.press(false);
     await heal();
     const until = now();
     ledger.write({ op: "fault-end", kind: fault.kind });
@@ -120,6 +126,8 @@ async function busyMoment(
     signal.throwIfAborted();
     const moment = options.moment();
     if (moment.accepted >= due || moment.published) {
+      // Where publish() has no answer to wait for, nothing can be kept in flight.
+      if (waitedSince === null && options.awaitsAnswer) options.press(true);
       waitedSince ??= performance.now();
       if (isBusy(moment, fault, options.awaitsAnswer)) return moment;
       if (moment.published) return null;

@@ -9,7 +9,7 @@ import {
 import type { BrokerName, ClientName, Settings } from "./arguments.ts";
 import type { Client } from "./clients/client.ts";
 import type { FaultRecord } from "./faults.ts";
-import { type Timeline, timelineOf } from "./report/timeline.ts";
+import { type Timeline, type TimelineFault, timelineOf } from "./report/timeline.ts";
 
 /** What `--json` writes, exactly. */
 export interface Figures {
@@ -84,10 +84,9 @@ export async function judgeRun(evidence: Evidence): Promise<DemoReport> {
       `${planned - faults.length} of ${planned} faults never met a moment with enough messages in flight, and were not fired`,
     );
   // What the processes told the director was some milliseconds old; their ledgers know what it was at the blow.
-  for (const { kind, inFlight, victim, handling } of timeline.faults) {
-    if (inFlight <= 0) doubts.push(`${kind} hit an idle moment: by the ledger nothing was in flight`);
-    else if (victim !== null && handling <= 0)
-      doubts.push(`${kind} hit an idle moment: by the ledger no handler of ${victim.proc} was running`);
+  for (const fault of timeline.faults) {
+    const idle = idleBy(fault, client);
+    if (idle !== null) doubts.push(`${fault.kind} hit an idle moment: by the ledger ${idle}`);
   }
   if (totals.invoked !== settings.messages)
     doubts.push(`${totals.invoked} of ${settings.messages} messages were published`);
@@ -123,6 +122,12 @@ export async function judgeRun(evidence: Evidence): Promise<DemoReport> {
     timeline,
     folder: evidence.folder,
   };
+}
+
+function idleBy({ inFlight, publishing, victim, handling }: TimelineFault, { awaitsAnswer }: Client): string | null {
+  if (inFlight <= 0) return "nothing was in flight";
+  if (victim !== null) return handling > 0 ? null : `no handler of ${victim.proc} was running`;
+  return publishing > 0 || !awaitsAnswer ? null : "each call of publish() had its answer";
 }
 
 const WORDS: Readonly<Record<Violation, string>> = {

@@ -158,6 +158,7 @@ class Run {
           awaitsAnswer: CLIENT[client].awaitsAnswer,
           ledger,
           moment: () => workload.moment(),
+          press: (hard) => workload.press(hard),
           blow: (fault) => workload.blow(fault, signal),
           told: (fault) => void (this.#fault = fault),
           recorded: (fault) => void this.#faults.push(fault),

@@ -13,6 +13,7 @@ function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const ledger = new LedgerWriter({ folder, run: "r", proc: "director" });
   const struck: string[] = [];
+  const pressed: boolean[] = [];
   const records: FaultRecord[] = [];
   const options: DirectorOptions = {
     plan,
@@ -25,6 +26,7 @@ function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
       strike: async () => void struck.push(kind),
       heal: async () => void struck.push("healed"),
     }),
+    press: (hard) => void pressed.push(hard),
     told: () => {},
     recorded: (record) => void records.push(record),
     patience: 50,
@@ -36,7 +38,7 @@ function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
       .split("\n")
       .filter(Boolean)
       .map((line) => JSON.parse(line));
-  return { options, struck, records, lines };
+  return { options, struck, pressed, records, lines };
 }
 
 test("every fault of the plan is fired once, in order, when its share of the messages is accepted", async () => {
@@ -93,6 +95,23 @@ test("the ledger has the fault, its victim and what was in flight before the blo
   );
   expect(atBlow).toMatchObject([{ op: "fault-begin", kind: "consumer-killed", victim, inflight: 35 }]);
   expect(lines().at(-1)).toMatchObject({ op: "fault-end", kind: "consumer-killed" });
+});
+
+test("publishers are pressed from when a fault is due until it has struck, or was given up", async () => {
+  const { options, pressed, struck } = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(0, 1) });
+  const blow: DirectorOptions["blow"] = () => ({
+    victim: null,
+    strike: async () => void struck.push(String(pressed)),
+    heal: async () => void struck.push(String(pressed)),
+  });
+  await directFaults({ ...options, blow }, new AbortController().signal);
+  expect(struck).toEqual(["true", "true,false"]);
+  const idle = stage(() => ({ ...busy, accepted: 999, publishing: 0 }), { plan: plan.slice(0, 1) });
+  await directFaults(idle.options, new AbortController().signal);
+  expect(idle.pressed).toEqual([true, false]);
+  const silent = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(0, 1), awaitsAnswer: false });
+  await directFaults(silent.options, new AbortController().signal);
+  expect(silent.pressed).not.toContain(true);
 });
 
 test("the seed moves the faults, and the same seed does not", () => {

@@ -69,6 +69,10 @@ export class Workload {
     };
   }
 
+  press(hard: boolean): void {
+    for (const member of this.#o.fleet.of("publisher")) member.tell({ type: hard ? "press" : "ease" });
+  }
+
   blow({ kind, victim }: FaultPlan, signal: AbortSignal): Blow {
     const { broker, fleet } = this.#o;
     switch (kind) {
