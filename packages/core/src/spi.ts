@@ -22,7 +22,6 @@ export {
   type Bounds,
   type Rule,
 } from "./policy.ts";
-export { SettledPrefix } from "./consume/settlement.ts";
 
 /** What `rabbitmq({…})`, `kafka({…})` or `memory()` gives: resolved options, nothing opened yet. */
 export interface Broker {
@@ -179,7 +178,10 @@ export type Settlement =
 
 /** A session for receiving; `dispose` flushes settlements, then leaves, and what is unsettled comes again elsewhere. */
 export interface Receiver extends AsyncDisposable {
-  /** Never throws. Acks may be merged, but only over a fully settled prefix of their lane ({@link SettledPrefix}). */
+  /**
+   * Never throws. Acks may be merged, but only over a fully settled prefix of their lane: one that
+   * named a later delivery would cover those that are still in their handlers.
+   */
   settle(batch: readonly Settlement[]): void;
   /** False: the delivery's lease is gone, a second delivery is under way. */
   extend(delivery: Delivery, ms: number): Promise<boolean>;

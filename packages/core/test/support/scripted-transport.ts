@@ -95,6 +95,10 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
     return {
       lane,
       send(laneNumber, batch, verdict) {
+        if (session.disposed) {
+          for (const index of batch.keys()) verdict(index, no("unsent"));
+          return;
+        }
         for (const [index, message] of batch.entries()) {
           const copy: Copy = {
             session: session.number,
