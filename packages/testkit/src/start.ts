@@ -5,6 +5,7 @@ import type { RecoveryReport } from "./broker/log/recover.ts";
 import { parseAddress } from "./memory/address.ts";
 import type { QueuedMessage } from "./memory/library.ts";
 import { deadLetters, queuedMessages, request } from "./memory/remote/admin.ts";
+import { realClock } from "./real-clock.ts";
 
 export interface MemoryBrokerOptions {
   /** `"127.0.0.1:4555"` or `"unix:/path"`; loopback and unix sockets only. */
@@ -46,12 +47,6 @@ export interface MemoryBrokerProcess extends AsyncDisposable {
   deadLetters(topic: string, group: string): Promise<readonly Incoming[]>;
 }
 
-const REAL: Pick<Clock, "after"> = {
-  after(ms, fn) {
-    const timer = setTimeout(fn, ms);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
 // Source and built package differ in this: Node strips the types of the one, the other has none.
 const PROGRAM = fileURLToPath(
   new URL(import.meta.url.endsWith(".ts") ? "./broker-process.ts" : "./broker-process.js", import.meta.url),
@@ -136,7 +131,7 @@ function launch(options: MemoryBrokerOptions, log: { text: string }): Running {
   const within = options.startWithin ?? 10_000;
   const listening = new Promise<RecoveryReport>((resolve, reject) => {
     let said = "";
-    const timer: Timer = (options.clock ?? REAL).after(within, () => {
+    const timer: Timer = (options.clock ?? realClock).after(within, () => {
       child.kill("SIGKILL");
       reject(new TallyError("unreachable", `the broker process did not listen within ${within} ms`));
     });

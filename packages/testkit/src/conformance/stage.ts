@@ -5,27 +5,12 @@ import { testHost } from "./host.ts";
 import { Messages } from "./messages.ts";
 import { TestReceiver } from "./receiving.ts";
 import { TestSender } from "./sending.ts";
-import { asFailure, eventually, pause, Watch, within } from "./wait.ts";
+import { staged } from "./staged.ts";
+import { eventually, pause, Watch, within } from "./wait.ts";
 
 /** A case at the level of the port: a transport alone, without core's policy. */
 export function portCase(name: string, needs: readonly Need[], body: (stage: Stage) => Promise<void>): ConformanceCase {
-  return {
-    name,
-    needs,
-    async run(rig) {
-      const stage = new Stage(rig);
-      try {
-        await body(stage);
-      } catch (error) {
-        // The case's own error is the one to tell; what its debris does when cleared away is not.
-        await stage.end().catch(() => {});
-        throw asFailure(error);
-      }
-      await stage.end().catch((error: unknown) => {
-        throw asFailure(error);
-      });
-    },
-  };
+  return staged(name, needs, (rig) => new Stage(rig), body);
 }
 
 /** Where a port case plays: everything opened here is observed, disposed of at the end, and then checked. */

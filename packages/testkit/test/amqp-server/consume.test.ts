@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 import type { ConsumeMessage } from "amqplib";
 import { typed } from "@tallymq/testkit/amqp-server";
 import type { Delivery, Field, FieldTable, ServerChannel } from "@tallymq/testkit/amqp-server";
-import { client } from "./amqp-server-client.ts";
-import type { Client } from "./amqp-server-client.ts";
+import { client } from "./client.ts";
+import type { Client } from "./client.ts";
 
 /** Starts a consumer and delivers; gives the messages (null: cancelled) when `n` have come. */
 async function consume(

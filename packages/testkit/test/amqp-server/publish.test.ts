@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { AmqpScript, ReceivedPublish } from "@tallymq/testkit/amqp-server";
-import { client } from "./amqp-server-client.ts";
+import { client } from "./client.ts";
 
 const confirms = (events: readonly string[]): string[] =>
   events.filter((text) => /^(ack|nack|return|verdict)/.test(text));

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { MALFORMED, scriptedAmqp } from "@tallymq/testkit/amqp-server";
 import type { Malformed } from "@tallymq/testkit/amqp-server";
-import { client } from "./amqp-server-client.ts";
+import { client } from "./client.ts";
 
 describe("the handshake", () => {
   test("tells who the client is, and never its password", async () => {

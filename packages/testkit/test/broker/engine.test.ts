@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { virtualClock } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
-import { type Accepted, Engine } from "../src/broker/engine.ts";
-import type { GroupConsumer, Out } from "../src/broker/group.ts";
-import { Places } from "../src/broker/places.ts";
-import { incoming } from "../src/memory/traits.ts";
-import { message, settled } from "./harness.ts";
+import { type Accepted, Engine } from "../../src/broker/engine.ts";
+import type { GroupConsumer, Out } from "../../src/broker/group.ts";
+import { Places } from "../../src/broker/places.ts";
+import { incoming } from "../../src/memory/traits.ts";
+import { message, settled } from "../support/harness.ts";
 
 const PLAN = { name: "orders", ordered: false, groups: ["g"] };
 

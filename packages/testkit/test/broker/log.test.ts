@@ -3,10 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { memory, seededRandom, startMemoryBroker } from "@tallymq/testkit";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Store, type StoreOptions } from "../src/broker/process/store.ts";
-import { readLog, type RecoveryReport } from "../src/broker/log/recover.ts";
-import { incoming } from "../src/memory/traits.ts";
-import { message, NEVER, open, ORDERS, realClock, sender, until } from "./harness.ts";
+import { Store, type StoreOptions } from "../../src/broker/process/store.ts";
+import { readLog, type RecoveryReport } from "../../src/broker/log/recover.ts";
+import { incoming } from "../../src/memory/traits.ts";
+import { realClock } from "../../src/real-clock.ts";
+import { message, NEVER, open, ORDERS, sender, until } from "../support/harness.ts";
 
 let dir: string;
 let data: string;

@@ -14,9 +14,10 @@ import {
   packFrames,
   readMessage,
   WireError,
-} from "../src/broker/wire.ts";
-import { incoming } from "../src/memory/traits.ts";
-import { message, messages, NEVER, open, ORDERS, realClock, sender, until } from "./harness.ts";
+} from "../../src/broker/wire.ts";
+import { incoming } from "../../src/memory/traits.ts";
+import { realClock } from "../../src/real-clock.ts";
+import { message, messages, NEVER, open, ORDERS, sender, until } from "../support/harness.ts";
 
 describe("frames", () => {
   it("come out as they went in, however the stream is cut", () => {

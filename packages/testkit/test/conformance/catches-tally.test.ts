@@ -2,9 +2,9 @@ import { AssertionError } from "node:assert";
 import type { Tally, TallyOptions } from "@tallymq/core";
 import { applicability, runCase, tallyCases } from "@tallymq/testkit/conformance";
 import { describe, expect, it, vi } from "vitest";
-import { brokenRig } from "./conformance/broken.ts";
-import { memoryRig } from "./conformance/memory-rig.ts";
-import { type TallyMutant, tallyMutants } from "./conformance/tally-mutants.ts";
+import { brokenRig } from "./broken.ts";
+import { memoryRig } from "./memory-rig.ts";
+import { type TallyMutant, tallyMutants } from "./tally-mutants.ts";
 
 // The cases open their own tallies: the one that is wrong is put in the place of core's.
 const now: { mutant: TallyMutant | null } = vi.hoisted(() => ({ mutant: null }));

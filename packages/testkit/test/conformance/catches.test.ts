@@ -1,12 +1,12 @@
 import { AssertionError } from "node:assert";
 import { applicability, portCases, runCase } from "@tallymq/testkit/conformance";
 import { describe, expect, it } from "vitest";
-import { brokenRig, type Mutant } from "./conformance/broken.ts";
-import { envelopeMutants } from "./conformance/envelope-mutants.ts";
-import { memoryRig } from "./conformance/memory-rig.ts";
-import { receivingMutants } from "./conformance/receiving-mutants.ts";
-import { sendingMutants } from "./conformance/sending-mutants.ts";
-import { sessionMutants } from "./conformance/session-mutants.ts";
+import { brokenRig, type Mutant } from "./broken.ts";
+import { envelopeMutants } from "./envelope-mutants.ts";
+import { memoryRig } from "./memory-rig.ts";
+import { receivingMutants } from "./receiving-mutants.ts";
+import { sendingMutants } from "./sending-mutants.ts";
+import { sessionMutants } from "./session-mutants.ts";
 
 /** What is missing is waited for so long: the sound adapter needs a few milliseconds. */
 const LIMIT_MS = 400;

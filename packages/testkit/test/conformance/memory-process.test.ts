@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { memory, startMemoryBroker } from "@tallymq/testkit";
 import { conform, portCases, type Rig, tallyCases } from "@tallymq/testkit/conformance";
 import { afterAll, describe, expect, it } from "vitest";
-import { Relay } from "./conformance/relay.ts";
+import { Relay } from "./relay.ts";
 
 // A process of its own, killed with -9 by the cases that ask for it; clients reach it through a relay that can be cut.
 const dir = mkdtempSync(join(tmpdir(), "tally-"));
@@ -28,7 +28,7 @@ const rig: Rig = {
   cut: async () => relay.cut(),
   pause: { begin: async () => relay.hold(true), end: async () => relay.hold(false) },
   block: { begin: () => broker.block("memory"), end: () => broker.unblock() },
-  // It nacks when a group is full, and then for every message of the topic: shown in memory-at.test.ts.
+  // It nacks when a group is full, and then for every message of the topic: shown in memory/process.test.ts.
   nack: null,
   foreign: null,
 };

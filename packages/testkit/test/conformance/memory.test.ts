@@ -1,6 +1,6 @@
 import { conform, portCases, tallyCases } from "@tallymq/testkit/conformance";
 import { describe, expect, it } from "vitest";
-import { memoryRig } from "./conformance/memory-rig.ts";
+import { memoryRig } from "./memory-rig.ts";
 
 // One broker for all cases, as a real one would be; each case has its own topics.
 const rig = memoryRig();

@@ -4,8 +4,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { formatReport, judge } from "@tallymq/testkit/ledger";
 import type { EffectRow, LedgerOp, LedgerReport, Violation } from "@tallymq/testkit/ledger";
-import { inFolder, judged, writeLogs } from "./ledger-runs.ts";
-import type { ProcessLog, Run } from "./ledger-runs.ts";
+import { inFolder, judged, writeLogs } from "./runs.ts";
+import type { ProcessLog, Run } from "./runs.ts";
 
 // ── a generator of faithful runs ──────────────────────────────────────────────
 type Fate = "confirmed" | "stored" | "refused" | "doubt" | "cut off";

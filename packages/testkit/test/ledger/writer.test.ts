@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { LedgerReader, LedgerWriter } from "@tallymq/testkit/ledger";
 import type { LedgerLine } from "@tallymq/testkit/ledger";
-import { inFolder } from "./ledger-runs.ts";
+import { inFolder } from "./runs.ts";
 
 const read = (folder: string, name: string): { file: ReturnType<LedgerReader["read"]>; lines: LedgerLine[] } => {
   const lines: LedgerLine[] = [];
@@ -15,7 +15,7 @@ const read = (folder: string, name: string): { file: ReturnType<LedgerReader["re
 test("a kill -9 right after a write loses nothing of it", async () => {
   await inFolder(async (folder) => {
     const program = `
-      import { LedgerWriter } from ${JSON.stringify(new URL("../src/ledger/index.ts", import.meta.url).href)};
+      import { LedgerWriter } from ${JSON.stringify(new URL("../../src/ledger/index.ts", import.meta.url).href)};
       const writer = new LedgerWriter({ folder: ${JSON.stringify(folder)}, run: "run", proc: "pub" });
       for (let n = 0; n < 5000; n++) writer.write({ op: "invoke", id: "m" + n });
       process.kill(process.pid, "SIGKILL");

@@ -15,15 +15,6 @@ import type {
 } from "@tallymq/core/spi";
 import { seededRandom, virtualClock } from "@tallymq/testkit";
 
-export const realClock: Clock = {
-  now: () => performance.now(),
-  wall: () => Date.now(),
-  after(ms, fn) {
-    const timer = setTimeout(fn, ms);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
-
 export const NEVER: AbortSignal = new AbortController().signal;
 export const ORDERS: TopicPlan = { name: "orders", ordered: false, groups: ["billing"] };
 

@@ -13,7 +13,8 @@ import {
 } from "@tallymq/core";
 import type { ConformanceCase, Need, Rig } from "../case.ts";
 import { testHost } from "../host.ts";
-import { asFailure, eventually, pause, Watch, within } from "../wait.ts";
+import { staged } from "../staged.ts";
+import { eventually, pause, Watch, within } from "../wait.ts";
 import { observed, type Wire } from "./observed.ts";
 
 /** A case at the level of the user: core's policy over this transport. */
@@ -22,22 +23,7 @@ export function tallyCase(
   needs: readonly Need[],
   body: (stage: TallyStage) => Promise<void>,
 ): ConformanceCase {
-  return {
-    name,
-    needs,
-    async run(rig) {
-      const stage = new TallyStage(rig);
-      try {
-        await body(stage);
-      } catch (error) {
-        await stage.end().catch(() => {});
-        throw asFailure(error);
-      }
-      await stage.end().catch((error: unknown) => {
-        throw asFailure(error);
-      });
-    },
-  };
+  return staged(name, needs, (rig) => new TallyStage(rig), body);
 }
 
 /** Where a case plays: what is opened here is closed at the end. */

@@ -2,44 +2,11 @@
 import { appendFile, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { formatReport, judge, LedgerWriter, writeFinal } from "@tallymq/testkit/ledger";
+import { formatReport, judge, LedgerWriter } from "@tallymq/testkit/ledger";
 import type { Expectation, LedgerOp, LedgerVerdict, Violation } from "@tallymq/testkit/ledger";
-import { inFolder, judged, writeLogs } from "./ledger-runs.ts";
-import type { Run } from "./ledger-runs.ts";
+import { accepted, consumed, edit, even, inFolder, judged, writeLogs } from "./runs.ts";
+import type { Run } from "./runs.ts";
 
-const accepted = (id: string, h = `h-${id}`): LedgerOp[] => [
-  { op: "invoke", id, h },
-  { op: "confirmed", id },
-  { op: "accepted", id, state: "confirmed" },
-];
-const consumed = (id: string): LedgerOp[] => [
-  { op: "deliver", id },
-  { op: "effect", id },
-  { op: "acked", id },
-];
-
-/** Two messages, both accepted and both with one effect: everything comes even. */
-const even: Run = {
-  logs: [
-    { proc: "pub", epoch: 1, ends: true, ops: [...accepted("a"), ...accepted("b")] },
-    { proc: "con", epoch: 1, ends: true, ops: [...consumed("a"), ...consumed("b")] },
-    {
-      proc: "director",
-      epoch: 1,
-      ends: true,
-      ops: [{ op: "fault-begin", kind: "cut", inflight: 2 }, { op: "fault-end", kind: "cut" }, { op: "heal" }],
-    },
-  ],
-  effects: [
-    { id: "a", commit: 1, bodyHash: "h-a" },
-    { id: "b", commit: 2, bodyHash: "h-b" },
-  ],
-  deadLetters: [],
-  remaining: [
-    { where: "queue", name: "q", n: 0 },
-    { where: "outbox", name: "o", n: 0 },
-  ],
-};
 const log = (proc: string, change: (ops: readonly LedgerOp[]) => readonly LedgerOp[]): Run => ({
   ...even,
   logs: even.logs.map((one) => (one.proc === proc ? { ...one, ops: change(one.ops) } : one)),
@@ -65,12 +32,6 @@ interface Case {
   readonly doubt?: RegExp;
 }
 
-const edit =
-  (file: string, change: (text: string) => string) =>
-  async (folder: string): Promise<void> => {
-    const path = join(folder, file);
-    await writeFile(path, change(await readFile(path, "utf8")));
-  };
 const dropLine = (at: number) => (text: string) =>
   text
     .split("\n")
@@ -532,43 +493,5 @@ describe("the verdict", () => {
     ]);
     expect(report.timeline.faults).toMatchObject([{ kind: "cut", inflight: 2, victim: null }]);
     expect(formatReport(report)).toMatch(/verdict: VALID$/);
-  });
-});
-
-describe("the final state in the folder", () => {
-  const written = (change: (text: string) => string = (text) => text, given = false) =>
-    inFolder(async (folder) => {
-      writeLogs(folder, even.logs);
-      const writer = new LedgerWriter({ folder, run: "run", proc: "auditor" });
-      await writeFinal(writer, even);
-      writer.close();
-      await edit("run.auditor.1.jsonl", change)(folder);
-      return judge(given ? { folder, final: even } : { folder });
-    });
-
-  test("is judged as if it had been handed over", async () => {
-    expect((await written()).verdict).toBe("VALID");
-  });
-  test("is UNKNOWN when it is not there", async () => {
-    const report = await inFolder(async (folder) => (writeLogs(folder, even.logs), judge({ folder })));
-    expect(report.verdict).toBe("UNKNOWN");
-    expect(report.doubts).toContainEqual({ kind: "dump", reason: "there is no final state" });
-    expect(report.counts.LOST).toBe(2); // counted, and not held against anybody
-  });
-  test("is UNKNOWN when a row of it is missing", async () => {
-    const report = await written((text) =>
-      text
-        .split("\n")
-        .slice(1)
-        .map((line, at) => line.replace(/"i":\d+/, `"i":${at + 1}`))
-        .join("\n"),
-    );
-    expect(report.verdict).toBe("UNKNOWN");
-    expect(report.doubts).toEqual([
-      { kind: "dump", reason: "the final state does not have the rows that it says it has" },
-    ]);
-  });
-  test("is UNKNOWN when it is given twice", async () => {
-    expect((await written(undefined, true)).verdict).toBe("UNKNOWN");
   });
 });
