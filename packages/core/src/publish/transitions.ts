@@ -54,7 +54,9 @@ export type Event =
   | "withdrawn"
   | "withdrawnLast"
   /** The same id is published again while copies of the withdrawn one are still out. */
-  | "adopted";
+  | "adopted"
+  /** As before, while it drains and its last copy has its verdict: another one is needed. */
+  | "adoptedAgain";
 
 export const EVENTS: readonly Event[] = [
   "ready",
@@ -70,6 +72,7 @@ export const EVENTS: readonly Event[] = [
   "withdrawn",
   "withdrawnLast",
   "adopted",
+  "adoptedAgain",
 ];
 
 /** Marks what cannot happen: a caller's mistake, which must stop in a test, not hide. */
@@ -92,6 +95,7 @@ export const TRANSITIONS: Readonly<Record<Event, readonly number[]>> = {
   withdrawn: [N, DRAINING, DRAINING, DRAINING, DRAINING, DRAINING, ENDED],
   withdrawnLast: [ENDED, ENDED, ENDED, ENDED, ENDED, ENDED, ENDED],
   adopted: [HELD, WAITING, WIRE, OVERDUE, BACKOFF, WIRE, N],
+  adoptedAgain: [N, N, N, N, N, WAITING, N],
 };
 
 export function next(state: State, event: Event): State {

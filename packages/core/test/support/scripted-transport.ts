@@ -31,6 +31,9 @@ export const no = (kind: "unroutable" | "refused" | "unsent" | "doubt"): Verdict
   }),
 });
 
+/** Waiting mends it. */
+export const away: TallyError = new TallyError("unreachable", "away", { retryable: true });
+
 /** One scripted session. */
 export interface ScriptedSession {
   readonly number: number;
@@ -50,6 +53,7 @@ export interface Rig {
   /** Every copy ever sent, in order. */
   readonly copies: Copy[];
   readonly declared: string[];
+  readonly plans: TopicPlan[];
   /** While set, opening a session fails with it. */
   away: TallyError | null;
   /** What declaring a topic of this name gives. */
@@ -78,6 +82,7 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
   const sessions: ScriptedSession[] = [];
   const copies: Copy[] = [];
   const declared: string[] = [];
+  const plansSeen: TopicPlan[] = [];
   const refuseTopic = new Map<string, TallyError>();
 
   function openSession(senderEvents: SenderEvents): Sender {
@@ -142,12 +147,14 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
       ...traits,
     },
     admin: {
-      async declare(plans) {
+      async declare(plans, signal) {
         if (state.declaring !== null) await state.declaring;
+        signal.throwIfAborted();
         for (const plan of plans) {
           const error = refuseTopic.get(plan.name);
           if (error !== undefined) throw error;
           declared.push(plan.name);
+          plansSeen.push(plan);
         }
       },
       backlog: async () => 0,
@@ -182,6 +189,7 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
     sessions,
     copies,
     declared,
+    plans: plansSeen,
     refuseTopic,
     away: null,
     declaring: null,
