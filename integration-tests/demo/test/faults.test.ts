@@ -6,7 +6,7 @@ import { onTestFinished, expect, test } from "vitest";
 import { directFaults, type DirectorOptions, type FaultRecord, type Moment, planFaults } from "../faults.ts";
 
 const plan = planFaults(1, 3);
-const busy: Moment = { accepted: 0, publishing: 20, handling: [5, 5, 5], published: false };
+const busy: Moment = { accepted: 0, publishing: 20, pressed: true, handling: [5, 5, 5], published: false };
 
 function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
   const folder = mkdtempSync(join(tmpdir(), "tally-faults-"));
@@ -106,9 +106,12 @@ test("publishers are pressed from when a fault is due until it has struck, or wa
   });
   await directFaults({ ...options, blow }, new AbortController().signal);
   expect(struck).toEqual(["true", "true,false"]);
-  const idle = stage(() => ({ ...busy, accepted: 999, publishing: 0 }), { plan: plan.slice(0, 1) });
-  await directFaults(idle.options, new AbortController().signal);
-  expect(idle.pressed).toEqual([true, false]);
+  const stale = stage(() => ({ ...busy, accepted: 999, pressed: false }), { plan: plan.slice(0, 1) });
+  await directFaults(stale.options, new AbortController().signal);
+  expect([stale.pressed, stale.records]).toEqual([[true, false], []]);
+  const waiting = stage(() => ({ ...busy, accepted: 999, handling: [0, 0, 0] }), { plan: plan.slice(0, 1) });
+  await directFaults(waiting.options, new AbortController().signal);
+  expect(waiting.pressed).not.toContain(true);
   const silent = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(0, 1), awaitsAnswer: false });
   await directFaults(silent.options, new AbortController().signal);
   expect(silent.pressed).not.toContain(true);

@@ -46,6 +46,8 @@ export interface Status {
   readonly resends: number;
   /** Calls of `publish()` without an answer (publisher); handlers that run (consumer). */
   readonly inFlight: number;
+  /** A publisher that keeps calls in flight now. */
+  readonly pressed: boolean;
 }
 
 export type FromProcess =

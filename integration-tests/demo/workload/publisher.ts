@@ -9,9 +9,9 @@ import { runMember, type Member } from "./process.ts";
 const BURST = 12;
 const LEAST_TICK_MS = 20;
 /** Calls in flight under pressure. */
-const PRESSED = 8;
+const PRESSED = 6;
 
-const status = { invoked: 0, accepted: 0, rejected: 0, resends: 0, inFlight: 0 };
+const status = { invoked: 0, accepted: 0, rejected: 0, resends: 0, inFlight: 0, pressed: false };
 
 async function publishAll(member: Member): Promise<void> {
   const { job, ledger, go, ready, report } = member;
@@ -44,7 +44,10 @@ async function publishAll(member: Member): Promise<void> {
     }
   };
   const pace = new Pace(job.share!, publish, report);
-  member.onPress = (hard) => pace.press(hard);
+  member.onPress = (hard) => {
+    status.pressed = hard;
+    pace.press(hard);
+  };
   await pace.run();
   // The client's own count is what the table shows; the ledger's lines are the same events, one by one.
   status.resends = client.resends();

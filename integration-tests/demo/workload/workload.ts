@@ -64,6 +64,7 @@ export class Workload {
     return {
       accepted: fleet.sum("publisher", "accepted"),
       publishing: fleet.sum("publisher", "inFlight"),
+      pressed: fleet.of("publisher").every(({ running, status }) => !running || status.pressed),
       handling: Array.from({ length: CONSUMERS }, (_, n) => this.#consumer(n).status.inFlight),
       published: this.published,
     };
