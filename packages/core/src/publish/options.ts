@@ -50,9 +50,11 @@ export function resendBackoff(policy: PublishPolicy): Backoff {
 export interface PublishOptions {
   /** 1–255 bytes; give your own so that a repeated publish has one effect. @default a UUIDv7 */
   readonly id?: string;
-  /** Overrides the topic's key function. */
+  /** Overrides the topic's key function. 1–255 bytes. */
   readonly key?: string;
+  /** Your own; names that begin with `tally-` are refused. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** @default that of `cause`, else none */
   readonly correlationId?: string;
   /** The message that this one follows from: sets correlation and causation ids and passes `traceparent` and `tracestate` on. */
   readonly cause?: Cause;

@@ -172,8 +172,8 @@ export class Senders {
       if (this.#blockedEarly === epoch) this.#blockedEarly = 0;
       return;
     }
+    if (session.blocked) session.readingSince = clock.now();
     session.blocked = false;
-    session.readingSince = clock.now();
     if (session === this.#current) this.#o.unblocked();
   }
 

@@ -110,6 +110,16 @@ describe("a verdict that never comes", () => {
     await r.clock.runUntil(() => r.count("overdue") === 1, 200);
   });
 
+  it("counts on while the broker says again and again that it reads", async () => {
+    const r = rig({ confirmTimeout: "10s", deadline: "1h" });
+    void r.publisher.publish(raw, body, { id: "r1" });
+    for (let i = 0; i < 11; i++) {
+      await r.clock.advance(1_000);
+      r.sessions[0]?.events.unblocked();
+    }
+    expect(r.count("overdue")).toBe(1);
+  });
+
   it("one lane's silence leaves the probe of another where it is", async () => {
     const keyed = topic<string>("keyed", { key: (key) => key });
     const r = rig({ confirmTimeout: "10s", deadline: "1h", lane: (m) => (m.key === "a" ? 0 : 1) });

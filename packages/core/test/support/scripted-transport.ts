@@ -11,6 +11,8 @@ import { TallyError } from "../../src/error.ts";
 export interface Copy {
   readonly session: number;
   readonly lane: number;
+  /** Which call of `send` it came with, over all sessions. */
+  readonly batch: number;
   readonly message: Outgoing;
   verdict(v: Verdict): void;
 }
@@ -24,7 +26,7 @@ export const nack = (afterMs = 0): Verdict => ({
   afterMs,
   error: new TallyError("later", "nacked", { retryable: true }),
 });
-export const no = (kind: "unroutable" | "refused" | "unsent" | "doubt"): Verdict => ({
+export const no = (kind: "unroutable" | "refused" | "unsent" | "doubt"): Exclude<Verdict, { kind: "accepted" }> => ({
   kind,
   error: new TallyError(kind === "doubt" ? "in-doubt" : kind, kind, {
     retryable: kind === "doubt" || kind === "unsent",
@@ -81,6 +83,7 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
   const events: TallyEvent[] = [];
   const sessions: ScriptedSession[] = [];
   const copies: Copy[] = [];
+  let batches = 0;
   const declared: string[] = [];
   const plansSeen: TopicPlan[] = [];
   const refuseTopic = new Map<string, TallyError>();
@@ -100,6 +103,7 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
     return {
       lane,
       send(laneNumber, batch, verdict) {
+        batches++;
         if (session.disposed) {
           for (const index of batch.keys()) verdict(index, no("unsent"));
           return;
@@ -108,6 +112,7 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
           const copy: Copy = {
             session: session.number,
             lane: laneNumber,
+            batch: batches,
             message,
             verdict(v) {
               if (!session.open.includes(copy)) throw new Error("the copy has its verdict");
