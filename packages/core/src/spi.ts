@@ -40,11 +40,15 @@ export interface Host {
 
 // ── verdicts ──────────────────────────────────────────────────────────────────
 
+/** `unverified`: the broker does not say. */
 export type Sure = "yes" | "no" | "unverified";
 /** What the broker vouched for when it accepted a copy. */
 export interface Proof {
+  /** At least one queue (partition, group) has it. */
   readonly routed: Sure;
+  /** It is on a disk. */
   readonly persisted: Sure;
+  /** More than one node has it. */
   readonly replicated: Sure;
 }
 
@@ -101,6 +105,7 @@ export interface Traits {
   readonly deliveryLease: "renewable" | "fixed" | "none";
   /** Deliveries have a stable place, by which foreign messages can be told apart. */
   readonly position: boolean;
+  /** Whether the broker says how often it has delivered a message. */
   readonly countsDeliveries: boolean;
 }
 

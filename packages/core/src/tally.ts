@@ -26,8 +26,12 @@ export interface TallyOptions {
   readonly broker: Broker;
   /** Topics to declare with the first session instead of at their first use. @default [] */
   readonly topics?: readonly Topic<never, unknown>[];
+  /** How publishing behaves. @default the defaults of {@link PublishPolicyOptions} */
   readonly publish?: PublishPolicyOptions;
-  /** Between tries to open a session: full jitter up to `min`, doubling up to `max`. */
+  /**
+   * Wait between tries to open a session: full jitter up to `min`, doubling up to `max`; for publisher and consumers alike.
+   * @default min "100ms", max "5s"
+   */
   readonly reconnect?: { readonly min?: Duration; readonly max?: Duration };
   /** One try to open a session. @default "10s" */
   readonly connectWithin?: Duration;
@@ -38,28 +42,39 @@ export interface TallyOptions {
 /** One service's connection to a broker. Made by {@link openTally}. */
 export interface Tally extends AsyncDisposable {
   readonly service: string;
+  /** 128 random bits, hex: this `openTally()`. */
   readonly run: string;
+  /** What this broker does differently from others. */
   readonly traits: Traits;
   /**
-   * Resolves when the broker has accepted the message, with the proof in its receipt.
-   * @throws TallyError; `mayArrive` says whether a copy may still take effect.
+   * Resolves when the broker has accepted the message, with the proof in its receipt. The body is a snapshot: what is done
+   * to the object after the call changes nothing. While the window is full, it waits.
+   *
+   * Rejects with a TallyError; its `mayArrive` says whether a copy may still take effect.
+   * @throws TallyError `bad-message`, `schema`, `too-large`, `bad-config`, `conflict` (the id is in flight with another
+   * body): nothing has left · `unroutable`, `refused`, `topology`: the broker's answer · `aborted`, `deadline`, `closed`: given up
    */
   publish<In>(topic: Topic<In, unknown>, body: NoInfer<In>, options?: PublishOptions): Promise<Receipt>;
-  /** One receipt or error for each entry, in their order; never rejects half-way. */
+  /** One receipt or error for each entry, in their order; never rejects half-way. `signal` and `deadline` hold for each. */
   publishMany<In>(
     topic: Topic<In, unknown>,
     entries: readonly Publication<NoInfer<In>>[],
     options?: Pick<PublishOptions, "signal" | "deadline">,
   ): Promise<readonly (Receipt | TallyError)[]>;
-  /** A member of a group; `.on(topic, handler)` for each topic, then `.start()`. */
+  /**
+   * A member of a group, 1–120 bytes; `.on(topic, handler)` for each topic, then `.start()`.
+   * @throws TallyError `bad-config`, `closed`
+   */
   consumer(group: string, options?: ConsumerOptions): ConsumerBuilder;
-  /** Every event from now on; returns what takes the listener off. */
+  /** Every event from now on, called synchronously; what it throws is dropped. Returns what takes the listener off. */
   on(listener: Listener): () => void;
+  /** How often each event happened so far: a copy. */
   counters(): Counters;
   /**
    * Consumers stop and their handlers finish (and may still publish), then publishing stops and the window drains. What is
    * left at the limit rejects `closed`, with `mayArrive`. Idempotent. `await using` closes with the default.
    * @param options.within Limit for all of it. @default "30s"
+   * @throws TallyError `bad-config` for a limit that is no duration
    */
   close(options?: { readonly within?: Duration }): Promise<void>;
 }

@@ -57,14 +57,17 @@ export type Ruling =
 export interface Context {
   readonly topic: string;
   readonly group: string;
+  /** The publisher's id, or what `options.id` made of a foreign message; null where neither gave one. */
   readonly id: string | null;
   readonly key: string | null;
+  /** The `service` that published it. */
   readonly producer: string | null;
   readonly type: string | null;
   /** Wall-clock milliseconds of the `publish()`; null from a foreign sender. */
   readonly time: number | null;
   readonly correlationId: string | null;
   readonly causationId: string | null;
+  /** The caller's, without Tally's own; without a prototype. */
   readonly headers: Readonly<Record<string, string>>;
   /** 1, 2, …: in place, of this delivery. */
   readonly attempt: number;
@@ -79,19 +82,30 @@ export interface Context {
 /** Returning settles the delivery with an ack; throwing asks `onError`. */
 export type Handler<Out> = (body: Out, context: Context) => Promise<void> | void;
 
+/** A consumer that has not been started. Made by `tally.consumer()`. */
 export interface ConsumerBuilder {
   /** One handler a topic. @throws TallyError `bad-config` */
   on<Out>(topic: Topic<never, Out>, handler: Handler<Out>): ConsumerBuilder;
-  /** Declares, subscribes, and resolves when deliveries may come. Reconnects by itself from then on. */
+  /**
+   * Declares, subscribes, and resolves when deliveries may come. Reconnects by itself from then on.
+   * @throws TallyError `bad-config` (no handler; started before), `closed`, and what waiting cannot mend: `topology`,
+   * `unauthorized`, `unsupported` …
+   */
   start(): Promise<Consumer>;
 }
 
+/** A running member of a group: one session for each topic. Made by `.start()`; `await using` closes it. */
 export interface Consumer extends AsyncDisposable {
   readonly group: string;
   /** No new handler starts, nor another attempt; those running finish. Deliveries in hand keep their credit meanwhile. */
   pause(): void;
   resume(): void;
-  /** Stops deliveries, lets running handlers finish, settles, leaves. What has not begun comes again elsewhere. @default within "30s" */
+  /**
+   * Stops deliveries, lets running handlers finish, settles, leaves. What has not begun comes again elsewhere. At the limit
+   * signals fire, and what is unfinished is left unsettled. Idempotent.
+   * @param options.within @default "30s"
+   * @throws TallyError `bad-config` for a limit that is no duration; nothing is closed then
+   */
   close(options?: { readonly within?: Duration }): Promise<void>;
 }
 

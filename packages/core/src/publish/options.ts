@@ -52,9 +52,9 @@ export interface PublishOptions {
   readonly id?: string;
   /** Overrides the topic's key function. 1–255 bytes. */
   readonly key?: string;
-  /** Your own; names that begin with `tally-` are refused. */
+  /** Names of 1–128 bytes that do not begin with `tally-`; 64 KiB in all. @default none */
   readonly headers?: Readonly<Record<string, string>>;
-  /** @default that of `cause`, else none */
+  /** 1–255 bytes. @default that of `cause`, or its id; else none */
   readonly correlationId?: string;
   /** The message that this one follows from: sets correlation and causation ids and passes `traceparent` and `tracestate` on. */
   readonly cause?: Cause;
