@@ -59,7 +59,7 @@ export interface Proof {
  * |---|---|
  * | `accepted` | the broker has it, with this proof |
  * | `unroutable`, `refused` | never, as it is |
- * | `later` | not stored; ask again after at least `afterMs` (nack, flow control) |
+ * | `later` | not taken; ask again after at least `afterMs` (nack, flow control). `error.mayArrive`: a part of it may be stored |
  * | `unsent` | never left this process |
  * | `doubt` | may be stored: time-out, lost session, unknown code |
  */

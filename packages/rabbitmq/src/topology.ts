@@ -24,24 +24,22 @@ function accepted(persisted: "yes" | "unverified"): Verdict {
   });
 }
 
-// A nack means: not every queue has it. Where one queue is known, that is "not stored, ask again". With more of them, one
-// full and another not, the other has the message, and it may take effect there. Queues that somebody else has bound to
-// the exchange cannot be known.
-const LATER: Verdict = Object.freeze({
-  kind: "later",
-  error: new TallyError("later", "the broker did not take the message: its queue is full or not available", {
-    retryable: true,
-  }),
-  afterMs: 0,
-});
-const PARTLY: Verdict = Object.freeze({
-  kind: "doubt",
-  error: new TallyError(
-    "in-doubt",
-    "the broker nacked the message: one of the topic's queues is full or not available, others may have it",
-    { mayArrive: true, retryable: true },
-  ),
-});
+// A nack means: not every queue has it. Through the default exchange there is one queue, and "not every" is "none". Behind
+// any other exchange there may be several, also such as this process knows nothing of: one is full, another has the
+// message, and it may take effect there.
+const LATER: Verdict = nacked("the broker did not take the message: its queue is full or not available", false);
+const PARTLY: Verdict = nacked(
+  "the broker nacked the message: a queue of its exchange is full or not available, others may have it",
+  true,
+);
+
+function nacked(text: string, mayArrive: boolean): Verdict {
+  return Object.freeze({
+    kind: "later",
+    error: new TallyError("later", text, { retryable: true, mayArrive }),
+    afterMs: 0,
+  });
+}
 
 // Someone who looks through dead letters returns them again and again. The default limit of 20 would throw them away,
 // and -1 (no limit) sends what is returned to the back of the queue.
@@ -116,7 +114,7 @@ export class Topology {
       exchange,
       routingKey: at.queue ?? at.routingKey,
       accepted: durable ? PERSISTED : ROUTED,
-      nacked: at.queue !== null || queues.size <= 1 ? LATER : PARTLY,
+      nacked: at.queue !== null ? LATER : PARTLY,
     });
   }
 

@@ -1,6 +1,6 @@
 // One thing: the life of a message from `publish()` to its end; the parts it is made of are in the files beside it.
 import { fullJitter, type Backoff } from "../backoff.ts";
-import { sleep } from "../clock.ts";
+import { atMost } from "../clock.ts";
 import { milliseconds } from "../duration.ts";
 import { type ErrorCode, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
@@ -21,6 +21,8 @@ import { Window } from "./window.ts";
 
 /** Milliseconds: the precision of time-outs and back-offs. */
 const TICK = 10;
+/** Milliseconds: a close whose messages used up all its time still says good-bye to the broker. */
+const LEAVE_WITHIN = 1_000;
 
 /** Publishes messages and sees each to its end: accepted, rejected, withdrawn, or carried on in the background. */
 export class Publisher {
@@ -237,7 +239,8 @@ export class Publisher {
       }
       return;
     }
-    if (verdict.kind === "doubt") entry.doubted = true;
+    // "Later" can leave a doubt as well: of several queues behind one copy, some may have taken it.
+    if (verdict.kind === "doubt" || verdict.error.mayArrive) entry.doubted = true;
     // A message that drains has its reason already: the definite no that ended its sending.
     if (entry.state !== DRAINING) entry.lastError = verdict.error;
     if (entry.state === ENDED) this.#late(entry, verdict.kind);
@@ -443,15 +446,10 @@ export class Publisher {
 
   /** No new messages; resolves when the last one is at its end, or at the limit, when the rest is abandoned. Gives how many that were. */
   async close(within: number): Promise<number> {
+    const { clock } = this.#runtime;
+    const until = clock.now() + within;
     this.#stage = "closing";
-    if (this.#live > 0) {
-      const limit = new AbortController();
-      await Promise.race([
-        new Promise<void>((resolve) => (this.#idle = resolve)),
-        sleep(this.#runtime.clock, within, limit.signal).catch(() => {}),
-      ]);
-      limit.abort();
-    }
+    if (this.#live > 0) await atMost(clock, within, new Promise<void>((resolve) => (this.#idle = resolve)));
     this.#stage = "closed";
     this.#topics.stop();
     const abandoned = this.#live;
@@ -463,7 +461,7 @@ export class Publisher {
       );
     }
     this.#wheel.stop();
-    await this.#senders.close();
+    await atMost(clock, Math.max(until - clock.now(), LEAVE_WITHIN), this.#senders.close());
     return abandoned;
   }
 }

@@ -14,7 +14,11 @@ describe("callers of one id", () => {
       ["5s", "2s"],
     ] as const) {
       const r = rig();
-      const calls = [first, second].map((deadline) => watch(r.publisher.publish(plain, "a", { id: "p1", deadline })));
+      const calls: ReturnType<typeof watch>[] = [];
+      for (const deadline of [first, second]) {
+        calls.push(watch(r.publisher.publish(plain, "a", { id: "p1", deadline })));
+        await r.clock.advance(0);
+      }
       const patient = watch(r.publisher.publish(plain, "a", { id: "p1", deadline: "60s" }));
       const [early, late] = first === "2s" ? calls : calls.toReversed();
       await r.clock.advance(2_020);
@@ -147,6 +151,22 @@ describe("a schema", () => {
       expect(bad).toMatchObject({ state: "rejected", error: { code, mayArrive: false, id: "v1" } });
       expect(r.copies.map((c) => c.message.id)).toEqual(["v2"]);
     }
+  });
+});
+
+describe("a full window", () => {
+  it("keeps out what has been validated meanwhile", async () => {
+    const soon: StandardSchema<string> = {
+      "~standard": { version: 1, vendor: "test", validate: async (value) => ({ value: value as string }) },
+    };
+    const r = rig({ window: 1 });
+    void r.publisher.publish(plain, "a", { id: "p1" });
+    void r.publisher.publish(topic("validated", { schema: soon }), "a", { id: "v1" });
+    await r.clock.advance(100);
+    expect(r.copies.map((c) => c.message.id)).toEqual(["p1"]);
+    r.copies[0]?.verdict(accepted);
+    await r.clock.advance(0);
+    expect(r.copies.map((c) => c.message.id)).toEqual(["p1", "v1"]);
   });
 });
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { TallyError } from "../../src/error.ts";
 import { topic } from "../../src/topic.ts";
 import { accepted, nack, no, rig, watch } from "../support/scripted-transport.ts";
 
@@ -82,6 +83,18 @@ describe("verdicts of copies, joined", () => {
       expect(Math.max(...seen)).toBeGreaterThan(ceiling * 0.75);
       expect(Math.min(...seen)).toBeLessThan(ceiling * 0.25 + 11);
     }
+  });
+
+  it("a nack that leaves a doubt is one: a later definite no says that the message may arrive", async () => {
+    const r = rig();
+    const done = watch(r.publisher.publish(orders, { n: 1 }, { id: "o-1" }));
+    await r.clock.advance(0);
+    const error = new TallyError("later", "one of two queues is full", { retryable: true, mayArrive: true });
+    r.copies[0]?.verdict({ kind: "later", error, afterMs: 0 });
+    await r.clock.runUntil(() => r.copies.length === 2, 1_000);
+    r.copies[1]?.verdict(no("unroutable"));
+    await r.clock.advance(0);
+    expect(done).toMatchObject({ state: "rejected", error: { code: "unroutable", mayArrive: true } });
   });
 
   it("waits at least as long as the broker asks", async () => {
