@@ -7,6 +7,7 @@ import type { QueuedMessage } from "./memory/library.ts";
 import { deadLetters, queuedMessages, request } from "./memory/remote/admin.ts";
 import { realClock } from "./real-clock.ts";
 
+/** Options of {@link startMemoryBroker}; all optional but `at` and `dataDir`. */
 export interface MemoryBrokerOptions {
   /** `"127.0.0.1:4555"` or `"unix:/path"`; loopback and unix sockets only. */
   readonly at: string;
@@ -39,11 +40,14 @@ export interface MemoryBrokerProcess extends AsyncDisposable {
   restart(): Promise<void>;
   /** Ends all connections of all clients; how many there were. */
   cutConnections(): Promise<number>;
+  /** It reads nothing more from any sender until `unblock`. */
   block(reason: string): Promise<void>;
   unblock(): Promise<void>;
   /** Resolves when no group holds a message that is neither settled nor a dead letter. */
   idle(signal?: AbortSignal): Promise<void>;
+  /** A group's queue, in its order. @throws TallyError `topology` when there is no such group */
   messages(topic: string, group: string): Promise<readonly QueuedMessage[]>;
+  /** What came back too often. @throws TallyError `topology` when there is no such group */
   deadLetters(topic: string, group: string): Promise<readonly Incoming[]>;
 }
 
