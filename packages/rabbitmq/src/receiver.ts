@@ -5,6 +5,7 @@ import {
   type Receiver,
   type ReceiverEvents,
   type Settlement,
+  sleep,
   type Subscription,
   TallyError,
   type Timer,
@@ -19,6 +20,8 @@ import { raced } from "./raced.ts";
 const MOST_CREDIT = 65_535;
 /** Channels are one lane: a merged ack covers a channel. */
 const LANE = 0;
+/** Milliseconds: what a quorum queue takes to answer a few dozen acks, with room. */
+const PASS_ON_MS = 50;
 
 let epochs = 0;
 
@@ -47,6 +50,8 @@ export class RabbitReceiver implements Receiver {
   #handing = false;
   #flushing = false;
   #timer: Timer | null = null;
+  /** When acks last left alone. */
+  #aloneAt = Number.NEGATIVE_INFINITY;
   #paused = false;
   #stopping: Promise<void> | null = null;
   #stopped = false;
@@ -141,10 +146,12 @@ export class RabbitReceiver implements Receiver {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#over) {
-      this.#guard(() => this.#acks.flush(true));
+      this.#guard(() => this.#alone(this.#acks.flush(true)));
       this.#leave();
     }
-    // The broker has processed all acks before it answers this.
+    // The broker has read all acks before it answers the close. That is not yet the queue: after many single acks its
+    // channel holds some back until the queue has answered, and they would go down with it.
+    if (this.#clock.now() - this.#aloneAt < PASS_ON_MS) await sleep(this.#clock, PASS_ON_MS);
     await this.#channel.close();
   }
 
@@ -216,8 +223,12 @@ export class RabbitReceiver implements Receiver {
 
   #flush(): void {
     if (this.#over || this.#channel.over) return;
-    this.#guard(() => this.#acks.flush(false));
+    this.#guard(() => this.#alone(this.#acks.flush(false)));
     if (this.#acks.pending) this.#timer ??= this.#clock.after(1, () => this.#tick());
+  }
+
+  #alone(acks: number): void {
+    if (acks > 0) this.#aloneAt = this.#clock.now();
   }
 
   /** The driver throws on a channel that is closing; its end is on the way. */

@@ -76,6 +76,17 @@ describe("merged acks", () => {
     );
   });
 
+  it("sixteen leave alone in one flush, since the broker drops what its channel holds back; a last flush takes all", () => {
+    const singles: number[] = [];
+    const flow = new AckFlow({ ack: (tag, multiple) => void (multiple || singles.push(tag)), nack: () => {} });
+    for (let tag = 1; tag <= 60; tag++) flow.delivered(tag);
+    for (let tag = 2; tag <= 60; tag++) flow.ack(at(tag));
+    expect([flow.flush(false), flow.flush(false), flow.flush(false)]).toEqual([0, 16, 16]);
+    expect(flow.pending).toBe(true);
+    expect(flow.flush(true)).toBe(27);
+    expect(singles.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 59 }, (_, i) => i + 2));
+  });
+
   it("what is settled behind an unfinished tag waits one flush, then goes alone", () => {
     const frames: string[] = [];
     const flow = new AckFlow({
