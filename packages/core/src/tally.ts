@@ -1,7 +1,8 @@
 import { createConsumerBuilder } from "./consume/consumer.ts";
 import type { Consumer, ConsumerBuilder, ConsumerOptions } from "./consume/options.ts";
+import { atMost } from "./clock.ts";
 import { type Duration, milliseconds } from "./duration.ts";
-import { TallyError } from "./error.ts";
+import { describe, TallyError } from "./error.ts";
 import { type Counters, createEvents, type Listener } from "./events.ts";
 import { randomId } from "./ids.ts";
 import { nodePlatform, type Platform } from "./platform/node.ts";
@@ -78,6 +79,9 @@ export interface Tally extends AsyncDisposable {
    */
   close(options?: { readonly within?: Duration }): Promise<void>;
 }
+
+/** Milliseconds: a close that used up all its time still says good-bye to the broker. */
+const LEAVE_WITHIN = 1_000;
 
 interface Resolved {
   readonly service: string;
@@ -165,10 +169,18 @@ function createTally(runtime: Runtime, publisher: Publisher): Tally {
   async function close(within: number): Promise<void> {
     const limit = runtime.clock.now() + within;
     const left = (): number => Math.max(1, Math.ceil(limit - runtime.clock.now()));
-    // Consumers first: their handlers may still publish, and what they publish still drains.
-    await Promise.all([...consumers].map((consumer) => consumer.close({ within: left() })));
+    // Consumers first: their handlers may still publish, and what they publish still drains. One that fails to close must
+    // not keep the rest open.
+    await Promise.allSettled([...consumers].map((consumer) => consumer.close({ within: left() })));
     const abandoned = await publisher.close(left());
-    await runtime.transport[Symbol.asyncDispose]();
+    const leaving = (async () => runtime.transport[Symbol.asyncDispose]())().catch((thrown: unknown) =>
+      runtime.events.emit({
+        type: "surfaced",
+        what: runtime.transport.name,
+        text: `did not close: ${describe(thrown)}`,
+      }),
+    );
+    await atMost(runtime.clock, Math.max(left(), LEAVE_WITHIN), leaving);
     runtime.events.emit({ type: "closed", abandoned });
   }
 
@@ -183,9 +195,11 @@ function createTally(runtime: Runtime, publisher: Publisher): Tally {
     publish: (topic, body, options) => publisher.publish(topic, body, options),
     publishMany: (topic, entries, shared) =>
       Promise.all(
-        entries.map(({ body, ...own }) =>
-          publisher.publish(topic, body, { ...own, ...shared }).catch((error: TallyError) => error),
-        ),
+        entries.map((entry) => {
+          // What is no entry at all has no body, and gets the error for that: the others are not to suffer for it.
+          const { body, ...own } = entry ?? {};
+          return publisher.publish(topic, body, { ...own, ...shared }).catch((error: TallyError) => error);
+        }),
       ),
     consumer(group, options) {
       assertOpen("consumer()");
@@ -197,7 +211,13 @@ function createTally(runtime: Runtime, publisher: Publisher): Tally {
     },
     on: (listener) => runtime.events.on(listener),
     counters: () => runtime.events.counters(),
-    close: (options) => (closing ??= close(milliseconds("close: within", options?.within ?? "30s"))),
+    close(options) {
+      try {
+        return (closing ??= close(milliseconds("close: within", options?.within ?? "30s")));
+      } catch (thrown) {
+        return Promise.reject(thrown);
+      }
+    },
     async [Symbol.asyncDispose]() {
       await this.close();
     },

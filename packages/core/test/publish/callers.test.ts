@@ -33,6 +33,20 @@ describe("callers of one id", () => {
     }
   });
 
+  it("give up in the order of their deadlines, however many they are", async () => {
+    const r = rig();
+    const order: number[] = [];
+    for (const seconds of [9, 7, 8, 3, 5]) {
+      r.publisher.publish(plain, "a", { id: "p1", deadline: seconds * 1_000 }).catch(() => order.push(seconds));
+      await r.clock.advance(0);
+    }
+    for (let i = 0; i < 10; i++) {
+      await r.clock.advance(1_000);
+      expect(order.every((seconds) => seconds * 1_000 <= r.clock.now())).toBe(true);
+    }
+    expect(order).toEqual([3, 5, 7, 8, 9]);
+  });
+
   it("the first one's abort does not withdraw what the others wait for", async () => {
     const r = rig({ window: 1 });
     void r.publisher.publish(plain, "x", { id: "p0" });
@@ -60,6 +74,19 @@ describe("callers of one id", () => {
     for (const call of calls)
       expect(call).toMatchObject({ state: "rejected", error: { code: "unroutable", mayArrive: false } });
     expect(r.count("rejected")).toBe(2);
+  });
+
+  it("the deadline of whoever takes over counts, also when the first one's signal made room", async () => {
+    const r = rig({ confirmTimeout: "1h" });
+    const abort = new AbortController();
+    watch(r.publisher.publish(plain, "a", { id: "p1", signal: abort.signal, deadline: "1s" }));
+    const other = watch(r.publisher.publish(plain, "a", { id: "p1", deadline: "3s" }));
+    await r.clock.advance(0);
+    abort.abort();
+    await r.clock.advance(2_900);
+    expect(other.state).toBe("pending");
+    await r.clock.advance(150);
+    expect(other).toMatchObject({ error: { code: "deadline" } });
   });
 
   it("the last one to go withdraws the message", async () => {
@@ -259,6 +286,41 @@ describe("while publishing closes", () => {
       expect(r.clock.pending(), state).toBe(0);
       expect(r.publisher.live, state).toBe(0);
     }
+  });
+
+  it("a session that does not leave is waited for until the limit, and a second at least", async () => {
+    for (const [within, takes] of [
+      [5_000, 5_000],
+      [10, 1_000],
+    ] as const) {
+      const r = rig();
+      await r.clock.advance(0);
+      r.leaving = new Promise(() => {});
+      const closed = watch(r.publisher.close(within));
+      await r.clock.advance(takes - 10);
+      expect(closed.state).toBe("pending");
+      await r.clock.advance(20);
+      expect(closed.state).toBe("resolved");
+      expect(r.clock.pending()).toBe(0);
+    }
+  });
+
+  it("all retired sessions that are leaving are waited for", async () => {
+    const r = rig({ confirmTimeout: "10s", deadline: "1h" });
+    watch(r.publisher.publish(plain, "a", { id: "p1" }));
+    const gate = Promise.withResolvers<void>();
+    await r.clock.runUntil(() => r.copies.length === 2, 11_000);
+    r.leaving = gate.promise;
+    r.copies[0]?.verdict(accepted);
+    r.leaving = null;
+    r.copies[1]?.verdict(accepted);
+    const closed = watch(r.publisher.close(5_000));
+    await r.clock.advance(100);
+    expect(r.sessions.map((s) => s.disposed)).toEqual([true, true]);
+    expect(closed.state).toBe("pending");
+    gate.resolve();
+    await r.clock.advance(0);
+    expect(closed.state).toBe("resolved");
   });
 
   it("retired sessions are closed with the one in use", async () => {

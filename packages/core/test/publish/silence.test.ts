@@ -52,6 +52,28 @@ describe("a verdict that never comes", () => {
     expect(done).toMatchObject({ state: "rejected", error: { code: "refused", mayArrive: true } });
   });
 
+  it("on a session that is retired already retires no other", async () => {
+    const r = rig({ confirmTimeout: "10s", deadline: "1h" });
+    watch(r.publisher.publish(raw, body, { id: "r1" }));
+    await r.clock.advance(5_000);
+    watch(r.publisher.publish(raw, body, { id: "r2" }));
+    await r.clock.runUntil(() => r.copies.length === 3, 6_000);
+    r.copies[2]?.verdict(accepted);
+    await r.clock.runUntil(() => r.count("overdue") === 2, 6_000);
+    await r.clock.advance(0);
+    expect([r.count("session-retired"), r.sessions.length]).toEqual([1, 2]);
+  });
+
+  it("is not waited for by a message whose last copy has been refused, beyond the retired session's time", async () => {
+    const r = rig({ confirmTimeout: "10s", deadline: "1h" });
+    const done = watch(r.publisher.publish(raw, body, { id: "r1" }));
+    await r.clock.runUntil(() => r.copies.length === 2, 11_000);
+    r.copies[1]?.verdict(no("refused"));
+    await r.clock.advance(10_100);
+    expect(done).toMatchObject({ state: "rejected", error: { code: "refused", mayArrive: true } });
+    expect([r.count("overdue"), r.count("session-retired")]).toEqual([1, 1]);
+  });
+
   it("for a probe whose message an older copy has ended does not stop the lane: the next one probes", async () => {
     const r = rig({ confirmTimeout: "15s", deadline: "1h" });
     const first = watch(r.publisher.publish(raw, body, { id: "r1" }));
@@ -90,6 +112,10 @@ describe("a verdict that never comes", () => {
       for (const id of ["r1", "r2", "r3"]) watch(r.publisher.publish(raw, body, { id }));
       await r.clock.runUntil(() => r.copies.length === 4, 16_000);
       r.copies[3]?.verdict(kind === "later" ? nack() : no(kind));
+      await r.clock.advance(0);
+      // A no is an answer too, and the lane is open again; the want of one is not, and the next message probes.
+      const out = r.sessions[1]?.open.map((c) => c.message.id);
+      expect(out).toEqual(kind === "refused" || kind === "later" ? ["r2", "r3"] : ["r2"]);
       for (let i = 0; i < 4; i++) {
         for (const session of r.sessions) for (const copy of session.open) copy.verdict(accepted);
         await r.clock.advance(1_000);

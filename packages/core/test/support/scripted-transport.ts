@@ -64,6 +64,8 @@ export interface Rig {
   declaring: Promise<void> | null;
   /** Gives a copy's verdict within `send`; null leaves it open. */
   atOnce: ((copy: Copy) => Verdict | null) | null;
+  /** While set, disposing of a session waits for it. */
+  leaving: Promise<void> | null;
   /** Called for each event, as a user's listener is. */
   listener: ((event: TallyEvent) => void) | null;
   count(type: TallyEvent["type"]): number;
@@ -133,6 +135,7 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
       async [Symbol.asyncDispose]() {
         session.disposed = true;
         endAll(session);
+        await state.leaving;
       },
     };
   }
@@ -199,6 +202,7 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
     away: null,
     declaring: null,
     atOnce: null,
+    leaving: null,
     listener: null,
     count: (type) => events.filter((event) => event.type === type).length,
   };
