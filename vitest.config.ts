@@ -8,8 +8,12 @@ export default defineConfig({
       {
         test: {
           name: "unit",
+          // Polls end as soon as they hold; the default second is too short for a busy machine.
+          expect: { poll: { timeout: 8_000 } },
           include: ["packages/*/test/**/*.test.ts", "{bench,integration-tests/demo}/test/**/*.test.ts"],
-          testTimeout: 10_000,
+          // Many wait more than they compute: not one core fewer, as is vitest's default.
+          maxWorkers: "100%",
+          testTimeout: 30_000,
         },
       },
       {
@@ -42,6 +46,7 @@ export default defineConfig({
         // Containers: the first start builds images, and one broker after the other is enough for two cores.
         test: {
           name: "integration",
+          expect: { poll: { timeout: 20_000 } },
           include: ["integration-tests/**/*.test.ts"],
           exclude: ["integration-tests/{house,packages,demo/test}/**", "**/node_modules/**"],
           globalSetup: ["integration-tests/brokers/vitest/shared-rabbit.ts"],

@@ -83,12 +83,9 @@ function report({ report: name, folder, types }: Entry): boolean {
       docModel: { enabled: false, apiJsonFilePath: join(scratch, "unused.json") },
       dtsRollup: { enabled: false },
       tsdocMetadata: { enabled: false },
-      // What the report says about the API stays in the report; release tags and TSDoc's syntax are not our concern.
+      // Opinions on release tags, TSDoc's syntax and types that another entry exports are not our concern.
       messages: {
-        extractorMessageReporting: {
-          default: { logLevel: ExtractorLogLevel.None },
-          "ae-forgotten-export": { logLevel: ExtractorLogLevel.Warning, addToApiReportFile: true },
-        },
+        extractorMessageReporting: { default: { logLevel: ExtractorLogLevel.None } },
         tsdocMessageReporting: { default: { logLevel: ExtractorLogLevel.None } },
         compilerMessageReporting: { default: { logLevel: ExtractorLogLevel.Error } },
       },
@@ -108,7 +105,7 @@ function report({ report: name, folder, types }: Entry): boolean {
     console.log(`docs/api/${name}.api.md ${now === before ? "is as the API is" : "written"}`);
     return true;
   }
-  spawnSync("diff", ["-u", config.reportFilePath, config.reportTempFilePath], { stdio: "inherit" });
+  spawnSync("diff", ["-uN", config.reportFilePath, config.reportTempFilePath], { stdio: "inherit" });
   return complain(`the API is not as docs/api/${name}.api.md says; if that is meant: npm run api`);
 }
 

@@ -40,18 +40,58 @@ type Shape = Omit<Task, "client" | "broker"> & { readonly queueType: "quorum" | 
 
 /** The policy layer alone, beside the raw client's own publishing on a real broker. */
 export const CORE: { readonly raw: Shape; readonly layer: readonly Omit<Task, "client" | "broker">[] } = {
-  raw: { case: "raw-256-window", queueType: "classic", bytes: 256, window: 1_000, warmup: 20_000, messages: 100_000, ...PLAIN },
+  raw: {
+    case: "raw-256-window",
+    queueType: "classic",
+    bytes: 256,
+    window: 1_000,
+    warmup: 20_000,
+    messages: 100_000,
+    ...PLAIN,
+  },
   layer: [
     { case: "core-256-bytes", bytes: 256, window: 1_000, warmup: 100_000, messages: 1_000_000, ...PLAIN },
     { case: "core-256-json", bytes: 256, window: 1_000, warmup: 100_000, messages: 300_000, body: "json", id: "given" },
-    { case: "core-256-uuidv7", bytes: 256, window: 1_000, warmup: 100_000, messages: 300_000, body: "bytes", id: "generated" },
+    {
+      case: "core-256-uuidv7",
+      bytes: 256,
+      window: 1_000,
+      warmup: 100_000,
+      messages: 300_000,
+      body: "bytes",
+      id: "generated",
+    },
   ],
 };
 
 /** The same settings for each client: one queue, persistent, confirmed. */
 export const RABBITMQ: readonly Shape[] = [
-  { case: "quorum-256-window", queueType: "quorum", bytes: 256, window: 1_000, warmup: 10_000, messages: 60_000, ...PLAIN },
+  {
+    case: "quorum-256-window",
+    queueType: "quorum",
+    bytes: 256,
+    window: 1_000,
+    warmup: 10_000,
+    messages: 60_000,
+    ...PLAIN,
+  },
   { case: "quorum-256-awaited", queueType: "quorum", bytes: 256, window: 1, warmup: 300, messages: 2_000, ...PLAIN },
-  { case: "quorum-4096-window", queueType: "quorum", bytes: 4_096, window: 1_000, warmup: 5_000, messages: 25_000, ...PLAIN },
-  { case: "classic-256-window", queueType: "classic", bytes: 256, window: 1_000, warmup: 10_000, messages: 50_000, ...PLAIN },
+  {
+    case: "quorum-4096-window",
+    queueType: "quorum",
+    bytes: 4_096,
+    window: 1_000,
+    warmup: 5_000,
+    messages: 25_000,
+    ...PLAIN,
+  },
+  {
+    case: "classic-256-window",
+    queueType: "classic",
+    bytes: 256,
+    window: 1_000,
+    warmup: 10_000,
+    messages: 50_000,
+    ...PLAIN,
+  },
 ];

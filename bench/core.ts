@@ -10,7 +10,11 @@ export async function core(rounds: number, say: (line: string) => void): Promise
   const { queueType, ...raw } = CORE.raw;
   const figures = await play(rounds, say, rabbit, [
     { name: raw.case, raw: null, tasks: [{ ...raw, client: "amqplib", queueType }] },
-    ...CORE.layer.map((task) => ({ name: task.case, raw: null, tasks: [{ ...task, client: "tally" as const, queueType: null }] })),
+    ...CORE.layer.map((task) => ({
+      name: task.case,
+      raw: null,
+      tasks: [{ ...task, client: "tally" as const, queueType: null }],
+    })),
   ]);
   const layer = figures.rounds.get("core-256-bytes")?.get("tally") ?? [];
   const amqplib = figures.rounds.get(raw.case)?.get("amqplib") ?? [];

@@ -17,7 +17,12 @@ export interface Figures {
 }
 
 /** Plays every case in every round, clients in turn, the order turned round each time: nobody always goes first. */
-export async function play(rounds: number, say: (line: string) => void, rabbit: RabbitNode, cases: readonly CasePlan[]): Promise<Figures> {
+export async function play(
+  rounds: number,
+  say: (line: string) => void,
+  rabbit: RabbitNode,
+  cases: readonly CasePlan[],
+): Promise<Figures> {
   const all = new Map<string, Rounds>(cases.map((c) => [c.name, new Map(c.tasks.map((t) => [t.client, []]))]));
   for (let round = 0; round < rounds; round++) {
     for (const { name, tasks } of cases) {
@@ -25,15 +30,22 @@ export async function play(rounds: number, say: (line: string) => void, rabbit: 
         const queue = `bench-${round}-${task.case}-${task.client}`;
         const figures = await (queueType === null
           ? measure({ ...task, broker: null })
-          : withQueue(rabbit.url, queue, queueType, () => measure({ ...task, broker: { url: rabbit.url, queue, queueType } })));
+          : withQueue(rabbit.url, queue, queueType, () =>
+              measure({ ...task, broker: { url: rabbit.url, queue, queueType } }),
+            ));
         all.get(name)?.get(task.client)?.push(figures);
-        say(`round ${round + 1}/${rounds}  ${name}  ${task.client}: ${Math.round(figures.rate).toLocaleString("en")}/s, ${figures.cpuMicros.toFixed(2)} µs`);
+        say(
+          `round ${round + 1}/${rounds}  ${name}  ${task.client}: ${Math.round(figures.rate).toLocaleString("en")}/s, ${figures.cpuMicros.toFixed(2)} µs`,
+        );
       }
     }
   }
   const rows = cases.flatMap(({ name, raw }) => {
     const measured = all.get(name) ?? new Map();
-    return rowsOf(name, measured, raw).map((row) => ({ ...row, spread: spreadOf(measured.get(row.client)?.map((m: { rate: number }) => m.rate) ?? []) }));
+    return rowsOf(name, measured, raw).map((row) => ({
+      ...row,
+      spread: spreadOf(measured.get(row.client)?.map((m: { rate: number }) => m.rate) ?? []),
+    }));
   });
   return { rounds: all, rows, goals: [] };
 }

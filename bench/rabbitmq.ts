@@ -26,6 +26,9 @@ export async function rabbitmq(rounds: number, say: (line: string) => void): Pro
   const cpu = median(ratios(tally, raw, "cpuMicros"));
   return {
     ...figures,
-    goals: [goal("quorum-256-window: rate at least 0.97× of amqplib's", rate, rate >= 0.97), goal("quorum-256-window: client CPU at most 1.4× of amqplib's", cpu, cpu <= 1.4)],
+    goals: [
+      goal("quorum-256-window: rate at least 0.97× of amqplib's", rate, rate >= 0.97),
+      goal("quorum-256-window: client CPU at most 1.4× of amqplib's", cpu, cpu <= 1.4),
+    ],
   };
 }

@@ -11,7 +11,8 @@ const LIMIT_MS = 180_000;
 export async function measure(task: Task): Promise<Measure> {
   const { stdout } = await run(process.execPath, [CLIENT, JSON.stringify(task)], { timeout: LIMIT_MS });
   const figures = JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as Measure;
-  if (figures.confirmed !== task.messages) throw new Error(`${task.client}, ${task.case}: ${figures.confirmed} of ${task.messages} confirmed`);
+  if (figures.confirmed !== task.messages)
+    throw new Error(`${task.client}, ${task.case}: ${figures.confirmed} of ${task.messages} confirmed`);
   return figures;
 }
 
@@ -21,7 +22,9 @@ export type Rounds = Map<string, Measure[]>;
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? (sorted[middle] ?? Number.NaN) : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
+  return sorted.length % 2 === 1
+    ? (sorted[middle] ?? Number.NaN)
+    : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
 }
 
 /** Ratios to another client's figure in the same round: what the machine did in that minute cancels out. */

@@ -13,7 +13,8 @@ export function table(rows: readonly (Row & { readonly spread: number })[]): str
     r.ratio === null ? "–" : `${r.ratio.toFixed(2)}×`,
   ]);
   const widths = COLUMNS.map((column, i) => Math.max(column.length, ...cells.map((row) => row[i]?.length ?? 0)));
-  const line = (row: readonly string[]): string => row.map((cell, i) => (i < 2 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join("   ");
+  const line = (row: readonly string[]): string =>
+    row.map((cell, i) => (i < 2 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join("   ");
   return [line(COLUMNS), widths.map((w) => "─".repeat(w)).join("   "), ...cells.map(line)].join("\n");
 }
 

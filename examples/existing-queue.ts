@@ -6,7 +6,8 @@ import { rabbitmq } from "@tallymq/rabbitmq";
 import { z } from "zod";
 
 const { AMQP_URL: url, QUEUE: queue } = process.env;
-if (url === undefined || queue === undefined) throw new Error("AMQP_URL and QUEUE must name a broker and a queue that is there");
+if (url === undefined || queue === undefined)
+  throw new Error("AMQP_URL and QUEUE must name a broker and a queue that is there");
 
 const Invoice = z.object({ number: z.string(), cents: z.number() });
 const invoices = topic("invoices", { schema: Invoice });
@@ -29,5 +30,9 @@ await first.promise;
 await archive.close();
 
 // What is published goes where the other side looks, as plain JSON with AMQP's own properties.
-const receipt = await tally.publish(invoices, { number: "I-2", cents: 250 }, { id: "I-2", headers: { "invoice-number": "I-2" } });
+const receipt = await tally.publish(
+  invoices,
+  { number: "I-2", cents: 250 },
+  { id: "I-2", headers: { "invoice-number": "I-2" } },
+);
 console.log(`answered with ${receipt.id}: ${receipt.state}`);

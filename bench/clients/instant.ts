@@ -1,6 +1,9 @@
 import type { Broker, Sender, Verdict } from "@tallymq/core/spi";
 
-const ACCEPTED: Verdict = Object.freeze({ kind: "accepted", proof: Object.freeze({ routed: "yes", persisted: "yes", replicated: "yes" }) });
+const ACCEPTED: Verdict = Object.freeze({
+  kind: "accepted",
+  proof: Object.freeze({ routed: "yes", persisted: "yes", replicated: "yes" }),
+});
 
 const sender: Sender = {
   lane: () => 0,

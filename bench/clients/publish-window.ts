@@ -2,7 +2,12 @@
 export type PublishOne = (n: number) => Promise<unknown>;
 
 /** Keeps `window` messages without a confirm until `messages` are confirmed; gives how many were. */
-export async function publishWindow(publish: PublishOne, from: number, messages: number, window: number): Promise<number> {
+export async function publishWindow(
+  publish: PublishOne,
+  from: number,
+  messages: number,
+  window: number,
+): Promise<number> {
   let next = from;
   let confirmed = 0;
   const end = from + messages;

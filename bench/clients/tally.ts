@@ -10,7 +10,10 @@ export async function tally(task: Task): Promise<Client> {
   const { broker, window } = task;
   const opened = await openTally({
     service: "bench",
-    broker: broker === null ? instant() : rabbitmq({ urls: [broker.url], topics: { bench: { queue: broker.queue, declare: false } } }),
+    broker:
+      broker === null
+        ? instant()
+        : rabbitmq({ urls: [broker.url], topics: { bench: { queue: broker.queue, declare: false } } }),
     publish: { window: Math.max(window, 1) },
   });
   const publish = publisher(task, opened.publish.bind(opened));
@@ -20,7 +23,10 @@ export async function tally(task: Task): Promise<Client> {
   };
 }
 
-function publisher({ bytes, body, id }: Task, publish: Awaited<ReturnType<typeof openTally>>["publish"]): (n: number) => Promise<Receipt> {
+function publisher(
+  { bytes, body, id }: Task,
+  publish: Awaited<ReturnType<typeof openTally>>["publish"],
+): (n: number) => Promise<Receipt> {
   if (body === "json") {
     const bench = topic("bench");
     const value = jsonOf(bytes);

@@ -36,7 +36,12 @@ export function rabbitRig(node: RabbitNode, proxy: Proxy): Rig {
     async nack(topic, group) {
       const name = `full-${++names}`;
       const pattern = `^${topic.name}[.]${group}$`;
-      await node.admin.setPolicy({ name, pattern, definition: { "max-length": 1, overflow: "reject-publish" }, applyTo: "queues" });
+      await node.admin.setPolicy({
+        name,
+        pattern,
+        definition: { "max-length": 1, overflow: "reject-publish" },
+        applyTo: "queues",
+      });
       return () => node.admin.clearPolicy(name);
     },
     foreign: (topic, body) => foreign(node.url, topic, body),

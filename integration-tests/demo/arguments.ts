@@ -37,7 +37,15 @@ export function parseArguments(argv: readonly string[]): Settings | "help" {
     const text = { type: "string" } as const;
     ({ values } = parseArgs({
       args: [...argv],
-      options: { broker: text, client: text, messages: text, seed: text, json: text, report: text, help: { type: "boolean", short: "h" } },
+      options: {
+        broker: text,
+        client: text,
+        messages: text,
+        seed: text,
+        json: text,
+        report: text,
+        help: { type: "boolean", short: "h" },
+      },
     }));
   } catch (error) {
     throw new UsageError((error as Error).message);
@@ -52,18 +60,21 @@ export function parseArguments(argv: readonly string[]): Settings | "help" {
     json: given["json"] ?? null,
     report: given["report"] ?? null,
   };
-  if (settings.client === "amqplib" && settings.broker !== "rabbitmq") throw new UsageError("--client amqplib speaks to --broker rabbitmq only");
+  if (settings.client === "amqplib" && settings.broker !== "rabbitmq")
+    throw new UsageError("--client amqplib speaks to --broker rabbitmq only");
   return settings;
 }
 
 function oneOf<T extends string>(name: string, known: readonly T[], given: string): T {
   const found = known.find((one) => one === given);
-  if (found === undefined) throw new UsageError(`--${name} is one of ${known.join(", ")}; not ${JSON.stringify(given)}`);
+  if (found === undefined)
+    throw new UsageError(`--${name} is one of ${known.join(", ")}; not ${JSON.stringify(given)}`);
   return found;
 }
 
 function count(name: string, given: string, least: number, most: number): number {
   const n = Number(given);
-  if (!/^\d+$/.test(given) || n < least || n > most) throw new UsageError(`--${name} is a whole number from ${least} to ${most}; not ${JSON.stringify(given)}`);
+  if (!/^\d+$/.test(given) || n < least || n > most)
+    throw new UsageError(`--${name} is a whole number from ${least} to ${most}; not ${JSON.stringify(given)}`);
   return n;
 }

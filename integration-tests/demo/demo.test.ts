@@ -1,9 +1,10 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import type { Settings } from "./arguments.ts";
 import { planFaults } from "./faults.ts";
 import type { DemoReport } from "./judge.ts";
@@ -19,12 +20,24 @@ async function run(variation: Variation, change: Partial<Settings> = {}): Promis
 }
 
 test("under every fault each message is accepted and takes effect once", async () => {
-  const report = await run({ rate: 900 });
+  const report = await run({});
   expect(report.reasons).toEqual([]);
-  expect(report.figures).toMatchObject({ accepted: 2_400, lost: 0, rejected: 0, duplicateEffects: 0, faults: 4, verdict: "VALID" });
+  expect(report.figures).toMatchObject({
+    accepted: 2_400,
+    lost: 0,
+    rejected: 0,
+    duplicateEffects: 0,
+    faults: 4,
+    verdict: "VALID",
+  });
   expect(report.figures.resends).toBeGreaterThan(0);
   expect(report.figures.duplicateDeliveries).toBeGreaterThan(0);
-  expect(report.timeline.faults.map(({ kind }) => kind)).toEqual(["broker-killed", "consumer-killed", "connections-cut", "broker-killed"]);
+  expect(report.timeline.faults.map(({ kind }) => kind)).toEqual([
+    "broker-killed",
+    "consumer-killed",
+    "connections-cut",
+    "broker-killed",
+  ]);
   for (const { inFlight } of report.timeline.faults) expect(inFlight).toBeGreaterThan(0);
   // What the clients count and what they wrote down one by one are the same.
   expect(report.figures.resends).toBe(report.ledger.totals.resends);
@@ -32,7 +45,11 @@ test("under every fault each message is accepted and takes effect once", async (
 });
 
 test("a consumer that bills although the mark is there is found", async () => {
-  const report = await run({ rate: 900, bug: "mark-ignored" });
+  const report = await run({
+    bug: "mark-ignored",
+    rate: 600,
+    plan: planFaults(3, 3).filter(({ kind }) => kind === "broker-killed"),
+  });
   expect(report.figures).toMatchObject({ verdict: "INVALID", lost: 0 });
   expect(report.figures.duplicateEffects).toBeGreaterThan(0);
   expect(report.exitCode).toBe(1);
@@ -41,7 +58,7 @@ test("a consumer that bills although the mark is there is found", async () => {
 
 test("a consumer that is acked before its effect, and killed, is found", async () => {
   const plan = planFaults(3, 3).filter(({ kind }) => kind === "consumer-killed");
-  const report = await run({ rate: 900, bug: "ack-first", plan, quiet: 1_500 });
+  const report = await run({ bug: "ack-first", rate: 600, plan, quiet: 1_500 });
   expect(report.figures).toMatchObject({ verdict: "INVALID", duplicateEffects: 0 });
   expect(report.figures.lost).toBeGreaterThan(0);
   expect(report.ledger.lostBy.consumer).toBe(report.figures.lost);
@@ -55,7 +72,7 @@ test("a run whose fault found only idle moments proves nothing", async () => {
 });
 
 test("ended from outside it leaves no process and no folder", async () => {
-  const before = demoFolders();
+  const folder = ownTemporaryFolder();
   const stop = new AbortController();
   let pids: readonly number[] = [];
   const watcher = {
@@ -66,10 +83,29 @@ test("ended from outside it leaves no process and no folder", async () => {
       stop.abort(new Error("enough"));
     },
   };
-  await expect(runDemo(settings, watcher, stop.signal, { rate: 900 })).rejects.toThrow("enough");
+  await expect(runDemo(settings, watcher, stop.signal, {})).rejects.toThrow("enough");
   expect(pids.length).toBeGreaterThanOrEqual(7);
   expect(pids.filter(isAlive)).toEqual([]);
-  expect(demoFolders()).toEqual(before);
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+test("a run that reaches its limit ends there, judged by what it left", async () => {
+  const report = await run({ rate: 100, limit: 3_000 });
+  expect(report).toMatchObject({ exitCode: 2, figures: { verdict: "UNKNOWN" } });
+  expect(report.reasons[0]).toMatch(/not over after 3 s/);
+});
+
+test("whoever kills the director leaves nothing running", async () => {
+  // A killed director cannot put its folder away.
+  ownTemporaryFolder();
+  const director = spawn(process.execPath, [join(import.meta.dirname, "main.ts")], { stdio: "ignore" });
+  onTestFinished(() => void director.kill("SIGKILL"));
+  const pids = await until(() => {
+    const children = childrenOf(director.pid!);
+    return children.length >= 7 ? children : null;
+  });
+  director.kill("SIGKILL");
+  await until(() => (pids.some(isAlive) ? null : true));
 });
 
 test("the command writes its figures and the page, and its exit code is the verdict's", async () => {
@@ -77,21 +113,60 @@ test("the command writes its figures and the page, and its exit code is the verd
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const [json, page] = [join(folder, "figures.json"), join(folder, "page.html")];
   const main = join(import.meta.dirname, "main.ts");
-  const { stdout } = await promisify(execFile)(process.execPath, [main, "--messages", "4000", "--json", json, "--report", page]);
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    main,
+    "--messages",
+    "4000",
+    "--json",
+    json,
+    "--report",
+    page,
+  ]);
   expect(stdout).toMatch(/VERDICT: VALID\nreport: /);
   expect(Object.keys(JSON.parse(readFileSync(json, "utf8")))).toEqual([
-    "broker", "store", "client", "accepted", "lost", "rejected", "duplicateDeliveries", "duplicateEffects", "resends", "spilled", "faults", "seconds", "verdict",
+    "broker",
+    "store",
+    "client",
+    "accepted",
+    "lost",
+    "rejected",
+    "duplicateDeliveries",
+    "duplicateEffects",
+    "resends",
+    "spilled",
+    "faults",
+    "seconds",
+    "verdict",
   ]);
   expect(readFileSync(page, "utf8")).toMatch(/^<!doctype html>[^]*<svg/);
 });
 
-function demoFolders(): readonly string[] {
-  return readdirSync(tmpdir()).filter((name) => name.startsWith("tally-demo-"));
+async function until<T>(ask: () => T | null): Promise<T> {
+  const deadline = performance.now() + 20_000;
+  for (;;) {
+    const answer = ask();
+    if (answer !== null) return answer;
+    if (performance.now() > deadline) throw new Error("waited 20 s in vain");
+    await sleep(20);
+  }
+}
+
+/** Where the demo puts its folders within a test: somebody else's demo may run beside it. */
+function ownTemporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "tally-test-"));
+  vi.stubEnv("TMPDIR", folder);
+  onTestFinished(() => {
+    vi.unstubAllEnvs();
+    rmSync(folder, { recursive: true });
+  });
+  return folder;
 }
 
 /** Linux only, as are the machines that run these tests: the fourth field of a process's `stat` is its parent. */
 function childrenOf(parent: number): readonly number[] {
-  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number);
+  const pids = readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
   return pids.filter((pid) => statOf(pid)?.[1] === String(parent));
 }
 

@@ -18,6 +18,8 @@ export interface Moment {
   readonly accepted: number;
   /** Calls of `publish()` without an answer. */
   readonly publishing: number;
+  /** All publishers that still run keep calls in flight. */
+  readonly pressed: boolean;
   /** Handlers that run, by consumer. */
   readonly handling: readonly number[];
   /** Publishers have nothing left to publish. */
@@ -65,6 +67,8 @@ export interface DirectorOptions {
   readonly ledger: LedgerWriter;
   moment(): Moment;
   blow(fault: FaultPlan): Blow;
+  /** Asks the publishers to keep calls in flight at any moment from now on, or to go on as before. */
+  press(hard: boolean): void;
   /** Told before each blow, and after it was made good. */
   told(fault: FaultKind | null): void;
   /** Told of each fault that is over. */
@@ -77,6 +81,8 @@ export interface DirectorOptions {
 const LEAST = { publishing: 4, handling: 3, victim: 3 } as const;
 /** Between two looks: until a fault is due, and then. */
 const LOOK_MS = [10, 1] as const;
+/** Publishers answer a press within a few milliseconds, or are waiting for their broker. */
+const PRESS_MS = 250;
 /** Between two faults so much must come through, as a share of all messages: they are four faults then, not one. */
 const BREATH = 0.04;
 
@@ -99,6 +105,7 @@ export async function directFaults(options: DirectorOptions, signal: AbortSignal
     const from = now();
     await strike();
     const struck = now();
+    options.press(false);
     await heal();
     const until = now();
     ledger.write({ op: "fault-end", kind: fault.kind });
@@ -108,26 +115,55 @@ export async function directFaults(options: DirectorOptions, signal: AbortSignal
   }
 }
 
+/**
+ * The moment at which the fault may be fired, with the publishers still pressed; null: there was none.
+ *
+ * Handlers are waited for first, at the ordinary pace, and only then are the publishers pressed, for a few milliseconds:
+ * under pressure they publish as fast as the broker answers, and consumers that are not back yet after the last fault
+ * could otherwise be waited for until nothing is left to publish.
+ */
 async function busyMoment(
-  options: DirectorOptions, fault: FaultPlan, due: number, patience: number, signal: AbortSignal,
+  options: DirectorOptions,
+  fault: FaultPlan,
+  due: number,
+  patience: number,
+  signal: AbortSignal,
 ): Promise<Moment | null> {
+  // Where publish() has no answer to wait for, nothing can be kept in flight; and a killed consumer meets no publisher.
+  const toPress = options.awaitsAnswer && fault.kind !== "consumer-killed";
   let waitedSince: number | null = null;
   for (;;) {
     signal.throwIfAborted();
     const moment = options.moment();
     if (moment.accepted >= due || moment.published) {
       waitedSince ??= performance.now();
-      if (isBusy(moment, fault, options.awaitsAnswer)) return moment;
-      if (performance.now() - waitedSince > patience) return null;
+      if (isHandling(moment, fault)) {
+        const pressed = toPress ? await pressedMoment(options, signal) : moment;
+        if (pressed !== null && isHandling(pressed, fault)) return pressed;
+        options.press(false);
+      }
+      if (moment.published || performance.now() - waitedSince > patience) return null;
     }
     await sleep(waitedSince === null ? LOOK_MS[0] : LOOK_MS[1]);
   }
 }
 
-function isBusy({ publishing, handling }: Moment, { kind, victim }: FaultPlan, awaitsAnswer: boolean): boolean {
+/** When each publisher has said that it is pressed, so that its count is not one from before. */
+async function pressedMoment(options: DirectorOptions, signal: AbortSignal): Promise<Moment | null> {
+  options.press(true);
+  const end = performance.now() + PRESS_MS;
+  while (performance.now() < end) {
+    signal.throwIfAborted();
+    const moment = options.moment();
+    if (moment.pressed && moment.publishing >= LEAST.publishing) return moment;
+    await sleep(LOOK_MS[1]);
+  }
+  return null;
+}
+
+function isHandling({ handling }: Moment, { kind, victim }: FaultPlan): boolean {
   if (kind === "consumer-killed") return (handling[victim] ?? 0) >= LEAST.victim;
-  const enough = handling.reduce((sum, n) => sum + n, 0) >= LEAST.handling;
-  return enough && (!awaitsAnswer || publishing >= LEAST.publishing);
+  return handling.reduce((sum, n) => sum + n, 0) >= LEAST.handling;
 }
 
 /** The clock of the ledger's lines. */

@@ -1,8 +1,15 @@
-import { judge, type Incarnation, type LedgerReport, type LedgerVerdict, type Violation, VIOLATIONS } from "@tallymq/testkit/ledger";
+import {
+  judge,
+  type Incarnation,
+  type LedgerReport,
+  type LedgerVerdict,
+  type Violation,
+  VIOLATIONS,
+} from "@tallymq/testkit/ledger";
 import type { BrokerName, ClientName, Settings } from "./arguments.ts";
 import type { Client } from "./clients/client.ts";
 import type { FaultRecord } from "./faults.ts";
-import { type Timeline, timelineOf } from "./report/timeline.ts";
+import { type Timeline, type TimelineFault, timelineOf } from "./report/timeline.ts";
 
 /** What `--json` writes, exactly. */
 export interface Figures {
@@ -63,22 +70,33 @@ export async function judgeRun(evidence: Evidence): Promise<DemoReport> {
   const { totals, counts, ops } = report;
   const rejected = (ops.rejected ?? 0) + (ops.unknown ?? 0);
 
-  const wrong: string[] = VIOLATIONS.filter((violation) => counts[violation] > 0).map((violation) => inWords(violation, report));
-  if (rejected > 0) wrong.push(`${rejected} of ${totals.invoked} calls of publish() were rejected, although the broker came back each time`);
+  const wrong: string[] = VIOLATIONS.filter((violation) => counts[violation] > 0).map((violation) =>
+    inWords(violation, report),
+  );
+  if (rejected > 0)
+    wrong.push(
+      `${rejected} of ${totals.invoked} calls of publish() were rejected, although the broker came back each time`,
+    );
 
   const doubts: string[] = [...evidence.doubts, ...report.doubts.map(({ reason }) => reason)];
-  if (faults.length < planned) doubts.push(`${planned - faults.length} of ${planned} faults never met a moment with enough messages in flight, and were not fired`);
+  if (faults.length < planned)
+    doubts.push(
+      `${planned - faults.length} of ${planned} faults never met a moment with enough messages in flight, and were not fired`,
+    );
   // What the processes told the director was some milliseconds old; their ledgers know what it was at the blow.
-  for (const { kind, inFlight, victim, handling } of timeline.faults) {
-    if (inFlight <= 0) doubts.push(`${kind} hit an idle moment: by the ledger nothing was in flight`);
-    else if (victim !== null && handling <= 0) doubts.push(`${kind} hit an idle moment: by the ledger no handler of ${victim.proc} was running`);
+  for (const fault of timeline.faults) {
+    const idle = idleBy(fault, client);
+    if (idle !== null) doubts.push(`${fault.kind} hit an idle moment: by the ledger ${idle}`);
   }
-  if (totals.invoked !== settings.messages) doubts.push(`${totals.invoked} of ${settings.messages} messages were published`);
+  if (totals.invoked !== settings.messages)
+    doubts.push(`${totals.invoked} of ${settings.messages} messages were published`);
   const bitten = totals.duplicateDeliveries > 0 && (!client.countsResends || resends > 0);
-  if (!bitten) doubts.push(`the faults did not bite: ${resends} resends, ${totals.duplicateDeliveries} duplicate deliveries`);
+  if (!bitten)
+    doubts.push(`the faults did not bite: ${resends} resends, ${totals.duplicateDeliveries} duplicate deliveries`);
 
   // What the ledger proved stays proved, and a rejection needs no proof; any other doubt leaves nothing to say.
-  const verdict: LedgerVerdict = report.verdict === "INVALID" || rejected > 0 ? "INVALID" : doubts.length > 0 ? "UNKNOWN" : report.verdict;
+  const verdict: LedgerVerdict =
+    report.verdict === "INVALID" || rejected > 0 ? "INVALID" : doubts.length > 0 ? "UNKNOWN" : report.verdict;
   return {
     settings,
     brokerTitle: evidence.brokerTitle,
@@ -98,11 +116,18 @@ export async function judgeRun(evidence: Evidence): Promise<DemoReport> {
       verdict,
     },
     exitCode: EXIT[verdict],
-    reasons: verdict === "VALID" ? [] : [...wrong, ...doubts],
+    // What is wrong in a run that proves nothing may be no more than what is missing of it.
+    reasons: verdict === "VALID" ? [] : verdict === "INVALID" ? [...wrong, ...doubts] : [...doubts, ...wrong],
     ledger: report,
     timeline,
     folder: evidence.folder,
   };
+}
+
+function idleBy({ inFlight, publishing, victim, handling }: TimelineFault, { awaitsAnswer }: Client): string | null {
+  if (inFlight <= 0) return "nothing was in flight";
+  if (victim !== null) return handling > 0 ? null : `no handler of ${victim.proc} was running`;
+  return publishing > 0 || !awaitsAnswer ? null : "each call of publish() had its answer";
 }
 
 const WORDS: Readonly<Record<Violation, string>> = {

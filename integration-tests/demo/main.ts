@@ -23,7 +23,9 @@ async function main(): Promise<number> {
       setTimeout(() => process.exit(2), LEAVE_MS).unref();
     });
   }
-  console.log(`${settings.messages.toLocaleString("en-US")} messages by ${settings.client} on ${settings.broker}, seed ${settings.seed}`);
+  console.log(
+    `${settings.messages.toLocaleString("en-US")} messages by ${settings.client} on ${settings.broker}, seed ${settings.seed}`,
+  );
   const progress = new ProgressLine(process.stderr);
   const { signal } = interrupted;
   const report = await runDemo(settings, progress, signal)

@@ -15,7 +15,7 @@ import { CONSUMERS, Workload } from "./workload/workload.ts";
 
 /** What a test may change; the command line has none of it. */
 export interface Variation {
-  /** Messages a second in all. @default 1500 */
+  /** Messages a second in all. @default 1500, less in a short run */
   readonly rate?: number;
   readonly bug?: Bug;
   /** A moment with enough in flight is waited for so long, in milliseconds. @default 10000 */
@@ -23,6 +23,8 @@ export interface Variation {
   /** Without any new effect for so long nothing more is coming, in milliseconds. @default 6000 */
   readonly quiet?: number;
   readonly plan?: readonly FaultPlan[];
+  /** The whole run, without the broker's start, in milliseconds. @default twice what publishing takes, and 90 s */
+  readonly limit?: number;
 }
 
 /** What is going on, for whoever shows it. */
@@ -42,6 +44,8 @@ export interface Watcher {
 }
 
 const RATE = 1_500;
+/** A short run is slower instead: four faults need their time, on a busy machine too. */
+const LEAST_SECONDS = 8;
 const QUIET_MS = 6_000;
 const SHOW_MS = 100;
 /** For everything beside the publishing itself, which is allowed twice its time. */
@@ -53,7 +57,12 @@ const SLACK_MS = 90_000;
  *
  * @throws when the broker or the processes cannot be started, and the signal's reason
  */
-export async function runDemo(settings: Settings, watcher: Watcher, signal: AbortSignal, variation: Variation = {}): Promise<DemoReport> {
+export async function runDemo(
+  settings: Settings,
+  watcher: Watcher,
+  signal: AbortSignal,
+  variation: Variation = {},
+): Promise<DemoReport> {
   const folder = mkdtempSync(join(tmpdir(), "tally-demo-"));
   let keep = false;
   try {
@@ -83,7 +92,7 @@ class Run {
     this.#watcher = watcher;
     this.#folder = folder;
     this.#variation = variation;
-    this.#rate = variation.rate ?? RATE;
+    this.#rate = variation.rate ?? Math.min(RATE, settings.messages / LEAST_SECONDS);
     this.#plan = variation.plan ?? planFaults(settings.seed, CONSUMERS);
   }
 
@@ -95,7 +104,7 @@ class Run {
 
     // From here on the run is bounded; engines and images before may have to be made.
     const over = new AbortController();
-    const limit = SLACK_MS + (this.#settings.messages / this.#rate) * 2_000;
+    const { limit = SLACK_MS + (this.#settings.messages / this.#rate) * 2_000 } = this.#variation;
     const timer = setTimeout(() => over.abort(new Error(`it was not over after ${Math.round(limit / 1000)} s`)), limit);
     const onSignal = (): void => over.abort(signal.reason);
     signal.addEventListener("abort", onSignal, { once: true });
@@ -124,12 +133,21 @@ class Run {
   }
 
   /** Answers how long it took, in seconds. A run that was cut short is judged as well: by what it left. */
-  async #workload(broker: DemoBroker, fleet: Fleet, effects: Effects, ledger: LedgerWriter, signal: AbortSignal): Promise<number> {
+  async #workload(
+    broker: DemoBroker,
+    fleet: Fleet,
+    effects: Effects,
+    ledger: LedgerWriter,
+    signal: AbortSignal,
+  ): Promise<number> {
     const { client, seed, messages } = this.#settings;
     const { bug = null, quiet = QUIET_MS, patience = 10_000 } = this.#variation;
     const shared = { run: this.#name, ledger: this.#path("ledger"), effects: this.#path("effects.db"), client, seed };
     const workload = new Workload({ broker, fleet, effects, messages, rate: this.#rate, shared, bug, quiet });
-    const show = setInterval(() => this.#show(fleet, effects.handled(), workload.published ? "draining" : "publishing"), SHOW_MS);
+    const show = setInterval(
+      () => this.#show(fleet, effects.handled(), workload.published ? "draining" : "publishing"),
+      SHOW_MS,
+    );
     const started = performance.now();
     try {
       await workload.start(signal);
@@ -140,6 +158,7 @@ class Run {
           awaitsAnswer: CLIENT[client].awaitsAnswer,
           ledger,
           moment: () => workload.moment(),
+          press: (hard) => workload.press(hard),
           blow: (fault) => workload.blow(fault, signal),
           told: (fault) => void (this.#fault = fault),
           recorded: (fault) => void this.#faults.push(fault),
@@ -179,7 +198,14 @@ class Run {
   #show(fleet: Fleet, effects: number, phase: Progress["phase"]): void {
     const accepted = fleet.sum("publisher", "accepted");
     const inFlight = Math.max(0, fleet.sum("publisher", "invoked") - fleet.sum("publisher", "rejected") - effects);
-    this.#watcher.progress({ messages: this.#settings.messages, accepted, effects, inFlight, fault: this.#fault, phase });
+    this.#watcher.progress({
+      messages: this.#settings.messages,
+      accepted,
+      effects,
+      inFlight,
+      fault: this.#fault,
+      phase,
+    });
   }
 
   #path(name: string): string {

@@ -2,7 +2,11 @@ import type { BrokerName } from "../arguments.ts";
 import type { DemoBroker } from "./broker.ts";
 
 /** @param folder for the broker's data, where it keeps them itself */
-export async function startBroker(name: BrokerName, folder: string, progress: (line: string) => void): Promise<DemoBroker> {
+export async function startBroker(
+  name: BrokerName,
+  folder: string,
+  progress: (line: string) => void,
+): Promise<DemoBroker> {
   // Each is loaded when asked for: the embedded broker needs no containers' tools.
   switch (name) {
     case "memory":

@@ -19,7 +19,9 @@ export async function startRabbitmq(progress: (line: string) => void): Promise<D
       async backlog() {
         // All queues, whoever declared them; their counts in that list may be 5 s old, those of a declare are not.
         names ??= (await node.admin.queues()).map(({ name }) => name);
-        return await Promise.all(names.map(async (name) => ({ where: "queue", name, n: await node.admin.ready(name) }) as const));
+        return await Promise.all(
+          names.map(async (name) => ({ where: "queue", name, n: await node.admin.ready(name) }) as const),
+        );
       },
       [Symbol.asyncDispose]: () => node.stop(),
     };

@@ -21,6 +21,7 @@ import { TOPIC, type Order } from "../workload/order.ts";
 import type { Client, Handle, Notes } from "./client.ts";
 
 const AGAIN_MS = 200;
+const HANDSHAKE_MS = 5_000;
 
 export const amqplib: Client = {
   brokers: ["rabbitmq"],
@@ -36,7 +37,11 @@ export const amqplib: Client = {
           const channel = await link.channel();
           try {
             const content = Buffer.from(JSON.stringify(order));
-            const room = channel.sendToQueue(TOPIC, content, { persistent: true, messageId: order.id, contentType: "application/json" });
+            const room = channel.sendToQueue(TOPIC, content, {
+              persistent: true,
+              messageId: order.id,
+              contentType: "application/json",
+            });
             if (!room) await link.drained(channel);
             return null;
           } catch {
@@ -56,7 +61,12 @@ export const amqplib: Client = {
       await channel.consume(TOPIC, (message) => {
         if (message === null) return; // cancelled by the broker; the connection's end follows in these runs
         const order = JSON.parse(message.content.toString()) as Order;
-        const run = handled(handle, order, () => channel.ack(message), () => channel.nack(message)).finally(() => running.delete(run));
+        const run = handled(
+          handle,
+          order,
+          () => channel.ack(message),
+          () => channel.nack(message),
+        ).finally(() => running.delete(run));
         running.add(run);
       });
     });
@@ -122,21 +132,26 @@ class Link {
   async #connect(): Promise<Channel> {
     for (;;) {
       let connection: ChannelModel | null = null;
+      let [closed, inUse] = [false, false];
       try {
-        connection = await connect(this.#url);
+        // Without a limit the handshake with a broker that is just starting may be waited for without an end.
+        connection = await connect(this.#url, { timeout: HANDSHAKE_MS });
         connection.on("error", () => this.#notes.surfaced("connection-error", null));
+        connection.on("close", () => {
+          closed = true;
+          if (inUse && !this.#closing) this.#channel = this.#connect();
+        });
         const channel = await connection.createChannel();
         channel.on("error", () => this.#notes.surfaced("channel-error", null));
         await channel.assertQueue(TOPIC, { durable: true, arguments: { "x-queue-type": "quorum" } });
         await this.#setUp(channel);
+        if (closed) throw new Error("closed while it was set up");
+        inUse = true;
         this.#connection = connection;
-        connection.on("close", () => {
-          if (!this.#closing) this.#channel = this.#connect();
-        });
         return channel;
       } catch {
         this.#notes.surfaced("connect-failed", null);
-        await connection?.close().catch(() => {});
+        void connection?.close().catch(() => {});
         await sleep(AGAIN_MS);
       }
     }

@@ -37,7 +37,12 @@ export const tally: Client = {
 };
 
 async function open(endpoint: Endpoint, notes: Notes): Promise<Tally> {
-  return await openTally({ service: "shop", broker: await brokerAt(endpoint), topics: [orders], onEvent: (event) => note(event, notes) });
+  return await openTally({
+    service: "shop",
+    broker: await brokerAt(endpoint),
+    topics: [orders],
+    onEvent: (event) => note(event, notes),
+  });
 }
 
 /** Loaded when asked for: a run on the embedded broker must not need a driver. */

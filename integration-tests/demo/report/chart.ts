@@ -25,8 +25,18 @@ export function chart(timeline: Timeline): string {
   const span = Math.max(timeline.seconds, step);
   const perSecond = (field: "accepted" | "effects"): number[] => smooth(rows.map((row) => row[field] / step));
   const flight: Series[] = [
-    { name: "in flight, from publish() to its effect", css: "flight", kind: "area", values: rows.map(({ inFlight }) => inFlight) },
-    { name: "of these without an answer", css: "publishing", kind: "area", values: rows.map(({ publishing }) => publishing) },
+    {
+      name: "in flight, from publish() to its effect",
+      css: "flight",
+      kind: "area",
+      values: rows.map(({ inFlight }) => inFlight),
+    },
+    {
+      name: "of these without an answer",
+      css: "publishing",
+      kind: "area",
+      values: rows.map(({ publishing }) => publishing),
+    },
   ];
   const rates: Series[] = [
     { name: "effects a second", css: "effects", kind: "area", values: perSecond("effects") },
@@ -40,21 +50,35 @@ export function chart(timeline: Timeline): string {
   ]);
 }
 
-function panel(title: string, series: readonly Series[], rows: Timeline["rows"], faults: readonly TimelineFault[], span: number): string {
+function panel(
+  title: string,
+  series: readonly Series[],
+  rows: Timeline["rows"],
+  faults: readonly TimelineFault[],
+  span: number,
+): string {
   const top = ceiling(Math.max(1, ...series.flatMap(({ values }) => values)));
   const x = (at: number): number => round((at / span) * WIDTH);
   const y = (value: number): number => round(HEIGHT - (value / top) * HEIGHT);
   const paths = series.map(({ css, kind, values }) => {
     const points = values.map((value, at) => `${x(rows[at]!.at)} ${y(value)}`);
     const line = `M0 ${y(values[0] ?? 0)}L${points.join("L")}`;
-    const fill = kind === "area" ? `<path class="fill ${css}" d="${line}L${x(rows.at(-1)?.at ?? 0)} ${HEIGHT}L0 ${HEIGHT}Z"/>` : "";
+    const fill =
+      kind === "area"
+        ? `<path class="fill ${css}" d="${line}L${x(rows.at(-1)?.at ?? 0)} ${HEIGHT}L0 ${HEIGHT}Z"/>`
+        : "";
     return `${fill}<path class="line ${css}" d="${line}"/>`;
   });
-  const lines = Array.from({ length: GRID - 1 }, (_, n) => `<path class="grid" d="M0 ${((n + 1) * HEIGHT) / GRID}H${WIDTH}"/>`);
+  const lines = Array.from(
+    { length: GRID - 1 },
+    (_, n) => `<path class="grid" d="M0 ${((n + 1) * HEIGHT) / GRID}H${WIDTH}"/>`,
+  );
   const svg =
     `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escape(title)} over time">` +
     `${bands(faults, x)}${lines.join("")}${paths.join("")}${marks(faults, x)}</svg>`;
-  const scale = [top, top / 2, 0].map((value) => tag("span", { style: `top:${round(100 - (value / top) * 100)}%` }, [escape(number(value))]));
+  const scale = [top, top / 2, 0].map((value) =>
+    tag("span", { style: `top:${round(100 - (value / top) * 100)}%` }, [escape(number(value))]),
+  );
   const key = series.map(({ name, css }) => tag("li", { class: css }, [escape(name)]));
   return (
     tag("div", { class: "caption" }, [tag("h3", {}, [escape(title)]), tag("ul", { class: "key" }, key)]) +
@@ -94,7 +118,10 @@ function labels(faults: readonly TimelineFault[], span: number): string {
     const row = found < 0 ? ends.length : found;
     ends[row] = until;
     const style = `left:${round(at)}%;--row:${row}`;
-    return tag("span", { class: side, style }, [tag("b", {}, [String(n + 1)]), tag("i", {}, [escape(faultName(fault))])]);
+    return tag("span", { class: side, style }, [
+      tag("b", {}, [String(n + 1)]),
+      tag("i", {}, [escape(faultName(fault))]),
+    ]);
   });
   return tag("div", { class: "labels", style: `--rows:${ends.length}` }, all);
 }
@@ -102,7 +129,8 @@ function labels(faults: readonly TimelineFault[], span: number): string {
 function axis(span: number): string {
   const every = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600].find((step) => span / step <= 8) ?? Math.ceil(span / 8);
   const ticks: string[] = [];
-  for (let at = 0; at <= span; at += every) ticks.push(tag("span", { style: `left:${round((at / span) * 100)}%` }, [`${at} s`]));
+  for (let at = 0; at <= span; at += every)
+    ticks.push(tag("span", { style: `left:${round((at / span) * 100)}%` }, [`${at} s`]));
   return tag("div", { class: "axis" }, ticks);
 }
 

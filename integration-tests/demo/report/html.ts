@@ -3,8 +3,8 @@ import type { DemoReport } from "../judge.ts";
 import { chart } from "./chart.ts";
 import { escape, tag } from "./markup.ts";
 import { STYLE } from "./style.ts";
-import type { TimelineFault } from "./timeline.ts";
-import { type Figure, faultName, figuresOf, number, recovered, seconds } from "./words.ts";
+import type { Recovery, TimelineFault } from "./timeline.ts";
+import { type Figure, faultName, figuresOf, number, recovered, seconds, slowest } from "./words.ts";
 
 const MOST_REASONS = 12;
 
@@ -21,7 +21,11 @@ export function page(report: DemoReport): string {
   ];
   const body = [
     header(report),
-    tag("dl", { class: "figures" }, figuresOf(report).map((figure) => card(figure, settings.messages))),
+    tag(
+      "dl",
+      { class: "figures" },
+      figuresOf(report).map((figure) => card(figure, settings.messages)),
+    ),
     tag("h2", {}, ["Timeline"]),
     chart(timeline),
     tag("h2", {}, ["Faults"]),
@@ -39,7 +43,9 @@ function header(report: DemoReport): string {
   if (reasons.length > shown.length) shown.push(`and ${reasons.length - shown.length} more`);
   const list = shown.map((reason) => tag("li", {}, [escape(reason)]));
   return tag("header", {}, [
-    tag("p", { class: "what" }, [escape(`${number(settings.messages)} messages by ${settings.client} · ${brokerTitle}`)]),
+    tag("p", { class: "what" }, [
+      escape(`${number(settings.messages)} messages by ${settings.client} · ${brokerTitle}`),
+    ]),
     tag("h1", {}, [escape(headline(report)), tag("span", { class: `verdict ${figures.verdict}` }, [figures.verdict])]),
     ...(list.length === 0 ? [] : [tag("ul", { class: `reasons ${figures.verdict}` }, list)]),
   ]);
@@ -51,14 +57,18 @@ function headline({ figures, timeline }: DemoReport): string {
     case "VALID":
       return `It comes out even ${under}`;
     case "INVALID":
-      return figures.lost > 0 ? `${number(figures.lost)} accepted messages were lost ${under}` : `It does not come out even ${under}`;
+      return figures.lost > 0
+        ? `${number(figures.lost)} accepted messages were lost ${under}`
+        : `It does not come out even ${under}`;
     case "UNKNOWN":
       return "This run proves nothing";
   }
 }
 
 function card({ name, value, must, good }: Figure, messages: number): string {
-  const rule = { all: `of ${number(messages)}`, none: "must be 0", some: "must be more than 0", none_asked: "" }[must ?? "none_asked"];
+  const rule = { all: `of ${number(messages)}`, none: "must be 0", some: "must be more than 0", none_asked: "" }[
+    must ?? "none_asked"
+  ];
   return tag("div", good ? {} : { class: "bad" }, [
     tag("dt", {}, [escape(name)]),
     tag("dd", {}, [escape(number(value)), tag("small", {}, [escape(rule) || "&nbsp;"])]),
@@ -74,13 +84,28 @@ function faults(all: readonly TimelineFault[]): string {
       escape(seconds(fault.from)),
       `<span>${escape(number(fault.inFlight))}${tag("small", {}, [escape(`${number(fault.publishing)} unanswered, ${number(fault.handling)} in handlers`)])}</span>`,
       escape(seconds(fault.until - fault.from)),
-      escape(recovered(fault.accepts)),
-      escape(recovered(fault.effects)),
+      again(fault.accepts),
+      again(fault.effects),
     ];
-    return tag("tr", {}, cells.map((cell, at) => tag("td", { "data-name": names[at]! }, [cell])));
+    return tag(
+      "tr",
+      {},
+      cells.map((cell, at) => tag("td", { "data-name": names[at]! }, [cell])),
+    );
   });
-  const head = tag("thead", {}, [tag("tr", {}, names.map((name) => tag("th", { scope: "col" }, [escape(name)])))]);
+  const head = tag("thead", {}, [
+    tag(
+      "tr",
+      {},
+      names.map((name) => tag("th", { scope: "col" }, [escape(name)])),
+    ),
+  ]);
   return tag("div", { class: "scroll" }, [tag("table", {}, [head, tag("tbody", {}, rows)])]);
+}
+
+function again(recovery: Recovery): string {
+  const last = slowest(recovery);
+  return `<span>${escape(recovered(recovery))}${last === "" ? "" : tag("small", {}, [escape(last)])}</span>`;
 }
 
 function notes({ settings }: DemoReport): string {
@@ -93,7 +118,11 @@ function notes({ settings }: DemoReport): string {
     "Duplicate deliveries and resends are how a message survives a fault; they are harmless as long as no duplicate effect follows. A run without any is refused, because then the faults hit nothing.",
     "Killed means kill -9: no process gets to say good-bye. In the chart the darker band is the time that a fault lasted, and the lighter one the time from its end until effects came again.",
   ];
-  return tag("div", { class: "notes" }, texts.map((text) => tag("p", {}, [escape(text)])));
+  return tag(
+    "div",
+    { class: "notes" },
+    texts.map((text) => tag("p", {}, [escape(text)])),
+  );
 }
 
 function footer({ settings, figures, ledger }: DemoReport): string {
@@ -108,7 +137,9 @@ function footer({ settings, figures, ledger }: DemoReport): string {
 }
 
 function percentiles(what: string, found: Percentiles | null): string {
-  return found === null ? "" : `${what}: half within ${milliseconds(found.p50)}, 99 % within ${milliseconds(found.p99)}, longest ${milliseconds(found.max)}`;
+  return found === null
+    ? ""
+    : `${what}: half within ${milliseconds(found.p50)}, 99 % within ${milliseconds(found.p99)}, longest ${milliseconds(found.max)}`;
 }
 
 function milliseconds(ms: number): string {

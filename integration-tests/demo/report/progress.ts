@@ -2,7 +2,9 @@ import type { WriteStream } from "node:tty";
 import type { Progress, Watcher } from "../run.ts";
 import { FAULT_WORDS, number } from "./words.ts";
 
-const BAR = 24;
+/** Where there is room for it all, and on a narrow terminal. */
+const BAR = [24, 12] as const;
+const NARROW = 104;
 const LINE_EVERY_MS = 3_000;
 const PHASE: Readonly<Record<Progress["phase"], string>> = { publishing: "", draining: "draining", judging: "judging" };
 
@@ -23,9 +25,9 @@ export class ProgressLine implements Watcher {
   }
 
   progress(progress: Progress): void {
-    const text = lineOf(progress);
+    const columns = this.#out.isTTY ? (this.#out as WriteStream).columns || 80 : NARROW;
+    const text = lineOf(progress, columns < NARROW ? BAR[1] : BAR[0]);
     if (this.#out.isTTY) {
-      const columns = (this.#out as WriteStream).columns || 80;
       this.#out.write(`\r\x1b[2K${text.slice(0, columns - 1)}`);
       this.#drawn = true;
       return;
@@ -44,12 +46,19 @@ export class ProgressLine implements Watcher {
   }
 }
 
-function lineOf({ messages, accepted, effects, inFlight, fault, phase }: Progress): string {
+function lineOf({ messages, accepted, effects, inFlight, fault, phase }: Progress, width: number): string {
   const done = Math.min(1, effects / messages);
-  const full = Math.round(done * BAR);
-  const bar = "█".repeat(full) + "░".repeat(BAR - full);
+  const full = Math.round(done * width);
+  const bar = "█".repeat(full) + "░".repeat(width - full);
   const percent = `${Math.floor(done * 100)}%`.padStart(4);
-  const counts = `accepted ${number(accepted)} · effects ${number(effects)} · in flight ${number(inFlight)}`;
   const now = fault === null ? PHASE[phase] : `✕ ${FAULT_WORDS[fault]}`;
-  return `${bar}${percent} · ${counts}${now === "" ? "" : ` · ${now}`}`;
+  // What a narrow terminal cuts off is the least of it.
+  const parts = [
+    `${bar}${percent}`,
+    now,
+    `accepted ${number(accepted)}`,
+    `effects ${number(effects)}`,
+    `in flight ${number(inFlight)}`,
+  ];
+  return parts.filter((part) => part !== "").join(" · ");
 }

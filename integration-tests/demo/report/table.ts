@@ -1,13 +1,15 @@
 import { styleText } from "node:util";
 import type { DemoReport } from "../judge.ts";
-import { faultName, figuresOf, number, recovered, seconds } from "./words.ts";
+import type { Recovery } from "./timeline.ts";
+import { faultName, figuresOf, number, recovered, seconds, slowest } from "./words.ts";
 
 type Style = Parameters<typeof styleText>[0];
 const MOST_REASONS = 8;
 
 /** What the terminal shows at the end. */
 export function table(report: DemoReport, colours: boolean): string {
-  const paint = (style: Style, text: string): string => (colours ? styleText(style, text, { validateStream: false }) : text);
+  const paint = (style: Style, text: string): string =>
+    colours ? styleText(style, text, { validateStream: false }) : text;
   const { figures, timeline, reasons, exitCode } = report;
   const lines: string[] = [];
 
@@ -26,8 +28,8 @@ export function table(report: DemoReport, colours: boolean): string {
       seconds(fault.from),
       `${number(fault.inFlight)} (${number(fault.publishing)} unanswered, ${number(fault.handling)} in handlers)`,
       seconds(fault.until - fault.from),
-      recovered(fault.accepts),
-      recovered(fault.effects),
+      again(fault.accepts),
+      again(fault.effects),
     ]),
   ];
   const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
@@ -42,4 +44,9 @@ export function table(report: DemoReport, colours: boolean): string {
   if (reasons.length > MOST_REASONS) lines.push(`  and ${reasons.length - MOST_REASONS} more`);
   lines.push(paint(["bold", exitCode === 0 ? "green" : "red"], `VERDICT: ${figures.verdict}`));
   return lines.join("\n");
+}
+
+function again(recovery: Recovery): string {
+  const last = slowest(recovery);
+  return last === "" ? recovered(recovery) : `${recovered(recovery)} (${last})`;
 }

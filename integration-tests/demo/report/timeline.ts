@@ -39,6 +39,8 @@ export interface TimelineFault {
 export interface Recovery {
   readonly silence: number | null;
   readonly after: number | null;
+  /** The same `after` for the process that was silent longest, of those that had something left to do. */
+  readonly slowest: number | null;
 }
 
 const STEP = 100_000; // µs
@@ -80,9 +82,12 @@ export function timelineOf(folder: string, faults: readonly FaultRecord[]): Time
       until: seconds(fault.until),
       inFlight: inFlight(fault.from),
       publishing: publishing(fault.from),
-      handling: fault.victim === null ? before(delivered, fault.from) - before(handled, fault.from) : events.cutShortOf(fault.victim),
-      accepts: recovery(accepted, fault),
-      effects: recovery(effects, fault),
+      handling:
+        fault.victim === null
+          ? before(delivered, fault.from) - before(handled, fault.from)
+          : events.cutShortOf(fault.victim),
+      accepts: recovery(accepted, events.acceptsByProcess, fault),
+      effects: recovery(effects, events.effectsByProcess, fault),
     })),
   };
 }
@@ -94,6 +99,8 @@ class Events {
   readonly accepted: number[] = [];
   readonly delivered: number[] = [];
   readonly handled: number[] = [];
+  readonly acceptsByProcess: Float64Array[] = [];
+  readonly effectsByProcess: Float64Array[] = [];
   readonly #accepts: Map<string, number> = new Map();
   readonly #firstEffects: Map<string, number> = new Map();
   readonly #over: number[] = [];
@@ -102,12 +109,14 @@ class Events {
 
   read(reader: LedgerReader, name: string): void {
     let running = 0;
+    const [accepts, effects]: [number[], number[]] = [[], []];
     const { proc, epoch, lastMono } = reader.read(name, (line) => {
       switch (line.op) {
         case "invoke":
           return void this.invoked.push(line.mono);
         case "accepted":
           this.accepted.push(line.mono);
+          accepts.push(line.mono);
           this.#accepts.set(line.id, line.mono);
           return void this.answered.push(line.mono);
         case "rejected":
@@ -117,27 +126,37 @@ class Events {
           running += 1;
           return void this.delivered.push(line.mono);
         case "effect":
-        // Also what a killed process did and could not write down any more: the mark says that the effect is there.
-        case "dedup": {
-          const known = this.#firstEffects.get(line.id);
-          if (known === undefined || line.mono < known) this.#firstEffects.set(line.id, line.mono);
+          effects.push(line.mono);
           running -= 1;
-          return void this.handled.push(line.mono);
-        }
+          return this.#handled(line.id, line.mono);
+        case "dedup":
+          // Also of what a killed process did and could not write down any more: the mark says that the effect is there.
+          running -= 1;
+          return this.#handled(line.id, line.mono);
         default:
           return;
       }
     });
     this.#cutShort.set(`${proc}#${epoch}`, running);
+    this.acceptsByProcess.push(Float64Array.from(accepts));
+    this.effectsByProcess.push(Float64Array.from(effects));
     // A killed process's handlers run no longer.
     for (; running > 0; running -= 1) this.handled.push(lastMono);
+  }
+
+  #handled(id: string, mono: number): void {
+    const known = this.#firstEffects.get(id);
+    if (known === undefined || mono < known) this.#firstEffects.set(id, mono);
+    this.handled.push(mono);
   }
 
   cutShortOf({ proc, epoch }: Incarnation): number {
     return this.#cutShort.get(`${proc}#${epoch}`) ?? 0;
   }
 
-  sorted(): Readonly<Record<"invoked" | "answered" | "accepted" | "over" | "effects" | "delivered" | "handled", Float64Array>> {
+  sorted(): Readonly<
+    Record<"invoked" | "answered" | "accepted" | "over" | "effects" | "delivered" | "handled", Float64Array>
+  > {
     const sort = (times: Iterable<number>): Float64Array => Float64Array.from(times).sort();
     for (const [id, accepted] of this.#accepts) {
       const effect = this.#firstEffects.get(id);
@@ -166,13 +185,30 @@ function before(times: Float64Array, at: number): number {
   return low;
 }
 
-function recovery(times: Float64Array, { from, until }: FaultRecord): Recovery {
+function recovery(all: Float64Array, byProcess: readonly Float64Array[], fault: FaultRecord): Recovery {
+  const whole = silence(all, fault);
+  const each = byProcess.map((times) => silence(times, fault)).filter((one) => one !== null);
+  return {
+    silence: whole === null ? null : whole.length / 1e6,
+    after: whole === null ? null : whole.after / 1e6,
+    slowest: each.length === 0 ? null : Math.max(...each.map(({ after }) => after)) / 1e6,
+  };
+}
+
+/** The longest distance between two of the times that begins under the fault; null where nothing follows it. */
+function silence(
+  times: Float64Array,
+  { from, until }: FaultRecord,
+): { readonly length: number; readonly after: number } | null {
   let longest = 0;
   let over: number | null = null;
-  for (let next = Math.max(1, before(times, from)); next < times.length && times[next - 1]! <= until + AFTERMATH; next++) {
+  for (
+    let next = Math.max(1, before(times, from));
+    next < times.length && times[next - 1]! <= until + AFTERMATH;
+    next++
+  ) {
     const gap = times[next]! - times[next - 1]!;
     if (gap > longest) [longest, over] = [gap, times[next]!];
   }
-  if (over === null) return { silence: null, after: null };
-  return { silence: longest / 1e6, after: Math.max(0, over - until) / 1e6 };
+  return over === null ? null : { length: longest, after: Math.max(0, over - until) };
 }

@@ -26,6 +26,11 @@ export function recovered({ silence, after }: Recovery): string {
   return after < 0.002 ? "at once" : `after ${seconds(after)}`;
 }
 
+/** When the last of the processes had recovered, where that was noticeably later; else nothing. */
+export function slowest({ after, slowest: last }: Recovery): string {
+  return after === null || last === null || last < after + 2 * NOTICEABLE ? "" : `last process ${seconds(last)}`;
+}
+
 export function faultName({ kind, victim }: TimelineFault): string {
   return victim === null ? FAULT_WORDS[kind] : `${victim.proc} killed`;
 }
@@ -43,7 +48,12 @@ export interface Figure {
 /** The table, in its order. */
 export function figuresOf({ figures, settings, timeline }: DemoReport): readonly Figure[] {
   const tally = settings.client === "tally";
-  const row = (name: string, value: number, must: Must): Figure => ({ name, value, must, good: isGood(value, must, settings.messages) });
+  const row = (name: string, value: number, must: Must): Figure => ({
+    name,
+    value,
+    must,
+    good: isGood(value, must, settings.messages),
+  });
   return [
     row("accepted", figures.accepted, "all"),
     row("lost", figures.lost, "none"),

@@ -2,12 +2,39 @@ import { expect, test } from "vitest";
 import { parseArguments, UsageError } from "../arguments.ts";
 
 test("without options it is 20,000 messages by Tally on the embedded broker", () => {
-  expect(parseArguments([])).toEqual({ broker: "memory", client: "tally", messages: 20_000, seed: 1, json: null, report: null });
+  expect(parseArguments([])).toEqual({
+    broker: "memory",
+    client: "tally",
+    messages: 20_000,
+    seed: 1,
+    json: null,
+    report: null,
+  });
 });
 
 test("each option is taken", () => {
-  const given = ["--broker", "rabbitmq", "--client", "amqplib", "--messages", "1000", "--seed", "7", "--json", "a.json", "--report", "b.html"];
-  expect(parseArguments(given)).toEqual({ broker: "rabbitmq", client: "amqplib", messages: 1000, seed: 7, json: "a.json", report: "b.html" });
+  const given = [
+    "--broker",
+    "rabbitmq",
+    "--client",
+    "amqplib",
+    "--messages",
+    "1000",
+    "--seed",
+    "7",
+    "--json",
+    "a.json",
+    "--report",
+    "b.html",
+  ];
+  expect(parseArguments(given)).toEqual({
+    broker: "rabbitmq",
+    client: "amqplib",
+    messages: 1000,
+    seed: 7,
+    json: "a.json",
+    report: "b.html",
+  });
 });
 
 test.for([

@@ -25,7 +25,10 @@ test("a double is two rows, not one that the database made of them", () => {
   const order = orderOf(1, 1);
   effects.billAgain(order, "a");
   effects.billAgain(order, "a");
-  expect([...effects.rows()].map(({ id, commit }) => [id, commit])).toEqual([[order.id, 1], [order.id, 2]]);
+  expect([...effects.rows()].map(({ id, commit }) => [id, commit])).toEqual([
+    [order.id, 1],
+    [order.id, 2],
+  ]);
 });
 
 test("a bill and its mark commit together or not at all", () => {

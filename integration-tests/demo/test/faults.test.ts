@@ -6,13 +6,14 @@ import { onTestFinished, expect, test } from "vitest";
 import { directFaults, type DirectorOptions, type FaultRecord, type Moment, planFaults } from "../faults.ts";
 
 const plan = planFaults(1, 3);
-const busy: Moment = { accepted: 0, publishing: 20, handling: [5, 5, 5], published: false };
+const busy: Moment = { accepted: 0, publishing: 20, pressed: true, handling: [5, 5, 5], published: false };
 
 function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
   const folder = mkdtempSync(join(tmpdir(), "tally-faults-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const ledger = new LedgerWriter({ folder, run: "r", proc: "director" });
   const struck: string[] = [];
+  const pressed: boolean[] = [];
   const records: FaultRecord[] = [];
   const options: DirectorOptions = {
     plan,
@@ -20,14 +21,24 @@ function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
     awaitsAnswer: true,
     ledger,
     moment,
-    blow: ({ kind }) => ({ victim: null, strike: async () => void struck.push(kind), heal: async () => void struck.push("healed") }),
+    blow: ({ kind }) => ({
+      victim: null,
+      strike: async () => void struck.push(kind),
+      heal: async () => void struck.push("healed"),
+    }),
+    press: (hard) => void pressed.push(hard),
     told: () => {},
     recorded: (record) => void records.push(record),
     patience: 50,
     ...over,
   };
-  const lines = (): Record<string, unknown>[] => readFileSync(ledger.path, "utf8").trim().split("\n").filter(Boolean).map((line) => JSON.parse(line));
-  return { options, struck, records, lines };
+  const lines = (): Record<string, unknown>[] =>
+    readFileSync(ledger.path, "utf8")
+      .trim()
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line));
+  return { options, struck, pressed, records, lines };
 }
 
 test("every fault of the plan is fired once, in order, when its share of the messages is accepted", async () => {
@@ -39,7 +50,16 @@ test("every fault of the plan is fired once, in order, when its share of the mes
     return options.blow(fault);
   };
   await directFaults({ ...options, blow }, new AbortController().signal);
-  expect(struck).toEqual(["broker-killed", "healed", "consumer-killed", "healed", "connections-cut", "healed", "broker-killed", "healed"]);
+  expect(struck).toEqual([
+    "broker-killed",
+    "healed",
+    "consumer-killed",
+    "healed",
+    "connections-cut",
+    "healed",
+    "broker-killed",
+    "healed",
+  ]);
   expect(records).toHaveLength(4);
   for (const late of sharesAtBlow) expect(late).toBeGreaterThanOrEqual(0);
 });
@@ -58,7 +78,9 @@ test.for([
 
 test("it is fired as soon as enough is in flight", async () => {
   let asked = 0;
-  const { options, records } = stage(() => ({ ...busy, accepted: 999, publishing: ++asked < 5 ? 0 : 12 }), { plan: plan.slice(0, 1) });
+  const { options, records } = stage(() => ({ ...busy, accepted: 999, publishing: ++asked < 5 ? 0 : 12 }), {
+    plan: plan.slice(0, 1),
+  });
   await directFaults(options, new AbortController().signal);
   expect(records).toMatchObject([{ kind: "broker-killed", publishing: 12, handling: 15 }]);
 });
@@ -67,9 +89,32 @@ test("the ledger has the fault, its victim and what was in flight before the blo
   const victim = { proc: "consumer-1", epoch: 1 };
   const { options, lines } = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(1, 2) });
   let atBlow: unknown[] = [];
-  await directFaults({ ...options, blow: () => ({ victim, strike: async () => void (atBlow = lines()), heal: async () => {} }) }, new AbortController().signal);
+  await directFaults(
+    { ...options, blow: () => ({ victim, strike: async () => void (atBlow = lines()), heal: async () => {} }) },
+    new AbortController().signal,
+  );
   expect(atBlow).toMatchObject([{ op: "fault-begin", kind: "consumer-killed", victim, inflight: 35 }]);
   expect(lines().at(-1)).toMatchObject({ op: "fault-end", kind: "consumer-killed" });
+});
+
+test("publishers are pressed from when a fault is due until it has struck, or was given up", async () => {
+  const { options, pressed, struck } = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(0, 1) });
+  const blow: DirectorOptions["blow"] = () => ({
+    victim: null,
+    strike: async () => void struck.push(String(pressed)),
+    heal: async () => void struck.push(String(pressed)),
+  });
+  await directFaults({ ...options, blow }, new AbortController().signal);
+  expect(struck).toEqual(["true", "true,false"]);
+  const stale = stage(() => ({ ...busy, accepted: 999, pressed: false }), { plan: plan.slice(0, 1) });
+  await directFaults(stale.options, new AbortController().signal);
+  expect([stale.pressed, stale.records]).toEqual([[true, false], []]);
+  const waiting = stage(() => ({ ...busy, accepted: 999, handling: [0, 0, 0] }), { plan: plan.slice(0, 1) });
+  await directFaults(waiting.options, new AbortController().signal);
+  expect(waiting.pressed).not.toContain(true);
+  const silent = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(0, 1), awaitsAnswer: false });
+  await directFaults(silent.options, new AbortController().signal);
+  expect(silent.pressed).not.toContain(true);
 });
 
 test("the seed moves the faults, and the same seed does not", () => {

@@ -11,10 +11,20 @@ import { table } from "../report/table.ts";
 
 const settings: Settings = { broker: "memory", client: "tally", messages: 3, seed: 1, json: null, report: null };
 const client = { brokers: ["memory"], awaitsAnswer: true, countsResends: true } as unknown as Evidence["client"];
-const fault: FaultRecord = { kind: "broker-killed", victim: null, publishing: 1, handling: 1, from: 2_500, struck: 2_600, until: 2_700 };
+const fault: FaultRecord = {
+  kind: "broker-killed",
+  victim: null,
+  publishing: 1,
+  handling: 1,
+  from: 2_500,
+  struck: 2_600,
+  until: 2_700,
+};
 
 /** A run of three orders and one fault, as its processes would have written it down; times are given. */
-async function run(change: { effects?: string[]; publisher?: LedgerOp[]; evidence?: Partial<Evidence>; left?: number } = {}): Promise<DemoReport> {
+async function run(
+  change: { effects?: string[]; publisher?: LedgerOp[]; evidence?: Partial<Evidence>; left?: number } = {},
+): Promise<DemoReport> {
   const folder = mkdtempSync(join(tmpdir(), "tally-verdict-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const write = (proc: string, from: number, ops: readonly LedgerOp[]): LedgerWriter => {
@@ -24,12 +34,22 @@ async function run(change: { effects?: string[]; publisher?: LedgerOp[]; evidenc
     return writer;
   };
   const ids = ["a", "b", "c"];
-  write("publisher-1", 1_000, change.publisher ?? [
-    ...ids.map((id) => ({ op: "invoke", id }) as const),
-    ...ids.map((id) => ({ op: "accepted", id, state: "confirmed" }) as const),
-  ]).close();
+  write(
+    "publisher-1",
+    1_000,
+    change.publisher ?? [
+      ...ids.map((id) => ({ op: "invoke", id }) as const),
+      ...ids.map((id) => ({ op: "accepted", id, state: "confirmed" }) as const),
+    ],
+  ).close();
   write("consumer-1", 4_000, [
-    ...ids.flatMap((id) => [{ op: "deliver", id }, { op: "effect", id }] as const),
+    ...ids.flatMap(
+      (id) =>
+        [
+          { op: "deliver", id },
+          { op: "effect", id },
+        ] as const,
+    ),
     { op: "deliver", id: "a" },
     { op: "dedup", id: "a" },
   ]).close();
@@ -39,11 +59,25 @@ async function run(change: { effects?: string[]; publisher?: LedgerOp[]; evidenc
     { op: "heal" },
   ]);
   const effects = (change.effects ?? ids).map((id, n) => ({ id, commit: n + 1 }));
-  await writeFinal(director, { effects, deadLetters: [], remaining: [{ where: "queue", name: "orders", n: change.left ?? 0 }] });
+  await writeFinal(director, {
+    effects,
+    deadLetters: [],
+    remaining: [{ where: "queue", name: "orders", n: change.left ?? 0 }],
+  });
   director.close();
   const incarnations = ["publisher-1", "consumer-1"].map((proc) => ({ proc, epoch: 1 }));
   return await judgeRun({
-    settings, brokerTitle: "a broker", folder, ledger: folder, client, planned: 1, faults: [fault], incarnations, resends: 2, seconds: 1.23, doubts: [],
+    settings,
+    brokerTitle: "a broker",
+    folder,
+    ledger: folder,
+    client,
+    planned: 1,
+    faults: [fault],
+    incarnations,
+    resends: 2,
+    seconds: 1.23,
+    doubts: [],
     ...change.evidence,
   });
 }
@@ -52,8 +86,19 @@ test("a run that comes out even, under a fault that bit, is VALID; the figures a
   const report = await run();
   expect(report).toMatchObject({ exitCode: 0, reasons: [] });
   expect(report.figures).toEqual({
-    broker: "memory", store: "none", client: "tally", accepted: 3, lost: 0, rejected: 0, duplicateDeliveries: 1, duplicateEffects: 0,
-    resends: 2, spilled: 0, faults: 1, seconds: 1.2, verdict: "VALID",
+    broker: "memory",
+    store: "none",
+    client: "tally",
+    accepted: 3,
+    lost: 0,
+    rejected: 0,
+    duplicateDeliveries: 1,
+    duplicateEffects: 0,
+    resends: 2,
+    spilled: 0,
+    faults: 1,
+    seconds: 1.2,
+    verdict: "VALID",
   });
 });
 
@@ -68,7 +113,10 @@ test.for([
 });
 
 test("a rejected publish is INVALID, whatever else is right", async () => {
-  const publisher: LedgerOp[] = ["a", "b", "c"].flatMap((id) => [{ op: "invoke", id }, id === "c" ? { op: "rejected", id, definite: false } : { op: "accepted", id }]);
+  const publisher: LedgerOp[] = ["a", "b", "c"].flatMap((id) => [
+    { op: "invoke", id },
+    id === "c" ? { op: "rejected", id, definite: false } : { op: "accepted", id },
+  ]);
   expect(await run({ publisher })).toMatchObject({ exitCode: 1, figures: { rejected: 1, accepted: 2 } });
 });
 
@@ -99,7 +147,9 @@ test("the table ends with the verdict, and says why it is not VALID", async () =
 });
 
 test("the page is one file that loads nothing, and shows a value as text", async () => {
-  const html = page(await run({ evidence: { brokerTitle: `<img src=x onerror="alert(1)">`, doubts: ["</ul><script>1</script>"] } }));
+  const html = page(
+    await run({ evidence: { brokerTitle: `<img src=x onerror="alert(1)">`, doubts: ["</ul><script>1</script>"] } }),
+  );
   expect(html).not.toMatch(/<(script|img|link|iframe|object)|@import|url\(|https?:/);
   expect(html).toContain("&lt;img src=x onerror=&quot;alert(1)&quot;&gt;");
   expect(html).toContain("&lt;/ul&gt;&lt;script&gt;");

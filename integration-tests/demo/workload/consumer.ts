@@ -8,7 +8,7 @@ import { runMember, type Member } from "./process.ts";
 const WORK_MS = [5, 25] as const;
 const LATE_MS = 150;
 
-const status = { invoked: 0, accepted: 0, rejected: 0, resends: 0, inFlight: 0 };
+const status = { invoked: 0, accepted: 0, rejected: 0, resends: 0, inFlight: 0, pressed: false };
 
 async function consumeAll({ job, ledger, stop, ready }: Member): Promise<void> {
   using effects = openEffects(job.effects);

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { Incarnation } from "@tallymq/testkit/ledger";
 import type { FromProcess, Job, Status, ToProcess } from "./job.ts";
 
-const NOTHING: Status = { invoked: 0, accepted: 0, rejected: 0, resends: 0, inFlight: 0 };
+const NOTHING: Status = { invoked: 0, accepted: 0, rejected: 0, resends: 0, inFlight: 0, pressed: false };
 const ENTRY = { publisher: "./publisher.ts", consumer: "./consumer.ts" } as const;
 
 /** The outer end of one workload process. */
@@ -110,7 +110,7 @@ export class Fleet implements AsyncDisposable {
   }
 
   /** Summed over a role, the dead included. */
-  sum(role: Job["role"], field: keyof Status): number {
+  sum(role: Job["role"], field: Exclude<keyof Status, "pressed">): number {
     return this.of(role).reduce((sum, { status }) => sum + status[field], 0);
   }
 

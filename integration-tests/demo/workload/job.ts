@@ -35,7 +35,8 @@ export interface Share {
  */
 export type Bug = "mark-ignored" | "ack-first";
 
-export type ToProcess = { readonly type: "go" } | { readonly type: "stop" };
+/** `press`: a publisher keeps some calls in flight at any moment, whatever its rate, until `ease`. */
+export type ToProcess = { readonly type: "go" | "stop" | "press" | "ease" };
 
 /** What a process has done so far. All of it is for progress and timing; the ledger alone is judged. */
 export interface Status {
@@ -45,6 +46,8 @@ export interface Status {
   readonly resends: number;
   /** Calls of `publish()` without an answer (publisher); handlers that run (consumer). */
   readonly inFlight: number;
+  /** A publisher that keeps calls in flight now. */
+  readonly pressed: boolean;
 }
 
 export type FromProcess =

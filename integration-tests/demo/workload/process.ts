@@ -12,6 +12,8 @@ export interface Member {
   readonly go: Promise<void>;
   /** Resolves with the director's `stop`. */
   readonly stop: Promise<void>;
+  /** Called with the director's `press` (true) and `ease` (false). */
+  onPress: (hard: boolean) => void;
   ready(): void;
   /** Tells the director at once how things are, where the next regular report would be too late for him. */
   report(): void;
@@ -27,8 +29,6 @@ export function runMember(work: (member: Member) => Promise<void>, status: () =>
   const job = JSON.parse(process.argv[2] ?? "null") as Job;
   const ledger = new LedgerWriter({ folder: job.ledger, run: job.run, proc: job.proc, epoch: job.epoch });
   const [go, stop] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  process.on("message", (message: ToProcess) => (message.type === "go" ? go : stop).resolve());
-
   let last = "";
   const report = (): void => {
     const now = status();
@@ -38,7 +38,21 @@ export function runMember(work: (member: Member) => Promise<void>, status: () =>
   };
   setInterval(report, REPORT_MS).unref();
 
-  work({ job, ledger, go: go.promise, stop: stop.promise, ready: () => tell({ type: "ready" }), report }).then(() => {
+  const member: Member = {
+    job,
+    ledger,
+    go: go.promise,
+    stop: stop.promise,
+    onPress: () => {},
+    ready: () => tell({ type: "ready" }),
+    report,
+  };
+  process.on("message", ({ type }: ToProcess) => {
+    if (type === "go") go.resolve();
+    else if (type === "stop") stop.resolve();
+    else member.onPress(type === "press");
+  });
+  work(member).then(() => {
     ledger.close();
     tell({ type: "done", status: status() }, () => process.exit(0));
   }, fail);

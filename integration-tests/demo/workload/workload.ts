@@ -64,9 +64,14 @@ export class Workload {
     return {
       accepted: fleet.sum("publisher", "accepted"),
       publishing: fleet.sum("publisher", "inFlight"),
+      pressed: fleet.of("publisher").every(({ running, status }) => !running || status.pressed),
       handling: Array.from({ length: CONSUMERS }, (_, n) => this.#consumer(n).status.inFlight),
       published: this.published,
     };
+  }
+
+  press(hard: boolean): void {
+    for (const member of this.#o.fleet.of("publisher")) member.tell({ type: hard ? "press" : "ease" });
   }
 
   blow({ kind, victim }: FaultPlan, signal: AbortSignal): Blow {
@@ -124,7 +129,15 @@ export class Workload {
     const { broker, messages, rate, shared, bug } = this.#o;
     const share = { first: n, step: PUBLISHERS, end: messages, rate: rate / PUBLISHERS, window: WINDOW };
     const proc = procOf(role, n);
-    return { ...shared, role, proc, epoch: 1, endpoint: broker.endpoint, share: role === "publisher" ? share : null, bug: role === "consumer" ? bug : null };
+    return {
+      ...shared,
+      role,
+      proc,
+      epoch: 1,
+      endpoint: broker.endpoint,
+      share: role === "publisher" ? share : null,
+      bug: role === "consumer" ? bug : null,
+    };
   }
 }
 

@@ -38,3 +38,16 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     signal?.addEventListener("abort", onAbort, { once: true });
   });
 }
+
+/** Resolves when `work` has settled, however, or after `ms`: for what may hang and must not be waited for longer. */
+export function atMost(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = clock.after(ms, resolve);
+    void work
+      .catch(() => {})
+      .then(() => {
+        timer.cancel();
+        resolve();
+      });
+  });
+}

@@ -3,6 +3,32 @@ import type { ErrorCode, TallyError } from "./error.ts";
 /** Nothing happens uncounted: whatever is out of the ordinary is one of these. `at` is wall-clock milliseconds. */
 export type TallyEvent = { readonly at: number } & TallyEventBody;
 
+/**
+ * What happened. Numbers that end in `Ms` are milliseconds; `what` names the session's destination, or topic and group;
+ * `epoch` counts the sessions that it had; ids are null for foreign messages without one.
+ *
+ * | type | what happened |
+ * |---|---|
+ * | `session-opened` | a session is in use, after `tries` |
+ * | `session-lost` | it ended by itself; another is opened |
+ * | `session-retired` | a copy in it was overdue: a successor takes over, the `open` copies in it may still be answered |
+ * | `reconnect` | try number `attempt` failed; the next one comes after `afterMs` |
+ * | `blocked`, `unblocked` | the broker has stopped reading publishes, for this `reason`; it reads again |
+ * | `resend` | copy number `copy` of a message goes out, because of how the last one ended |
+ * | `overdue` | a copy has had no verdict for `afterMs` |
+ * | `rejected` | a `publish()` was rejected |
+ * | `joined` | a `publish()` of an id in flight got the promise of the first one |
+ * | `late-verdict` | a copy of a message that had ended was answered after all |
+ * | `attempt-failed` | attempt number `attempt` in place failed |
+ * | `released` | a delivery goes back to the broker after `afterMs` |
+ * | `late-effect` | a handler ended after its processing deadline; what it did acks nothing |
+ * | `unsettled` | so many settlements did not take: these deliveries come again |
+ * | `unidentified` | a message without id came; once a subscription |
+ * | `gap` | messages of a lane, `from` to `to`, are gone from the broker |
+ * | `surfaced` | something else that a person should know, as `text` |
+ * | `consumer-closed` | a consumer has left; `abandoned` deliveries were not settled and come again |
+ * | `closed` | the tally is closed; `abandoned` publishes were rejected for it |
+ */
 export type TallyEventBody =
   | {
       readonly type: "session-opened";
@@ -108,12 +134,15 @@ export type TallyEventBody =
       readonly to: string;
     }
   | { readonly type: "surfaced"; readonly what: string; readonly text: string }
+  | { readonly type: "consumer-closed"; readonly group: string; readonly abandoned: number }
   | { readonly type: "closed"; readonly abandoned: number };
 
+/** Whose session: the publisher's, or a consumer's. */
 export type Role = "send" | "receive";
 export type EventType = TallyEvent["type"];
 /** How often each event happened since `openTally`; a type that never happened is absent. */
 export type Counters = Readonly<Partial<Record<EventType, number>>>;
+/** Gets every event, synchronously, in the order in which they happen. */
 export type Listener = (event: TallyEvent) => void;
 /** Name of the `node:diagnostics_channel` on which every event of every tally is published. */
 export const EVENT_CHANNEL = "tally:event";

@@ -2,7 +2,15 @@ export { bytes, type Codec, json } from "./codec.ts";
 export type { Clock, Random, Timer } from "./clock.ts";
 export type { Duration } from "./duration.ts";
 export { TallyError, type ErrorCode, type TallyErrorOptions } from "./error.ts";
-export { EVENT_CHANNEL, type Counters, type EventType, type Listener, type Role, type TallyEvent, type TallyEventBody } from "./events.ts";
+export {
+  EVENT_CHANNEL,
+  type Counters,
+  type EventType,
+  type Listener,
+  type Role,
+  type TallyEvent,
+  type TallyEventBody,
+} from "./events.ts";
 export type { SchemaIssue, SchemaResult, StandardSchema } from "./schema.ts";
 export type { Broker, Proof, Sure, Traits } from "./spi.ts";
 export type { InboxSpec, InboxStore, Scope } from "./stores.ts";

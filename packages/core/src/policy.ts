@@ -29,6 +29,7 @@ export function duration(fallback: Duration, min = 1, max: number = LONGEST_TIME
   };
 }
 
+/** One of a few words; the first is the default. */
 export function choice<const T extends string>(fallback: T, ...others: readonly T[]): Rule<T> {
   const known: readonly T[] = [fallback, ...others];
   return {
@@ -41,6 +42,7 @@ export function choice<const T extends string>(fallback: T, ...others: readonly 
   };
 }
 
+/** `true` or `false`. */
 export function flag(fallback: boolean): Rule<boolean> {
   return {
     default: fallback,

@@ -10,8 +10,18 @@ export { fullJitter } from "./backoff.ts";
 export { describe, TallyError, type ErrorCode, type TallyErrorOptions } from "./error.ts";
 export { HEADER, parseAttempt, parseSeq, RESERVED_PREFIX, type Incoming, type Outgoing } from "./message.ts";
 export { milliseconds, LONGEST_TIMER, type Duration } from "./duration.ts";
-export { choice, duration, flag, integer, resolveOptions, text, utf8Length, value, type Bounds, type Rule } from "./policy.ts";
-export { SettledPrefix } from "./consume/settlement.ts";
+export {
+  choice,
+  duration,
+  flag,
+  integer,
+  resolveOptions,
+  text,
+  utf8Length,
+  value,
+  type Bounds,
+  type Rule,
+} from "./policy.ts";
 
 export * from "./stores.ts";
 
@@ -32,11 +42,15 @@ export interface Host {
 
 // ── verdicts ──────────────────────────────────────────────────────────────────
 
+/** `unverified`: the broker does not say. */
 export type Sure = "yes" | "no" | "unverified";
 /** What the broker vouched for when it accepted a copy. */
 export interface Proof {
+  /** At least one queue (partition, group) has it. */
   readonly routed: Sure;
+  /** It is on a disk. */
   readonly persisted: Sure;
+  /** More than one node has it. */
   readonly replicated: Sure;
 }
 
@@ -47,7 +61,7 @@ export interface Proof {
  * |---|---|
  * | `accepted` | the broker has it, with this proof |
  * | `unroutable`, `refused` | never, as it is |
- * | `later` | not stored; ask again after at least `afterMs` (nack, flow control) |
+ * | `later` | not taken; ask again after at least `afterMs` (nack, flow control). `error.mayArrive`: a part of it may be stored |
  * | `unsent` | never left this process |
  * | `doubt` | may be stored: time-out, lost session, unknown code |
  */
@@ -93,6 +107,7 @@ export interface Traits {
   readonly deliveryLease: "renewable" | "fixed" | "none";
   /** Deliveries have a stable place, by which foreign messages can be told apart. */
   readonly position: boolean;
+  /** Whether the broker says how often it has delivered a message. */
   readonly countsDeliveries: boolean;
 }
 
@@ -111,7 +126,7 @@ export interface AdminPort {
    * @throws TallyError `topology` when what exists contradicts the plan.
    */
   declare(topics: readonly TopicPlan[], signal: AbortSignal): Promise<void>;
-  /** Messages that the group has not settled yet: waiting, and out at consumers. */
+  /** Messages that the group has not settled yet: waiting, and out at consumers, at least at those of this transport. */
   backlog(topic: string, group: string, signal: AbortSignal): Promise<number>;
 }
 
@@ -170,7 +185,10 @@ export type Settlement =
 
 /** A session for receiving; `dispose` flushes settlements, then leaves, and what is unsettled comes again elsewhere. */
 export interface Receiver extends AsyncDisposable {
-  /** Never throws. Acks may be merged, but only over a fully settled prefix of their lane ({@link SettledPrefix}). */
+  /**
+   * Never throws. Acks may be merged, but only over a fully settled prefix of their lane: one that
+   * named a later delivery would cover those that are still in their handlers.
+   */
   settle(batch: readonly Settlement[]): void;
   /** False: the delivery's lease is gone, a second delivery is under way. */
   extend(delivery: Delivery, ms: number): Promise<boolean>;

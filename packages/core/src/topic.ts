@@ -19,6 +19,7 @@ export interface TopicOptions<In> {
 
 /** What flows under one name. Made by {@link topic}; a plain frozen value, without a connection. */
 export interface Topic<In, Out = In> extends TopicPlan {
+  /** As written on the wire. */
   readonly type: string;
   // `In` only where bodies go in: so each topic is also a Topic<never, Out>, which is what a consumer asks for.
   readonly codec: Codec<In, unknown>;
@@ -37,7 +38,8 @@ interface Resolved {
 
 /**
  * Describes a topic. With a schema (Standard Schema: zod, valibot, arktype …) bodies are validated on both ends; the
- * wire carries the schema's input, handlers get its output.
+ * wire carries the schema's input, handlers get its output. Without one, the type parameter is a promise that nobody checks.
+ * @param name 1–255 bytes of UTF-8; what it becomes on the broker is the adapter's (RabbitMQ: an exchange).
  * @throws TallyError `bad-config`
  */
 export function topic<S extends StandardSchema>(

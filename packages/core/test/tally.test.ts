@@ -128,8 +128,10 @@ describe("a tally", () => {
       .start();
     await tally.publish(orders, { n: 1 });
     await running.promise;
+    const late = tally.consumer("late").on(orders, () => {});
     const closing = tally.close();
     expect(tally.close()).toBe(closing);
+    await expect(late.start()).rejects.toMatchObject({ code: "closed" });
     go.resolve();
     await closing;
     expect(published).toBe("confirmed");

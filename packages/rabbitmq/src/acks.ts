@@ -8,6 +8,12 @@ export interface AckWire {
 }
 
 /**
+ * Single acks a flush. The broker's channel passes 32 commands on to a quorum queue without its answer, keeps the rest to
+ * itself, and drops that when it closes: 39 single acks and a close left seven messages to be delivered again.
+ */
+const MOST_ALONE = 16;
+
+/**
  * Merges acknowledgements. A `multiple` ack covers every lower tag, so it is sent only over a prefix in which nothing is
  * unsettled, once a flush; what is settled behind an unsettled tag waits for one flush, and is acked alone at the next.
  *
@@ -65,8 +71,11 @@ export class AckFlow {
     return this.#fresh.length > 0 || this.#waited.length > 0;
   }
 
-  /** @param all Acks everything that is settled now; nothing waits. */
-  flush(all: boolean): void {
+  /**
+   * @param all Acks everything that is settled now; nothing waits.
+   * @returns how many acks left alone.
+   */
+  flush(all: boolean): number {
     const end = this.#end();
     const fresh = this.#fresh;
     const waited = this.#waited;
@@ -76,8 +85,9 @@ export class AckFlow {
     const alone: number[] = [];
     for (const delivery of waited) {
       const tag = delivery.token as number;
-      if (tag > end) alone.push(tag);
-      else if (tag > highest) highest = tag;
+      if (tag <= end) highest = Math.max(highest, tag);
+      else if (all || alone.length < MOST_ALONE) alone.push(tag);
+      else this.#waited.push(delivery);
     }
     for (const delivery of fresh) {
       const tag = delivery.token as number;
@@ -87,6 +97,7 @@ export class AckFlow {
     }
     if (highest > 0) this.#wire.ack(highest, true);
     for (const tag of alone) this.#wire.ack(tag, false);
+    return alone.length;
   }
 
   /** The last tag of the prefix in which nothing is unsettled. */

@@ -14,7 +14,12 @@ export class RabbitAdmin implements AdminPort {
   /** Unsettled deliveries of this process, by queue. */
   readonly #unsettled: (queue: string) => number;
 
-  constructor(topology: Topology, publishing: SharedConnection, consuming: SharedConnection, unsettled: (queue: string) => number) {
+  constructor(
+    topology: Topology,
+    publishing: SharedConnection,
+    consuming: SharedConnection,
+    unsettled: (queue: string) => number,
+  ) {
     this.#topology = topology;
     this.#publishing = publishing;
     this.#consuming = consuming;
@@ -49,7 +54,8 @@ export class RabbitAdmin implements AdminPort {
       return await raced(work(channel), signal);
     } catch (thrown) {
       // A connection that broke says nothing about the topology.
-      if (connection.over && !(TallyError.is(thrown) && thrown.code === "unauthorized")) throw classify(connection.reason ?? thrown, connection.where, "opening");
+      if (connection.over && !(TallyError.is(thrown) && thrown.code === "unauthorized"))
+        throw classify(connection.reason ?? thrown, connection.where, "opening");
       throw thrown;
     } finally {
       void channel.close();

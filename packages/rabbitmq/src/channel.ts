@@ -53,8 +53,15 @@ export class RabbitChannel {
   get wire(): { readonly number: number; readonly frameMax: number; write(frames: Uint8Array): void } {
     const inner = this.raw as unknown as Partial<Inner>;
     const { ch, connection } = inner;
-    if (typeof ch !== "number" || typeof connection?.sendBytes !== "function" || typeof connection.frameMax !== "number") {
-      throw new TallyError("unsupported", "this version of amqplib has another inside than the ones Tally was tested with (2.3): install amqplib ~2.3.1");
+    if (
+      typeof ch !== "number" ||
+      typeof connection?.sendBytes !== "function" ||
+      typeof connection.frameMax !== "number"
+    ) {
+      throw new TallyError(
+        "unsupported",
+        "this version of amqplib has another inside than the ones Tally was tested with (2.3): install amqplib ~2.3.1",
+      );
     }
     return { number: ch, frameMax: connection.frameMax, write: (frames) => connection.sendBytes(frames) };
   }
@@ -70,21 +77,24 @@ export class RabbitChannel {
 
   /**
    * Resolves when the broker has done all that this channel had asked of it and has closed it, or is gone. A broker that
-   * does not answer is given up by the heartbeat, so this ends.
+   * does not answer is given up by the heartbeat, so this ends; one that has an alarm keeps the heart beating and reads
+   * nothing, so there it is not waited for: it reads the request when the alarm is over.
    */
   async close(): Promise<void> {
     if (this.#over) return;
-    try {
-      await Promise.race([this.raw.close(), this.#ended.promise]);
-    } catch {
-      // Closing already, or closed in between: what was wanted.
-      await this.#ended.promise;
-    }
+    const alarm = Promise.withResolvers<void>();
+    const unlisten = this.connection.listen({ blocked: () => alarm.resolve(), unblocked() {} });
+    if (this.connection.blocked !== null) alarm.resolve();
+    // It rejects when the channel is closing already, or was closed in between: what was wanted.
+    const closed = this.raw.close().catch(() => this.#ended.promise);
+    await Promise.race([closed, this.#ended.promise, alarm.promise]);
+    unlisten();
   }
 
   #error(): TallyError {
     const reason = this.#reason ?? this.connection.reason;
-    if (reason === null) return new TallyError("session-lost", `${this.connection.where}: the channel is closed`, { retryable: true });
+    if (reason === null)
+      return new TallyError("session-lost", `${this.connection.where}: the channel is closed`, { retryable: true });
     return classify(reason, this.connection.where, "open");
   }
 }

@@ -37,7 +37,9 @@ export function incoming(topic: string, message: ConsumeMessage): Incoming {
  * Without it a redelivery is known to be one, but not which: null.
  */
 export function deliveryCount(message: ConsumeMessage): number | null {
-  const returns: unknown = (message.properties.headers as Readonly<Record<string, unknown>> | undefined)?.[DELIVERY_COUNT];
+  const returns: unknown = (message.properties.headers as Readonly<Record<string, unknown>> | undefined)?.[
+    DELIVERY_COUNT
+  ];
   if (typeof returns === "number" && Number.isSafeInteger(returns) && returns >= 0) return returns + 1;
   return message.fields.redelivered ? null : 1;
 }
@@ -67,8 +69,14 @@ function callers(headers: Readonly<Record<string, unknown>>): Readonly<Record<st
 function render(value: unknown): string {
   if (typeof value === "string") return value;
   if (typeof value !== "object" || value === null) return String(value);
-  if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("utf8");
-  if (Object.hasOwn(value, "!") && Object.hasOwn(value, "value") && typeof (value as { value: unknown }).value !== "object") return String((value as { value: unknown }).value);
+  if (value instanceof Uint8Array)
+    return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("utf8");
+  if (
+    Object.hasOwn(value, "!") &&
+    Object.hasOwn(value, "value") &&
+    typeof (value as { value: unknown }).value !== "object"
+  )
+    return String((value as { value: unknown }).value);
   try {
     return JSON.stringify(value);
   } catch {

@@ -68,8 +68,22 @@ export class RabbitConnection {
     try {
       const model = await raced(
         connect(
-          { protocol, hostname, port, username, password, vhost, heartbeat: plan.heartbeat / 1_000, frameMax: plan.frameMax },
-          { ...plan.tls, noDelay: true, signal: socket.signal, clientProperties: { connection_name: plan.label } } as object,
+          {
+            protocol,
+            hostname,
+            port,
+            username,
+            password,
+            vhost,
+            heartbeat: plan.heartbeat / 1_000,
+            frameMax: plan.frameMax,
+          },
+          {
+            ...plan.tls,
+            noDelay: true,
+            signal: socket.signal,
+            clientProperties: { connection_name: plan.label },
+          } as object,
         ),
         signal,
       );
@@ -103,12 +117,17 @@ export class RabbitConnection {
 
   /** A new channel. On a blocked connection it waits for the end of the alarm, since the broker would not read the request. */
   async channel(signal: AbortSignal): Promise<RabbitChannel> {
-    while (this.#blocked !== null && !this.#over) await raced(Promise.race([this.#unblock.promise, this.#ended.promise]), signal);
+    while (this.#blocked !== null && !this.#over)
+      await raced(Promise.race([this.#unblock.promise, this.#ended.promise]), signal);
     if (this.#over) throw this.#lost();
     try {
       // The listener for `error` has to be there before anything else can happen on the channel.
       const opening = this.#model.createChannel().then((raw) => new RabbitChannel(raw, this));
-      return await raced(Promise.race([opening, this.#ended.promise.then(() => Promise.reject(this.#lost()))]), signal, (late) => void late.close());
+      return await raced(
+        Promise.race([opening, this.#ended.promise.then(() => Promise.reject(this.#lost()))]),
+        signal,
+        (late) => void late.close(),
+      );
     } catch (thrown) {
       throw signal.aborted ? signal.reason : classify(thrown, this.where, "opening");
     }
@@ -134,7 +153,9 @@ export class RabbitConnection {
   }
 
   #lost(): TallyError {
-    return this.#reason === null ? new TallyError("session-lost", `${this.where}: the connection is closed`, { retryable: true }) : classify(this.#reason, this.where, "open");
+    return this.#reason === null
+      ? new TallyError("session-lost", `${this.where}: the connection is closed`, { retryable: true })
+      : classify(this.#reason, this.where, "open");
   }
 }
 

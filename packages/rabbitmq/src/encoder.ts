@@ -62,7 +62,11 @@ export class Encoder {
   #topic: string | null = null;
   #template: Template | null = null;
 
-  constructor(wire: { readonly number: number; readonly frameMax: number; write(bytes: Uint8Array): void }, routeOf: (topic: string) => Route | null, knows: (exchange: string) => boolean) {
+  constructor(
+    wire: { readonly number: number; readonly frameMax: number; write(bytes: Uint8Array): void },
+    routeOf: (topic: string) => Route | null,
+    knows: (exchange: string) => boolean,
+  ) {
     this.#out = new FrameBuffer(wire.write);
     this.#channel = wire.number;
     this.#frameMax = wire.frameMax;
@@ -72,7 +76,10 @@ export class Encoder {
 
   /** Writes the frames of one message; or nothing, and says why. */
   add(m: Outgoing): TallyError | null {
-    if (m.body.length > MAX_BYTES) return new TallyError("too-large", `the body has ${m.body.length} bytes; RabbitMQ takes ${MAX_BYTES}`, { id: m.id });
+    if (m.body.length > MAX_BYTES)
+      return new TallyError("too-large", `the body has ${m.body.length} bytes; RabbitMQ takes ${MAX_BYTES}`, {
+        id: m.id,
+      });
     const native = m.native as RabbitNative | null;
     if (native !== null) {
       const fault = nativeFault(m.native!, this.#knows);
@@ -156,7 +163,8 @@ export class Encoder {
     out.raw(t.tail);
     const size = out.at - header;
     // A frame beyond the agreed size would end the connection.
-    if (size > this.#frameMax) return `headers and properties take ${size} bytes; one frame of this connection holds ${this.#frameMax}`;
+    if (size > this.#frameMax)
+      return `headers and properties take ${size} bytes; one frame of this connection holds ${this.#frameMax}`;
     putU32(bytes, header + 3, size - FRAME_OVERHEAD);
     putU32(bytes, header + 15, m.body.length);
     bytes[header + 19] = flags >>> 8;
@@ -166,11 +174,20 @@ export class Encoder {
 
   #templateOf(m: Outgoing): Template | TallyError {
     let t: Template | null | undefined = m.topic === this.#topic ? this.#template : this.#templates.get(m.topic);
-    if (t == null || t.type !== m.type || t.contentType !== m.contentType || t.contentEncoding !== m.contentEncoding || t.producer !== m.producer || t.run !== m.run) {
+    if (
+      t == null ||
+      t.type !== m.type ||
+      t.contentType !== m.contentType ||
+      t.contentEncoding !== m.contentEncoding ||
+      t.producer !== m.producer ||
+      t.run !== m.run
+    ) {
       const route = this.#routeOf(m.topic);
-      if (route === null) return new TallyError("topology", `topic ${JSON.stringify(m.topic)} has not been declared`, { id: m.id });
+      if (route === null)
+        return new TallyError("topology", `topic ${JSON.stringify(m.topic)} has not been declared`, { id: m.id });
       t = makeTemplate(m, route, this.#channel);
-      if (t === null) return bad(m, "type, content type, content encoding and producer may have at most 255 bytes each");
+      if (t === null)
+        return bad(m, "type, content type, content encoding and producer may have at most 255 bytes each");
       this.#templates.set(m.topic, t);
     }
     this.#topic = m.topic;
@@ -246,7 +263,20 @@ function makeTemplate(m: Outgoing, route: Route, channel: number): Template | nu
   if (!out.short(m.producer)) return null;
   out.u8(FRAME_END);
   const { type, contentType, contentEncoding, producer, run } = m;
-  return { route, type, contentType, contentEncoding, producer, run, head, method: header, table, seq, tail: new Uint8Array(out.bytes.subarray(0, out.at)), flags };
+  return {
+    route,
+    type,
+    contentType,
+    contentEncoding,
+    producer,
+    run,
+    head,
+    method: header,
+    table,
+    seq,
+    tail: new Uint8Array(out.bytes.subarray(0, out.at)),
+    flags,
+  };
 }
 
 function bad(m: Outgoing, why: string): TallyError {

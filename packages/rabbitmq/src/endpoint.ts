@@ -23,9 +23,14 @@ export function readEndpoint(where: string, url: unknown): Endpoint {
   const parts = URL.parse(url);
   if (parts === null) throw bad(where, "a URL like amqp://user:password@host:5672/vhost; this one cannot be read");
   const protocol = parts.protocol.slice(0, -1);
-  if (protocol !== "amqp" && protocol !== "amqps") throw bad(where, `a URL that begins with amqp:// or amqps://; got ${/^[a-z][a-z0-9+.-]{0,15}$/.test(protocol) ? `${protocol}://` : "another scheme"}`);
+  if (protocol !== "amqp" && protocol !== "amqps")
+    throw bad(
+      where,
+      `a URL that begins with amqp:// or amqps://; got ${/^[a-z][a-z0-9+.-]{0,15}$/.test(protocol) ? `${protocol}://` : "another scheme"}`,
+    );
   if (parts.hostname === "") throw bad(where, "a URL with a host");
-  if (parts.search !== "" || parts.hash !== "") throw bad(where, "a URL without ? and #: heartbeat, frame size and the like are options of rabbitmq()");
+  if (parts.search !== "" || parts.hash !== "")
+    throw bad(where, "a URL without ? and #: heartbeat, frame size and the like are options of rabbitmq()");
   const port = parts.port === "" ? (protocol === "amqp" ? 5672 : 5671) : Number(parts.port);
   if (port < 1) throw bad(where, "a URL with a port from 1 to 65535");
   const vhost = parts.pathname.slice(1);

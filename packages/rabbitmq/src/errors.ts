@@ -13,7 +13,8 @@ export type While = "opening" | "declaring" | "open";
 export function classify(thrown: unknown, what: string, during: While): TallyError {
   if (TallyError.is(thrown)) return thrown;
   const text = describe(thrown);
-  const make = (code: ErrorCode, words: string, retryable: boolean): TallyError => new TallyError(code, `${what}: ${words}`, { retryable, cause: thrown });
+  const make = (code: ErrorCode, words: string, retryable: boolean): TallyError =>
+    new TallyError(code, `${what}: ${words}`, { retryable, cause: thrown });
   const lost = during === "open" ? "session-lost" : "unreachable";
   switch (replyCode(thrown, text)) {
     case 403:
@@ -25,12 +26,18 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
     case 404:
       // NOT_FOUND: the exchange or queue is not there (any more). A declaration that is not ours to make is final;
       // for a session it is a reason to begin again, topology first. A queue whose node is down says "not_found" too.
-      return during === "declaring" ? make("topology", `${text}; it is not there, and declare: false says not to make it`, false) : make("session-lost", text, true);
+      return during === "declaring"
+        ? make("topology", `${text}; it is not there, and declare: false says not to make it`, false)
+        : make("session-lost", text, true);
     case 406:
       // PRECONDITION_FAILED: while declaring, what exists differs from what was asked for; on a session, a message or an
       // acknowledgement that the broker could not take (a consumer time-out comes as this one as well).
       return during === "declaring"
-        ? make("topology", `${text}; delete it, name another one in topics, or set declare: false to use it as it is`, false)
+        ? make(
+            "topology",
+            `${text}; delete it, name another one in topics, or set declare: false to use it as it is`,
+            false,
+          )
         : make("session-lost", text, true);
     case 405:
       // RESOURCE_LOCKED: somebody holds it exclusively; that ends with their connection.
@@ -60,7 +67,11 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
   if (text.includes("Expected ConnectionOpenOk; got <ConnectionClose")) {
     // The broker refused the virtual host, and the driver drops its words: not there, not for this user, too many
     // connections, or still starting. The last two pass by themselves.
-    return make("unauthorized", "the broker refused the virtual host: it does not exist, is not open to this user, or is not up", true);
+    return make(
+      "unauthorized",
+      "the broker refused the virtual host: it does not exist, is not open to this user, or is not up",
+      true,
+    );
   }
   // TLS: a certificate that does not fit will not fit at the next try either, until a person has changed it.
   if (isCertificateError(thrown)) return make("unauthorized", text, false);
@@ -72,7 +83,10 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
 function replyCode(thrown: unknown, text: string): number | null {
   const code: unknown = typeof thrown === "object" && thrown !== null ? (thrown as { code?: unknown }).code : undefined;
   if (typeof code === "number") return code;
-  const found = /^(?:Handshake terminated by server|Connection closed|Channel closed by server|Operation failed): [^"]*?(\d{3}) \(/.exec(text);
+  const found =
+    /^(?:Handshake terminated by server|Connection closed|Channel closed by server|Operation failed): [^"]*?(\d{3}) \(/.exec(
+      text,
+    );
   return found === null ? null : Number(found[1]);
 }
 

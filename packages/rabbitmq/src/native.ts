@@ -22,17 +22,28 @@ const LONGEST_EXPIRATION = 4_294_967_295;
  * take all that is in flight on it into doubt: one message's mistake must stay its own. `userId` is not offered: another
  * one than that of the connection ends the channel as well, and the same one says nothing.
  */
-export function nativeFault(native: Readonly<Record<string, unknown>>, knowsExchange: (name: string) => boolean): string | null {
+export function nativeFault(
+  native: Readonly<Record<string, unknown>>,
+  knowsExchange: (name: string) => boolean,
+): string | null {
   const unknown = Object.keys(native).find((key) => !KNOWN.includes(key));
-  if (unknown !== undefined) return `native has no property ${JSON.stringify(unknown.slice(0, 40))} on RabbitMQ; known are ${KNOWN.join(", ")}`;
+  if (unknown !== undefined)
+    return `native has no property ${JSON.stringify(unknown.slice(0, 40))} on RabbitMQ; known are ${KNOWN.join(", ")}`;
   const { routingKey, exchange, priority, expiration, replyTo } = native as { [K in keyof RabbitNative]: unknown };
   if (!isShort(routingKey)) return "native.routingKey must be a string of at most 255 bytes";
   if (!isShort(replyTo)) return "native.replyTo must be a string of at most 255 bytes";
   // Direct reply-to works only on a channel that consumes from the pseudo-queue; elsewhere it ends the channel.
-  if (typeof replyTo === "string" && replyTo.startsWith("amq.rabbitmq.reply-to")) return "native.replyTo cannot be the broker's direct reply-to: publishing channels consume nothing";
-  if (exchange !== undefined && !(typeof exchange === "string" && knowsExchange(exchange))) return "native.exchange must be the exchange of a topic that is declared";
-  if (priority !== undefined && !(typeof priority === "number" && Number.isInteger(priority) && priority >= 0 && priority <= 255)) return "native.priority must be a whole number from 0 to 255";
-  if (expiration !== undefined && !isExpiration(expiration)) return `native.expiration must be whole milliseconds from 0 to ${LONGEST_EXPIRATION}`;
+  if (typeof replyTo === "string" && replyTo.startsWith("amq.rabbitmq.reply-to"))
+    return "native.replyTo cannot be the broker's direct reply-to: publishing channels consume nothing";
+  if (exchange !== undefined && !(typeof exchange === "string" && knowsExchange(exchange)))
+    return "native.exchange must be the exchange of a topic that is declared";
+  if (
+    priority !== undefined &&
+    !(typeof priority === "number" && Number.isInteger(priority) && priority >= 0 && priority <= 255)
+  )
+    return "native.priority must be a whole number from 0 to 255";
+  if (expiration !== undefined && !isExpiration(expiration))
+    return `native.expiration must be whole milliseconds from 0 to ${LONGEST_EXPIRATION}`;
   return null;
 }
 

@@ -1,4 +1,16 @@
-import { type Bounds, choice, type Duration, duration, flag, integer, resolveOptions, type Rule, TallyError, text, value } from "@tallymq/core/spi";
+import {
+  type Bounds,
+  choice,
+  type Duration,
+  duration,
+  flag,
+  integer,
+  resolveOptions,
+  type Rule,
+  TallyError,
+  text,
+  value,
+} from "@tallymq/core/spi";
 import { type Endpoint, readEndpoint } from "./endpoint.ts";
 
 /** Options of {@link rabbitmq}. */
@@ -82,7 +94,8 @@ export interface ResolvedOptions {
 const urls: Rule<readonly Endpoint[]> = {
   default: [],
   read(name, given) {
-    if (!Array.isArray(given) || given.length === 0) throw new TallyError("bad-config", `${name} must be a list of at least one URL`);
+    if (!Array.isArray(given) || given.length === 0)
+      throw new TallyError("bad-config", `${name} must be a list of at least one URL`);
     return Object.freeze(given.map((url, i) => readEndpoint(`${name}[${i}]`, url)));
   },
 };
@@ -96,7 +109,8 @@ const name: Rule<string | null> = { default: null, read: (where, given) => text(
 
 const queues: Rule<ReadonlyMap<string, string>> = {
   default: new Map(),
-  read: (name, given) => new Map(entries(name, given).map(([group, queue]) => [group, text("").read(`${name}.${group}`, queue)])),
+  read: (name, given) =>
+    new Map(entries(name, given).map(([group, queue]) => [group, text("").read(`${name}.${group}`, queue)])),
 };
 
 const TOPIC_BOUNDS: Bounds<Omit<ResolvedTopic, "routingKey"> & { readonly routingKey: string | null }> = {
@@ -132,8 +146,10 @@ const BOUNDS: Bounds<ResolvedOptions> = {
 /** @throws TallyError `bad-config` */
 export function resolveRabbit(given: RabbitOptions): ResolvedOptions {
   const options = resolveOptions("rabbitmq", given, BOUNDS);
-  if (options.urls.length === 0) throw new TallyError("bad-config", 'rabbitmq: urls must be given, like ["amqp://localhost"]');
-  if (options.heartbeat % 1_000 !== 0) throw new TallyError("bad-config", `rabbitmq: heartbeat must be whole seconds; got ${options.heartbeat} ms`);
+  if (options.urls.length === 0)
+    throw new TallyError("bad-config", 'rabbitmq: urls must be given, like ["amqp://localhost"]');
+  if (options.heartbeat % 1_000 !== 0)
+    throw new TallyError("bad-config", `rabbitmq: heartbeat must be whole seconds; got ${options.heartbeat} ms`);
   if (options.tls !== null && options.urls.some((url) => url.protocol !== "amqps")) {
     throw new TallyError("bad-config", "rabbitmq: tls is given, but not all urls begin with amqps://");
   }
@@ -144,9 +160,14 @@ function readTopic(where: string, given: unknown): ResolvedTopic {
   const o = resolveOptions(where, given as object, TOPIC_BOUNDS);
   if (o.queue !== null) {
     for (const key of ["exchange", "routingKey", "bindingKey"] as const) {
-      if (o[key] !== null) throw new TallyError("bad-config", `${where}: queue excludes ${key}: a message reaches the queue through the default exchange`);
+      if (o[key] !== null)
+        throw new TallyError(
+          "bad-config",
+          `${where}: queue excludes ${key}: a message reaches the queue through the default exchange`,
+        );
     }
-    if (o.queues.size > 0) throw new TallyError("bad-config", `${where}: queue excludes queues: it is the queue of every group`);
+    if (o.queues.size > 0)
+      throw new TallyError("bad-config", `${where}: queue excludes queues: it is the queue of every group`);
   }
   if (o.exchangeType === "direct" && o.queue === null && (o.routingKey ?? "") === "" && o.bindingKey === null) {
     throw new TallyError("bad-config", `${where}: exchangeType "direct" needs routingKey`);
@@ -154,24 +175,41 @@ function readTopic(where: string, given: unknown): ResolvedTopic {
   return Object.freeze({ ...o, routingKey: o.routingKey ?? "" });
 }
 
-const pem = value<string | Uint8Array | undefined>(undefined, "PEM as a string or bytes", (v): v is string | Uint8Array => typeof v === "string" || v instanceof Uint8Array);
+const pem = value<string | Uint8Array | undefined>(
+  undefined,
+  "PEM as a string or bytes",
+  (v): v is string | Uint8Array => typeof v === "string" || v instanceof Uint8Array,
+);
 const TLS_BOUNDS = {
-  ca: value<TlsOptions["ca"]>(undefined, "PEM as a string or bytes, or a list of these", (v): v is string | Uint8Array =>
-    (Array.isArray(v) ? v : [v]).every((one) => typeof one === "string" || one instanceof Uint8Array)),
+  ca: value<TlsOptions["ca"]>(
+    undefined,
+    "PEM as a string or bytes, or a list of these",
+    (v): v is string | Uint8Array =>
+      (Array.isArray(v) ? v : [v]).every((one) => typeof one === "string" || one instanceof Uint8Array),
+  ),
   cert: pem,
   key: pem,
   passphrase: value<string | undefined>(undefined, "a string", (v): v is string => typeof v === "string"),
-  servername: value<string | undefined>(undefined, "a host name", (v): v is string => typeof v === "string" && v.length > 0),
+  servername: value<string | undefined>(
+    undefined,
+    "a host name",
+    (v): v is string => typeof v === "string" && v.length > 0,
+  ),
   rejectUnauthorized: flag(true),
 };
 
 function resolveTls(where: string, given: unknown): TlsOptions {
-  const all = resolveOptions<{ readonly [K in keyof TlsOptions]-?: TlsOptions[K] | undefined }>(where, given as object, TLS_BOUNDS);
+  const all = resolveOptions<{ readonly [K in keyof TlsOptions]-?: TlsOptions[K] | undefined }>(
+    where,
+    given as object,
+    TLS_BOUNDS,
+  );
   // Node's tls takes an option that is there but undefined for a value.
   return Object.freeze(Object.fromEntries(Object.entries(all).filter(([, v]) => v !== undefined)));
 }
 
 function entries(name: string, given: unknown): readonly (readonly [string, unknown])[] {
-  if (typeof given !== "object" || given === null || Array.isArray(given)) throw new TallyError("bad-config", `${name} must be an object, by name`);
+  if (typeof given !== "object" || given === null || Array.isArray(given))
+    throw new TallyError("bad-config", `${name} must be an object, by name`);
   return Object.entries(given);
 }

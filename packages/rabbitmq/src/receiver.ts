@@ -1,5 +1,15 @@
 import type { ConsumeMessage } from "amqplib";
-import { type Clock, type Delivery, type Receiver, type ReceiverEvents, type Settlement, type Subscription, TallyError, type Timer } from "@tallymq/core/spi";
+import {
+  type Clock,
+  type Delivery,
+  type Receiver,
+  type ReceiverEvents,
+  type Settlement,
+  sleep,
+  type Subscription,
+  TallyError,
+  type Timer,
+} from "@tallymq/core/spi";
 import { AckFlow } from "./acks.ts";
 import type { RabbitChannel } from "./channel.ts";
 import { deliveryCount, incoming } from "./codec.ts";
@@ -10,16 +20,22 @@ import { raced } from "./raced.ts";
 const MOST_CREDIT = 65_535;
 /** Channels are one lane: a merged ack covers a channel. */
 const LANE = 0;
+/** Milliseconds: what a quorum queue takes to answer a few dozen acks, with room. */
+const PASS_ON_MS = 50;
 
 let epochs = 0;
 
 /**
  * A session for receiving: one channel with a prefetch of the credit, one consumer on it, manual acks.
  *
- * `pause` holds deliveries here instead of cancelling the consumer. Either way at most the credit is out, a pause of a
- * full consumer included; but to a cancel the broker answers, on an ordered topic, by starting the next consumer while
- * this one still holds what came before. A pause is bounded by the broker's consumer time-out (30 minutes by default):
- * what was delivered before and is still unsettled then ends the session, and comes again.
+ * On an ordered topic the consumer is never cancelled: the broker answers a cancel of the single active consumer by
+ * starting the next one while this one still holds what came before (4 5 6 before 1 2 3). Only the channel's end gives
+ * everything back at its old place, and then starts the next. So there
+ * - `stop` leaves alone what still comes; it is the broker's again at `dispose`. Elsewhere it cancels;
+ * - `dispose` flushes and closes the channel, whatever it still holds.
+ *
+ * `pause` holds deliveries here, on any topic: at most the credit is out either way. A pause is bounded by the broker's
+ * consumer time-out (30 minutes by default): what is unsettled then ends the session, and comes again.
  */
 export class RabbitReceiver implements Receiver {
   readonly epoch: number = ++epochs;
@@ -34,12 +50,20 @@ export class RabbitReceiver implements Receiver {
   #handing = false;
   #flushing = false;
   #timer: Timer | null = null;
+  /** When acks last left alone. */
+  #aloneAt = Number.NEGATIVE_INFINITY;
   #paused = false;
   #stopping: Promise<void> | null = null;
   #stopped = false;
   #over = false;
 
-  private constructor(channel: RabbitChannel, queue: string, subscription: Subscription, events: ReceiverEvents, clock: Clock) {
+  private constructor(
+    channel: RabbitChannel,
+    queue: string,
+    subscription: Subscription,
+    events: ReceiverEvents,
+    clock: Clock,
+  ) {
     this.#channel = channel;
     this.queue = queue;
     this.#subscription = subscription;
@@ -59,13 +83,23 @@ export class RabbitReceiver implements Receiver {
     channel.onEnd = (error) => this.#lost(error);
   }
 
-  static async open(channel: RabbitChannel, queue: string, subscription: Subscription, events: ReceiverEvents, clock: Clock, signal: AbortSignal): Promise<RabbitReceiver> {
+  static async open(
+    channel: RabbitChannel,
+    queue: string,
+    subscription: Subscription,
+    events: ReceiverEvents,
+    clock: Clock,
+    signal: AbortSignal,
+  ): Promise<RabbitReceiver> {
     const receiver = new RabbitReceiver(channel, queue, subscription, events, clock);
     const { raw } = channel;
     try {
       // For each consumer, never for the channel: a global prefetch on a quorum queue ends the whole connection.
       await raced(raw.prefetch(Math.min(subscription.credit, MOST_CREDIT), false), signal);
-      await raced(raw.consume(queue, () => {}, { consumerTag: subscription.consumer, noAck: false }), signal);
+      await raced(
+        raw.consume(queue, () => {}, { consumerTag: subscription.consumer, noAck: false }),
+        signal,
+      );
     } catch (thrown) {
       receiver.#over = true;
       channel.onEnd = null;
@@ -112,29 +146,30 @@ export class RabbitReceiver implements Receiver {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#over) {
-      await this.stop();
-      // The channel can have ended meanwhile.
-      if (!this.#over) {
-        this.#guard(() => this.#acks.flush(true));
-        this.#leave();
-      }
+      this.#guard(() => this.#alone(this.#acks.flush(true)));
+      this.#leave();
     }
-    // The broker has processed all acks before it answers this.
+    // The broker has read all acks before it answers the close. That is not yet the queue: after many single acks its
+    // channel holds some back until the queue has answered, and they would go down with it.
+    if (this.#clock.now() - this.#aloneAt < PASS_ON_MS) await sleep(this.#clock, PASS_ON_MS);
     await this.#channel.close();
   }
 
   /** Resolves when nothing more can come: the broker answers a cancel after what it sent before it. */
   async #cancel(): Promise<void> {
     if (this.#over || this.#channel.over) return;
-    try {
-      await Promise.race([this.#channel.raw.cancel(this.#subscription.consumer), this.#channel.ended]);
-    } catch {
-      // The channel ended: #lost says so.
+    if (!this.#subscription.topic.ordered) {
+      try {
+        await Promise.race([this.#channel.raw.cancel(this.#subscription.consumer), this.#channel.ended]);
+      } catch {
+        // The channel ended: #lost says so.
+      }
     }
     this.#handOver();
     this.#stopped = true;
-    // Held while paused and never seen by a handler: they go back.
-    for (const delivery of this.#held.splice(0)) this.#guard(() => this.#acks.release(delivery));
+    // Held by a pause and never seen by a handler. On an ordered topic they keep their place until the channel ends.
+    const held = this.#held.splice(0);
+    if (!this.#subscription.topic.ordered) for (const delivery of held) this.#guard(() => this.#acks.release(delivery));
   }
 
   #delivered(message: ConsumeMessage): void {
@@ -142,7 +177,14 @@ export class RabbitReceiver implements Receiver {
     if (this.#over || this.#stopped) return;
     const { deliveryTag } = message.fields;
     this.#acks.delivered(deliveryTag);
-    this.#held.push({ token: deliveryTag, lane: LANE, epoch: this.epoch, place: null, count: deliveryCount(message), message: incoming(this.#subscription.topic.name, message) });
+    this.#held.push({
+      token: deliveryTag,
+      lane: LANE,
+      epoch: this.epoch,
+      place: null,
+      count: deliveryCount(message),
+      message: incoming(this.#subscription.topic.name, message),
+    });
     if (this.#handing || this.#paused) return;
     // The driver reads a whole piece of the socket in one go: its deliveries are handed over together, right after it.
     this.#handing = true;
@@ -181,8 +223,12 @@ export class RabbitReceiver implements Receiver {
 
   #flush(): void {
     if (this.#over || this.#channel.over) return;
-    this.#guard(() => this.#acks.flush(false));
+    this.#guard(() => this.#alone(this.#acks.flush(false)));
     if (this.#acks.pending) this.#timer ??= this.#clock.after(1, () => this.#tick());
+  }
+
+  #alone(acks: number): void {
+    if (acks > 0) this.#aloneAt = this.#clock.now();
   }
 
   /** The driver throws on a channel that is closing; its end is on the way. */
@@ -218,5 +264,9 @@ function tagged(deliveryTag: number): ConsumeMessage {
 }
 
 function cancelled(queue: string): TallyError {
-  return new TallyError("session-lost", `the broker cancelled the consumer: queue ${JSON.stringify(queue)} was deleted, or its leader is gone`, { retryable: true });
+  return new TallyError(
+    "session-lost",
+    `the broker cancelled the consumer: queue ${JSON.stringify(queue)} was deleted, or its leader is gone`,
+    { retryable: true },
+  );
 }

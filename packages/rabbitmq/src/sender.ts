@@ -26,11 +26,17 @@ export class RabbitSender implements Sender {
     this.#channel = channel;
     this.#topology = topology;
     this.#events = events;
-    this.#encoder = new Encoder(channel.wire, (topic) => topology.route(topic), (exchange) => topology.knows(exchange));
+    this.#encoder = new Encoder(
+      channel.wire,
+      (topic) => topology.route(topic),
+      (exchange) => topology.knows(exchange),
+    );
     const { raw, connection } = channel;
     raw.on("ack", ({ deliveryTag, multiple }) => this.#confirmed(deliveryTag, multiple, this.#accepted));
     raw.on("nack", ({ deliveryTag, multiple }) => this.#confirmed(deliveryTag, multiple, this.#nacked));
-    raw.on("return", ({ fields, properties }) => this.#returned(fields as unknown as ReturnFields, properties.messageId));
+    raw.on("return", ({ fields, properties }) =>
+      this.#returned(fields as unknown as ReturnFields, properties.messageId),
+    );
     channel.onEnd = (error) => this.#lost(error);
     this.#unlisten = connection.listen(events);
     // The broker says it once, with the first publish after the alarm: a successor hears nothing.
@@ -56,7 +62,8 @@ export class RabbitSender implements Sender {
       else (refused ??= []).push([i, error]);
     }
     this.#encoder.flush();
-    for (const [i, error] of refused ?? []) verdict(i, { kind: error.code === "topology" ? "unsent" : "refused", error });
+    for (const [i, error] of refused ?? [])
+      verdict(i, { kind: error.code === "topology" ? "unsent" : "refused", error });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -64,15 +71,26 @@ export class RabbitSender implements Sender {
       this.#disposed = true;
       this.#unlisten();
       this.#channel.onEnd = null;
-      this.#ring.end({ kind: "doubt", error: new TallyError("in-doubt", "the session was closed before the broker's confirm came", { mayArrive: true, retryable: true }) });
+      this.#ring.end({
+        kind: "doubt",
+        error: new TallyError("in-doubt", "the session was closed before the broker's confirm came", {
+          mayArrive: true,
+          retryable: true,
+        }),
+      });
     }
     await this.#channel.close();
   }
 
   #unusable(): Verdict | null {
-    if (this.#disposed || this.#channel.over) return { kind: "unsent", error: new TallyError("unsent", "the session is over", { retryable: true }) };
+    if (this.#disposed || this.#channel.over)
+      return { kind: "unsent", error: new TallyError("unsent", "the session is over", { retryable: true }) };
     const { blocked } = this.#channel.connection;
-    if (blocked !== null) return { kind: "unsent", error: new TallyError("unsent", `the broker accepts no messages now: ${blocked}`, { retryable: true }) };
+    if (blocked !== null)
+      return {
+        kind: "unsent",
+        error: new TallyError("unsent", `the broker accepts no messages now: ${blocked}`, { retryable: true }),
+      };
     return null;
   }
 
@@ -81,7 +99,9 @@ export class RabbitSender implements Sender {
     // One tag that cannot be, and no other can be trusted: which message a confirm means is unknown from here.
     const what = `a confirm for delivery tag ${tag}${multiple ? " (multiple)" : ""}, which is not open on the channel`;
     this.#events.surfaced(`the broker sent ${what}: the channel is dropped`);
-    this.#lost(new TallyError("session-lost", `${this.#channel.connection.where}: the broker sent ${what}`, { retryable: true }));
+    this.#lost(
+      new TallyError("session-lost", `${this.#channel.connection.where}: the broker sent ${what}`, { retryable: true }),
+    );
   }
 
   /** A return comes before its confirm. It names no tag, so it is found by id; core never has one id out twice in a session and topic. */
@@ -90,14 +110,27 @@ export class RabbitSender implements Sender {
     const { exchange, routingKey, replyCode, replyText } = fields;
     const found = this.#ring.returned(
       (m) => m.id === messageId && this.#goesTo(m, exchange, routingKey),
-      (m) => ({ kind: "unroutable", error: new TallyError("unroutable", `topic ${JSON.stringify(m.topic)}: no queue takes what exchange ${JSON.stringify(exchange)} gets with routing key ${JSON.stringify(routingKey)} (${replyCode} ${replyText})`, { id: m.id }) }),
+      (m) => ({
+        kind: "unroutable",
+        error: new TallyError(
+          "unroutable",
+          `topic ${JSON.stringify(m.topic)}: no queue takes what exchange ${JSON.stringify(exchange)} gets with routing key ${JSON.stringify(routingKey)} (${replyCode} ${replyText})`,
+          { id: m.id },
+        ),
+      }),
     );
-    if (!found) this.#events.surfaced(`the broker returned a message from exchange ${JSON.stringify(exchange)} that is not in flight`);
+    if (!found)
+      this.#events.surfaced(
+        `the broker returned a message from exchange ${JSON.stringify(exchange)} that is not in flight`,
+      );
   }
 
   #goesTo(m: Outgoing, exchange: string, routingKey: string): boolean {
     const route = this.#route(m);
-    return (m.native?.["exchange"] ?? route.exchange) === exchange && (m.native?.["routingKey"] ?? route.routingKey) === routingKey;
+    return (
+      (m.native?.["exchange"] ?? route.exchange) === exchange &&
+      (m.native?.["routingKey"] ?? route.routingKey) === routingKey
+    );
   }
 
   /** What has a tag was encoded, and what was encoded has a route. */
@@ -111,7 +144,14 @@ export class RabbitSender implements Sender {
     this.#unlisten();
     this.#channel.onEnd = null;
     this.#events.lost(error);
-    this.#ring.end({ kind: "doubt", error: new TallyError("in-doubt", "the session ended before the broker's confirm came", { mayArrive: true, retryable: true, cause: error }) });
+    this.#ring.end({
+      kind: "doubt",
+      error: new TallyError("in-doubt", "the session ended before the broker's confirm came", {
+        mayArrive: true,
+        retryable: true,
+        cause: error,
+      }),
+    });
     void this.#channel.close();
   }
 }

@@ -35,7 +35,11 @@ export class SharedConnection {
       return await raced(opening.promise, signal);
     } finally {
       // A try that nobody waits for any more ends; what it still brings is destroyed in #begin.
-      if (--opening.waiters === 0 && this.#opening === opening) opening.abort.abort(signal.reason);
+      if (--opening.waiters === 0 && this.#opening === opening) {
+        // Who asks from now on begins a try of its own, instead of hearing of this one's end.
+        this.#opening = null;
+        opening.abort.abort(signal.reason);
+      }
     }
   }
 
@@ -58,8 +62,9 @@ export class SharedConnection {
         return connection;
       })
       .finally(() => {
-        this.#opening = null;
+        if (this.#opening === opening) this.#opening = null;
       });
-    return { promise, abort, waiters: 0 };
+    const opening: Opening = { promise, abort, waiters: 0 };
+    return opening;
   }
 }

@@ -18,21 +18,28 @@ const PERSISTED: Verdict = accepted("yes");
 const ROUTED: Verdict = accepted("unverified");
 
 function accepted(persisted: "yes" | "unverified"): Verdict {
-  return Object.freeze({ kind: "accepted", proof: Object.freeze({ routed: "yes", persisted, replicated: "unverified" }) });
+  return Object.freeze({
+    kind: "accepted",
+    proof: Object.freeze({ routed: "yes", persisted, replicated: "unverified" }),
+  });
 }
 
-// A nack means: not every queue has it. Where one queue is known, that is "not stored, ask again". With more of them, one
-// full and another not, the other has the message, and it may take effect there. Queues that somebody else has bound to
-// the exchange cannot be known.
-const LATER: Verdict = Object.freeze({
-  kind: "later",
-  error: new TallyError("later", "the broker did not take the message: its queue is full or not available", { retryable: true }),
-  afterMs: 0,
-});
-const PARTLY: Verdict = Object.freeze({
-  kind: "doubt",
-  error: new TallyError("in-doubt", "the broker nacked the message: one of the topic's queues is full or not available, others may have it", { mayArrive: true, retryable: true }),
-});
+// A nack means: not every queue has it. Through the default exchange there is one queue, and "not every" is "none". Behind
+// any other exchange there may be several, also such as this process knows nothing of: one is full, another has the
+// message, and it may take effect there.
+const LATER: Verdict = nacked("the broker did not take the message: its queue is full or not available", false);
+const PARTLY: Verdict = nacked(
+  "the broker nacked the message: a queue of its exchange is full or not available, others may have it",
+  true,
+);
+
+function nacked(text: string, mayArrive: boolean): Verdict {
+  return Object.freeze({
+    kind: "later",
+    error: new TallyError("later", text, { retryable: true, mayArrive }),
+    afterMs: 0,
+  });
+}
 
 // Someone who looks through dead letters returns them again and again. The default limit of 20 would throw them away,
 // and -1 (no limit) sends what is returned to the back of the queue.
@@ -72,7 +79,11 @@ export class Topology {
   queueOf(topic: string, group: string): string {
     const at = this.#at(topic);
     const name = at.queue ?? at.queues.get(group) ?? `${topic}.${group}`;
-    if (utf8Length(name) > 250) throw new TallyError("bad-config", `the queue of group ${JSON.stringify(group)} would have a name of more than 250 bytes; give it another one in rabbitmq({ topics: { …: { queues } } })`);
+    if (utf8Length(name) > 250)
+      throw new TallyError(
+        "bad-config",
+        `the queue of group ${JSON.stringify(group)} would have a name of more than 250 bytes; give it another one in rabbitmq({ topics: { …: { queues } } })`,
+      );
     return name;
   }
 
@@ -86,7 +97,8 @@ export class Topology {
       for (const group of groups) {
         const queue = this.queueOf(plan.name, group);
         await this.#queue(channel, queue, plan, at);
-        if (at.declare) await during(`binding of queue ${JSON.stringify(queue)}`, channel.bindQueue(queue, exchange, bindingKey(at)));
+        if (at.declare)
+          await during(`binding of queue ${JSON.stringify(queue)}`, channel.bindQueue(queue, exchange, bindingKey(at)));
       }
     }
     this.#know(plan.name, exchange, at, groups);
@@ -102,7 +114,7 @@ export class Topology {
       exchange,
       routingKey: at.queue ?? at.routingKey,
       accepted: durable ? PERSISTED : ROUTED,
-      nacked: at.queue !== null || queues.size <= 1 ? LATER : PARTLY,
+      nacked: at.queue !== null ? LATER : PARTLY,
     });
   }
 

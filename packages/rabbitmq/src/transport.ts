@@ -1,4 +1,15 @@
-import { type AdminPort, type Host, type Receiver, type ReceiverEvents, type Sender, type SenderEvents, type Subscription, TallyError, type Traits, type Transport } from "@tallymq/core/spi";
+import {
+  type AdminPort,
+  type Host,
+  type Receiver,
+  type ReceiverEvents,
+  type Sender,
+  type SenderEvents,
+  type Subscription,
+  TallyError,
+  type Traits,
+  type Transport,
+} from "@tallymq/core/spi";
 import { RabbitAdmin } from "./admin.ts";
 import { classify } from "./errors.ts";
 import { MAX_BYTES } from "./encoder.ts";

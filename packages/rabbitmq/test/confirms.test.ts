@@ -17,27 +17,41 @@ describe("confirms find their own message", () => {
     sending.post(messages(10));
     await sending.count(10);
     expect(sending.journal).toEqual([
-      "m7 accepted", "m3 accepted", "m9 accepted", "m4 later", "m1 accepted", "m2 accepted", "m5 accepted", "m6 accepted",
-      "m8 accepted", "m10 accepted",
+      "m7 accepted",
+      "m3 accepted",
+      "m9 accepted",
+      "m4 later",
+      "m1 accepted",
+      "m2 accepted",
+      "m5 accepted",
+      "m6 accepted",
+      "m8 accepted",
+      "m10 accepted",
     ]);
   });
 
   it("a nack of several is later for each of them", async () => {
-    await using stage = await Stage.open({ onPublish: ({ tag }, channel) => void (tag === 3 && channel.nack(3, { multiple: true })) });
+    await using stage = await Stage.open({
+      onPublish: ({ tag }, channel) => void (tag === 3 && channel.nack(3, { multiple: true })),
+    });
     const sending = await stage.sender();
     sending.post(messages(3));
     await sending.count(3);
     expect(sending.kinds).toEqual({ m1: "later", m2: "later", m3: "later" });
-    expect(sending.error("m1").mayArrive).toBe(false);
+    // Another queue of the exchange may have it, also one that this process knows nothing of.
+    expect(sending.error("m1").mayArrive).toBe(true);
   });
 
-  it("a nack is doubt where several queues are known: one of them may have the message", async () => {
-    await using stage = await Stage.open({ onPublish: ({ tag }, channel) => channel.nack(tag) });
-    const sending = await stage.sender({ name: "orders", ordered: false, groups: ["billing", "shipping"] });
+  it("a nack of what went to a single queue leaves no doubt: nobody else can have it", async () => {
+    await using stage = await Stage.open(
+      { onPublish: ({ tag }, channel) => channel.nack(tag) },
+      { topics: { orders: { queue: "orders" } } },
+    );
+    const sending = await stage.sender();
     sending.post(messages(1));
     await sending.count(1);
-    expect(sending.kinds).toEqual({ m1: "doubt" });
-    expect(sending.error("m1").mayArrive).toBe(true);
+    expect(sending.kinds).toEqual({ m1: "later" });
+    expect(sending.error("m1").mayArrive).toBe(false);
   });
 
   it("thousands, acked out of order, leave nothing behind that later ones could meet", async () => {
@@ -49,13 +63,17 @@ describe("confirms find their own message", () => {
       },
     });
     const sending = await stage.sender();
-    for (let from = 0; from < 5_000; from += 500) sending.post(Array.from({ length: 500 }, (_, i) => message(from + i + 1)));
+    for (let from = 0; from < 5_000; from += 500)
+      sending.post(Array.from({ length: 500 }, (_, i) => message(from + i + 1)));
     await sending.count(5_000);
     expect([...sending.verdicts.values()].every((all) => all.length === 1 && all[0]!.kind === "accepted")).toBe(true);
     expect(sending.losses).toEqual([]);
   });
 
-  const breaches: readonly (readonly [string, (ack: (tag: number, multiple?: boolean) => void, nack: (tag: number) => void) => void])[] = [
+  const breaches: readonly (readonly [
+    string,
+    (ack: (tag: number, multiple?: boolean) => void, nack: (tag: number) => void) => void,
+  ])[] = [
     ["tag 0, which means all, with multiple", (ack) => ack(0, true)],
     ["tag 0 alone", (ack) => ack(0)],
     ["a tag that was never published", (ack) => ack(4)],
@@ -71,7 +89,11 @@ describe("confirms find their own message", () => {
     it(`${name}: the channel is dropped, and what is open is in doubt`, async () => {
       await using stage = await Stage.open({
         onPublish({ tag }, channel) {
-          if (tag === 3) script((t, multiple = false) => channel.ack(t, { multiple }), (t) => channel.nack(t));
+          if (tag === 3)
+            script(
+              (t, multiple = false) => channel.ack(t, { multiple }),
+              (t) => channel.nack(t),
+            );
         },
       });
       const sending = await stage.sender();
@@ -79,7 +101,9 @@ describe("confirms find their own message", () => {
       await sending.count(3);
       expect(sending.losses).toHaveLength(1);
       expect(sending.losses[0]!.code).toBe("session-lost");
-      expect(sending.journal.some((line) => line.startsWith("surfaced: the broker sent a confirm for delivery tag"))).toBe(true);
+      expect(
+        sending.journal.some((line) => line.startsWith("surfaced: the broker sent a confirm for delivery tag")),
+      ).toBe(true);
       // `lost` first, then doubt for each that had no verdict, and none has two.
       const lost = sending.journal.indexOf("lost");
       expect(sending.journal.slice(lost + 1).every((line) => line.endsWith(" doubt"))).toBe(true);
@@ -122,14 +146,22 @@ describe("returns", () => {
     const sending = await stage.sender();
     sending.post(messages(6));
     await sending.count(6);
-    expect(sending.kinds).toEqual({ m1: "accepted", m2: "unroutable", m3: "accepted", m4: "accepted", m5: "unroutable", m6: "unroutable" });
+    expect(sending.kinds).toEqual({
+      m1: "accepted",
+      m2: "unroutable",
+      m3: "accepted",
+      m4: "accepted",
+      m5: "unroutable",
+      m6: "unroutable",
+    });
   });
 
   it("one id on two topics: the return's exchange says which", async () => {
     await using stage = await Stage.open({
       onPublish(publish, channel) {
-        if (publish.exchange === "refunds") channel.return(publish);
-        channel.ack(publish.tag);
+        if (publish.exchange !== "refunds") return;
+        channel.return(publish);
+        channel.ack(2, { multiple: true });
       },
     });
     const sending = await stage.sender();
@@ -154,6 +186,9 @@ describe("returns", () => {
     const sending = await stage.sender();
     sending.post(messages(1));
     await sending.count(1);
-    expect(sending.journal).toEqual([expect.stringContaining("surfaced: the broker returned a message"), "m1 accepted"]);
+    expect(sending.journal).toEqual([
+      expect.stringContaining("surfaced: the broker returned a message"),
+      "m1 accepted",
+    ]);
   });
 });

@@ -3,7 +3,11 @@ import { describe, expect, it } from "vitest";
 import type { Outgoing } from "@tallymq/core/spi";
 import { message, ORDERS, RUN, signal, Stage } from "./stage.ts";
 
-async function sent(given: Partial<Outgoing>, options: Parameters<typeof Stage.open>[1] = {}, server: Parameters<typeof Stage.open>[2] = {}) {
+async function sent(
+  given: Partial<Outgoing>,
+  options: Parameters<typeof Stage.open>[1] = {},
+  server: Parameters<typeof Stage.open>[2] = {},
+) {
   await using stage = await Stage.open({}, options, server);
   const sending = await stage.sender();
   sending.post([message(7, given)]);
@@ -16,8 +20,13 @@ describe("what a message looks like on the wire", () => {
     const { publish } = await sent({ time: 1_700_000_000_999 });
     expect(publish).toMatchObject({ exchange: "orders", routingKey: "", mandatory: true, immediate: false });
     expect(publish!.properties).toEqual({
-      deliveryMode: 2, messageId: "m7", appId: "shop", type: "order", contentType: "application/json",
-      timestamp: expect.anything(), headers: expect.anything(),
+      deliveryMode: 2,
+      messageId: "m7",
+      appId: "shop",
+      type: "order",
+      contentType: "application/json",
+      timestamp: expect.anything(),
+      headers: expect.anything(),
     });
     expect(Number(publish!.properties.timestamp)).toBe(1_700_000_000);
     expect({ ...publish!.headers }).toEqual({ "tally-seq": `${RUN}/7` });
@@ -26,36 +35,78 @@ describe("what a message looks like on the wire", () => {
 
   it("carries what there is beside that, and nothing else", async () => {
     const { publish } = await sent({
-      key: "k€y", attempt: 3, correlationId: "c", causationId: "d", contentEncoding: "gzip", type: null, headers: { a: "b", "ü": "", constructor: "x" },
+      key: "k€y",
+      attempt: 3,
+      correlationId: "c",
+      causationId: "d",
+      contentEncoding: "gzip",
+      type: null,
+      headers: { a: "b", ü: "", constructor: "x" },
       native: { priority: 9, expiration: 1_500, replyTo: "answers", routingKey: "blue" },
     });
     expect(publish!.routingKey).toBe("blue");
-    expect(publish!.properties).toMatchObject({ correlationId: "c", contentEncoding: "gzip", priority: 9, expiration: "1500", replyTo: "answers" });
+    expect(publish!.properties).toMatchObject({
+      correlationId: "c",
+      contentEncoding: "gzip",
+      priority: 9,
+      expiration: "1500",
+      replyTo: "answers",
+    });
     expect(publish!.properties.type).toBeUndefined();
     expect(Object.entries(publish!.headers)).toEqual([
-      ["tally-seq", `${RUN}/7`], ["tally-key", "k€y"], ["tally-attempt", "3"], ["tally-causation-id", "d"], ["a", "b"], ["ü", ""], ["constructor", "x"],
+      ["tally-seq", `${RUN}/7`],
+      ["tally-key", "k€y"],
+      ["tally-attempt", "3"],
+      ["tally-causation-id", "d"],
+      ["a", "b"],
+      ["ü", ""],
+      ["constructor", "x"],
     ]);
   });
 
-  it("bodies of every size around a frame and a chunk arrive whole, in order", async () => {
-    await using stage = await Stage.open({}, { frameMax: 8_192 });
-    const sending = await stage.sender();
-    const sizes = [0, 1, 8_183, 8_184, 8_185, 16_367, 16_368, 16_369, 65_535, 65_536, 65_537, 300_000, 3, 70_000, 0];
-    const batch = sizes.map((size, i) => message(i + 1, { body: Buffer.alloc(size, i + 1) }));
-    sending.post(batch);
-    await sending.count(sizes.length);
-    expect(stage.server.publishes.map((p) => p.body.length)).toEqual(sizes);
-    expect(stage.server.publishes.every((p, i) => p.body.equals(batch[i]!.body))).toBe(true);
-  });
+  it.each([8_192, 131_072])(
+    "bodies of every size around a frame of %i and a chunk arrive whole, in order",
+    async (frameMax) => {
+      await using stage = await Stage.open({}, { frameMax });
+      const sending = await stage.sender();
+      const around = (size: number): number[] => [size - 1, size, size + 1];
+      const sizes = [
+        0,
+        1,
+        ...[16_384, 65_536, frameMax - 8, 2 * (frameMax - 8)].flatMap(around),
+        3,
+        1_000_000,
+        70_000,
+        0,
+      ];
+      const batch = sizes.map((size, i) => message(i + 1, { body: Buffer.alloc(size, i + 1) }));
+      sending.post(batch);
+      await sending.count(sizes.length);
+      expect(stage.server.publishes.map((p) => p.body.length)).toEqual(sizes);
+      expect(stage.server.publishes.every((p, i) => p.body.equals(batch[i]!.body))).toBe(true);
+    },
+  );
 
   it("any texts survive, whatever their length and letters", async () => {
     await using stage = await Stage.open({});
     const sending = await stage.sender();
-    const text = (max: number) => fc.string({ unit: "grapheme", maxLength: max }).filter((s) => Buffer.byteLength(s) <= 255 && s.isWellFormed());
+    const text = (max: number) =>
+      fc.string({ unit: "grapheme", maxLength: max }).filter((s) => Buffer.byteLength(s) <= 255 && s.isWellFormed());
     let n = 0;
     await fc.assert(
       fc.asyncProperty(
-        fc.record({ id: text(80).filter((s) => s !== ""), key: fc.option(text(80)), correlationId: fc.option(text(80)), type: fc.option(text(80)), headers: fc.dictionary(text(30), fc.string({ unit: "grapheme", maxLength: 200 }).filter((s) => s.isWellFormed()), { maxKeys: 5, noNullPrototype: true }), body: fc.uint8Array({ maxLength: 3_000 }) }),
+        fc.record({
+          id: text(80).filter((s) => s !== ""),
+          key: fc.option(text(80)),
+          correlationId: fc.option(text(80)),
+          type: fc.option(text(80)),
+          headers: fc.dictionary(
+            text(30),
+            fc.string({ unit: "grapheme", maxLength: 200 }).filter((s) => s.isWellFormed()),
+            { maxKeys: 5, noNullPrototype: true },
+          ),
+          body: fc.uint8Array({ maxLength: 3_000 }),
+        }),
         async (given) => {
           fc.pre(!Object.keys(given.headers).some((name) => ["CC", "BCC", "__proto__"].includes(name)));
           const publishes = stage.server.publishes.length;
@@ -110,7 +161,11 @@ describe("what would end the channel is refused alone, and its siblings go out",
       expect(sending.kinds).toEqual({ m1: "accepted", [bad.id]: "refused", m3: "accepted" });
       expect(stage.server.publishes.map((p) => p.properties.messageId)).toEqual(["m1", "m3"]);
       const error = sending.error(bad.id);
-      expect([error.code, error.id, error.mayArrive]).toEqual([name.startsWith("a body") ? "too-large" : "bad-message", bad.id, false]);
+      expect([error.code, error.id, error.mayArrive]).toEqual([
+        name.startsWith("a body") ? "too-large" : "bad-message",
+        bad.id,
+        false,
+      ]);
       expect(sending.losses).toEqual([]);
     });
   }
@@ -118,7 +173,11 @@ describe("what would end the channel is refused alone, and its siblings go out",
   it("headers larger than a small frame of this connection", async () => {
     await using stage = await Stage.open({}, {}, { frameMax: 8_192 });
     const sending = await stage.sender();
-    sending.post([message(1), message(2, { headers: { a: "x".repeat(8_192) } }), message(3, { headers: { a: "x".repeat(7_900) } })]);
+    sending.post([
+      message(1),
+      message(2, { headers: { a: "x".repeat(8_192) } }),
+      message(3, { headers: { a: "x".repeat(7_900) } }),
+    ]);
     await sending.count(3);
     expect(sending.kinds).toEqual({ m1: "accepted", m2: "refused", m3: "accepted" });
   });
@@ -137,8 +196,22 @@ describe("options of the connection", () => {
   it("frame size, heartbeat and a name without secrets are agreed on", async () => {
     await using stage = await Stage.open({}, { heartbeat: "3s", frameMax: 16_384 });
     await stage.sender(ORDERS);
-    await stage.transport.openReceiver({ topic: ORDERS, group: "billing", credit: 5, consumer: "c" }, { deliver() {}, lost() {}, gap() {}, revoked() {}, unsettled() {}, surfaced() {}, revoking: () => Promise.resolve() }, signal());
-    expect(stage.server.connections.map((c) => [c.heartbeat, c.frameMax, c.clientProperties["connection_name"]])).toEqual([
+    await stage.transport.openReceiver(
+      { topic: ORDERS, group: "billing", credit: 5, consumer: "c" },
+      {
+        deliver() {},
+        lost() {},
+        gap() {},
+        revoked() {},
+        unsettled() {},
+        surfaced() {},
+        revoking: () => Promise.resolve(),
+      },
+      signal(),
+    );
+    expect(
+      stage.server.connections.map((c) => [c.heartbeat, c.frameMax, c.clientProperties["connection_name"]]),
+    ).toEqual([
       [3, 16_384, "shop (publishing)"],
       [3, 16_384, "shop (consuming)"],
     ]);

@@ -48,15 +48,29 @@ describe("URLs are checked where they are written, and never quoted", () => {
 
   it("parts are decoded, and the shown form has no credentials", () => {
     expect(readEndpoint("url", "amqps://u%40x:p%2Fw@[::1]:99/v%2Fh")).toEqual({
-      protocol: "amqps", hostname: "::1", port: 99, username: "u@x", password: "p/w", vhost: "v%2Fh", shown: "amqps://[::1]:99/v%2Fh",
+      protocol: "amqps",
+      hostname: "::1",
+      port: 99,
+      username: "u@x",
+      password: "p/w",
+      vhost: "v%2Fh",
+      shown: "amqps://[::1]:99/v%2Fh",
     });
-    expect(readEndpoint("url", "amqp://localhost")).toMatchObject({ port: 5672, username: "guest", password: "guest", vhost: "" });
+    expect(readEndpoint("url", "amqp://localhost")).toMatchObject({
+      port: 5672,
+      username: "guest",
+      password: "guest",
+      vhost: "",
+    });
     expect(readEndpoint("url", "amqps://user@localhost")).toMatchObject({ port: 5671, username: "user", password: "" });
   });
 
   it("an error of connecting names the endpoint, not the credentials", async () => {
     const transport = rabbitmq({ urls: [`amqp://user:${SECRET}@127.0.0.1:1/`] }).open(testHost());
-    const error = await transport.openSender({ blocked() {}, unblocked() {}, lost() {}, surfaced() {} }, signal()).then(() => null, (e: unknown) => e);
+    const error = await transport.openSender({ blocked() {}, unblocked() {}, lost() {}, surfaced() {} }, signal()).then(
+      () => null,
+      (e: unknown) => e,
+    );
     expect(TallyError.is(error) && [error.code, error.retryable]).toEqual(["unreachable", true]);
     expect((error as TallyError).message).toContain("amqp://127.0.0.1:1/");
     withoutSecret(error);
@@ -67,7 +81,14 @@ describe("URLs are checked where they are written, and never quoted", () => {
 
 describe("options", () => {
   it("have the defaults that the documentation names", () => {
-    expect(resolveRabbit({ urls: ["amqp://h"] })).toMatchObject({ name: "rabbitmq", heartbeat: 5_000, queueType: "quorum", deliveryLimit: 200, frameMax: 131_072, tls: null });
+    expect(resolveRabbit({ urls: ["amqp://h"] })).toMatchObject({
+      name: "rabbitmq",
+      heartbeat: 5_000,
+      queueType: "quorum",
+      deliveryLimit: 200,
+      frameMax: 131_072,
+      tls: null,
+    });
   });
 
   const bad: readonly (readonly [string, Partial<Record<keyof RabbitOptions, unknown>>, RegExp])[] = [
@@ -79,7 +100,11 @@ describe("options", () => {
     ["a delivery limit below ten", { deliveryLimit: 9 }, /deliveryLimit/],
     ["a frame smaller than RabbitMQ 4.1 allows", { frameMax: 4_096 }, /frameMax/],
     ["tls beside amqp://", { tls: {} }, /amqps/],
-    ["an unknown option of a topic", { topics: { orders: { que: "q" } } }, /orders has no option "que"; did you mean "queue"/],
+    [
+      "an unknown option of a topic",
+      { topics: { orders: { que: "q" } } },
+      /orders has no option "que"; did you mean "queue"/,
+    ],
     ["a queue with an exchange", { topics: { orders: { queue: "q", exchange: "e" } } }, /queue excludes exchange/],
     ["a queue with queues", { topics: { orders: { queue: "q", queues: { g: "q2" } } } }, /queue excludes queues/],
     ["a direct exchange without a routing key", { topics: { orders: { exchangeType: "direct" } } }, /routingKey/],

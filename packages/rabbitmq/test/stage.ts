@@ -1,4 +1,15 @@
-import type { Delivery, Host, Outgoing, ReceiverEvents, SenderEvents, Sender, TallyError, TopicPlan, Transport, Verdict } from "@tallymq/core/spi";
+import type {
+  Delivery,
+  Host,
+  Outgoing,
+  ReceiverEvents,
+  SenderEvents,
+  Sender,
+  TallyError,
+  TopicPlan,
+  Transport,
+  Verdict,
+} from "@tallymq/core/spi";
 import { rabbitmq, type RabbitOptions } from "@tallymq/rabbitmq";
 import type { AmqpScript, AmqpServerOptions, ScriptedAmqp } from "@tallymq/testkit/amqp-server";
 import { scriptedAmqp } from "@tallymq/testkit/amqp-server";
@@ -25,9 +36,24 @@ export function testHost(service = "shop"): Host {
 
 export function message(seq: number, given: Partial<Outgoing> = {}): Outgoing {
   return {
-    id: `m${seq}`, producer: "shop", run: RUN, seq, topic: "orders", key: null, ordered: false, type: "order",
-    contentType: "application/json", contentEncoding: null, time: 1_700_000_000_000, attempt: 1, correlationId: null,
-    causationId: null, headers: Object.freeze({}), body: Buffer.from(`body ${seq}`), native: null, ...given,
+    id: `m${seq}`,
+    producer: "shop",
+    run: RUN,
+    seq,
+    topic: "orders",
+    key: null,
+    ordered: false,
+    type: "order",
+    contentType: "application/json",
+    contentEncoding: null,
+    time: 1_700_000_000_000,
+    attempt: 1,
+    correlationId: null,
+    causationId: null,
+    headers: Object.freeze({}),
+    body: Buffer.from(`body ${seq}`),
+    native: null,
+    ...given,
   };
 }
 
@@ -45,7 +71,11 @@ export class Stage implements AsyncDisposable {
     this.transport = transport;
   }
 
-  static async open(script: AmqpScript = {}, options: Partial<RabbitOptions> = {}, server: AmqpServerOptions = {}): Promise<Stage> {
+  static async open(
+    script: AmqpScript = {},
+    options: Partial<RabbitOptions> = {},
+    server: AmqpServerOptions = {},
+  ): Promise<Stage> {
     const scripted = await scriptedAmqp(script, server);
     return new Stage(scripted, rabbitmq({ urls: [scripted.url], ...options }).open(testHost()));
   }

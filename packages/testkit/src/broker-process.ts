@@ -1,18 +1,10 @@
 import { parseArgs } from "node:util";
-import { type Clock, describe } from "@tallymq/core/spi";
+import { describe } from "@tallymq/core/spi";
 import { serve } from "./broker/process/serve.ts";
+import { realClock } from "./real-clock.ts";
 
 // A program: node broker-process.ts --at unix:/path --data DIR [--max-backlog N] [--delivery-limit N] [--with-parent]
 // Prints one line of JSON on stdout when it listens; what a person should know goes to stderr.
-
-const clock: Clock = {
-  now: () => performance.now(),
-  wall: () => Date.now(),
-  after(ms, fn) {
-    const timer = setTimeout(fn, ms);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
 
 const { values } = parseArgs({
   options: {
@@ -39,7 +31,7 @@ async function main(): Promise<void> {
   const served = await serve({
     at: values.at,
     dataDir: values.data,
-    clock,
+    clock: realClock,
     maxBacklog: Number(values["max-backlog"]),
     deliveryLimit: Number(values["delivery-limit"]),
     // Some of what was appended may be there, some not: connections end, copies are in doubt, nobody is told a lie.

@@ -5,7 +5,9 @@ import type { RecoveryReport } from "./broker/log/recover.ts";
 import { parseAddress } from "./memory/address.ts";
 import type { QueuedMessage } from "./memory/library.ts";
 import { deadLetters, queuedMessages, request } from "./memory/remote/admin.ts";
+import { realClock } from "./real-clock.ts";
 
+/** Options of {@link startMemoryBroker}; all optional but `at` and `dataDir`. */
 export interface MemoryBrokerOptions {
   /** `"127.0.0.1:4555"` or `"unix:/path"`; loopback and unix sockets only. */
   readonly at: string;
@@ -38,20 +40,17 @@ export interface MemoryBrokerProcess extends AsyncDisposable {
   restart(): Promise<void>;
   /** Ends all connections of all clients; how many there were. */
   cutConnections(): Promise<number>;
+  /** It reads nothing more from any sender until `unblock`. */
   block(reason: string): Promise<void>;
   unblock(): Promise<void>;
   /** Resolves when no group holds a message that is neither settled nor a dead letter. */
   idle(signal?: AbortSignal): Promise<void>;
+  /** A group's queue, in its order. @throws TallyError `topology` when there is no such group */
   messages(topic: string, group: string): Promise<readonly QueuedMessage[]>;
+  /** What came back too often. @throws TallyError `topology` when there is no such group */
   deadLetters(topic: string, group: string): Promise<readonly Incoming[]>;
 }
 
-const REAL: Pick<Clock, "after"> = {
-  after(ms, fn) {
-    const timer = setTimeout(fn, ms);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
 // Source and built package differ in this: Node strips the types of the one, the other has none.
 const PROGRAM = fileURLToPath(
   new URL(import.meta.url.endsWith(".ts") ? "./broker-process.ts" : "./broker-process.js", import.meta.url),
@@ -136,7 +135,7 @@ function launch(options: MemoryBrokerOptions, log: { text: string }): Running {
   const within = options.startWithin ?? 10_000;
   const listening = new Promise<RecoveryReport>((resolve, reject) => {
     let said = "";
-    const timer: Timer = (options.clock ?? REAL).after(within, () => {
+    const timer: Timer = (options.clock ?? realClock).after(within, () => {
       child.kill("SIGKILL");
       reject(new TallyError("unreachable", `the broker process did not listen within ${within} ms`));
     });

@@ -1,7 +1,7 @@
 import { TallyError } from "@tallymq/core/spi";
 import { type FaultPoint, memory, type MemoryBroker, virtualClock } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
-import { code, message, messages, NEVER, open, ORDERS, receiver, sender, settled } from "./harness.ts";
+import { code, message, messages, NEVER, open, ORDERS, receiver, sender, settled } from "./support/harness.ts";
 
 function bench(): MemoryBroker {
   const broker = memory();

@@ -154,7 +154,7 @@ class RunningConsumer implements Consumer {
     );
     const left = Math.max(until - clock.now(), LEAVE_WITHIN);
     await this.#atMost(left, Promise.allSettled(this.#subscriptions.map((s) => s.close())));
-    events.emit({ type: "closed", abandoned });
+    events.emit({ type: "consumer-closed", group: this.group, abandoned });
     this.#onEnd(this);
   }
 

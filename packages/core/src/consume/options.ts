@@ -13,9 +13,17 @@ export interface ConsumerOptions {
   readonly attempts?: number;
   /** Upper end of the first wait between attempts; full jitter. @default "100ms" */
   readonly retryMin?: Duration;
-  /** Upper end of every later one, and of the wait before a release. @default "10s" */
+  /**
+   * Upper end of every later one, and of the wait before a release, which grows with the deliveries that the broker counts.
+   * @default "10s"
+   */
   readonly retryMax?: Duration;
-  /** A handler that has not settled by then gets its signal aborted, and the attempt counts as failed. @default "60s" */
+  /**
+   * A handler that has not settled by then gets its signal fired, and the attempt counts as failed (`handler-deadline`).
+   * Nobody can end it, so it keeps its lane, and its key's next delivery waits, until it does settle: let it heed the signal.
+   * What it returns then is an event (`late-effect`) and acks nothing.
+   * @default "60s"
+   */
   readonly processingDeadline?: Duration;
   /**
    * What the inbox does for a handler.
@@ -38,7 +46,9 @@ export interface ConsumerOptions {
    */
   readonly maxAttempts?: number;
   /**
-   * What a failed attempt leads to.
+   * What a failed attempt leads to; it alone decides, also beyond `attempts`. Without an inbox a body that cannot be read
+   * (`decode`, `schema`) is released whatever it says, since the same bytes would fail again. If it throws, the delivery is
+   * released.
    * @default retry() up to `attempts`, then release(). A body that cannot be read: deadLetter() with an inbox, else release()
    */
   readonly onError?: (
@@ -81,14 +91,17 @@ export type Ruling =
 export interface Context {
   readonly topic: string;
   readonly group: string;
+  /** The publisher's id, or what `options.id` made of a foreign message; null where neither gave one. */
   readonly id: string | null;
   readonly key: string | null;
+  /** The `service` that published it. */
   readonly producer: string | null;
   readonly type: string | null;
   /** Wall-clock milliseconds of the `publish()`; null from a foreign sender. */
   readonly time: number | null;
   readonly correlationId: string | null;
   readonly causationId: string | null;
+  /** The caller's, without Tally's own; without a prototype. */
   readonly headers: Readonly<Record<string, string>>;
   /** 1, 2, …: in place, of this delivery. */
   readonly attempt: number;
@@ -109,22 +122,30 @@ export interface TxContext<Tx> extends Context {
 /** Returning settles the delivery with an ack; throwing asks `onError`. */
 export type Handler<Out, C extends Context = Context> = (body: Out, context: C) => Promise<void> | void;
 
+/** A consumer that has not been started. Made by `tally.consumer()`. */
 export interface ConsumerBuilder<C extends Context = Context> {
   /** One handler a topic. @throws TallyError `bad-config` */
   on<Out>(topic: Topic<never, Out>, handler: Handler<Out, C>): ConsumerBuilder<C>;
   /**
    * Declares, subscribes, and resolves when deliveries may come. Reconnects by itself from then on.
-   * @throws TallyError `unsupported` for what broker or inbox cannot do.
+   * @throws TallyError `bad-config` (no handler; started before), `closed`, and what waiting cannot mend: `topology`,
+   * `unauthorized`, `unsupported` (what broker or inbox cannot do) …
    */
   start(): Promise<Consumer>;
 }
 
+/** A running member of a group: one session for each topic. Made by `.start()`; `await using` closes it. */
 export interface Consumer extends AsyncDisposable {
   readonly group: string;
-  /** No new handler starts; those running finish. */
+  /** No new handler starts, nor another attempt; those running finish. Deliveries in hand keep their credit meanwhile. */
   pause(): void;
   resume(): void;
-  /** Stops deliveries, lets running handlers finish, settles, leaves. What has not begun comes again elsewhere. @default within "30s" */
+  /**
+   * Stops deliveries, lets running handlers finish, settles, leaves. What has not begun comes again elsewhere. At the limit
+   * signals fire, and what is unfinished is left unsettled. Idempotent.
+   * @param options.within @default "30s"
+   * @throws TallyError `bad-config` for a limit that is no duration; nothing is closed then
+   */
   close(options?: { readonly within?: Duration }): Promise<void>;
 }
 

@@ -1,7 +1,8 @@
 import type { Outgoing } from "../message.ts";
 import type { Entry } from "./entry.ts";
+import { Queue } from "./queue.ts";
 import type { Batch, Senders, SenderSession } from "./senders.ts";
-import { next, OVERDUE, WAITING } from "./transitions.ts";
+import { next } from "./transitions.ts";
 
 /**
  * One lane of the transport: a queue, a partition.
@@ -9,14 +10,15 @@ import { next, OVERDUE, WAITING } from "./transitions.ts";
  * `suspect`: a message of this lane is overdue. Until the broker has answered in it again, one message probes and the
  * rest wait: a stuck queue must not cause a storm of resends.
  */
-class WireLane {
+export class WireLane {
   readonly number: number;
-  fresh: Entry[] = [];
-  resends: Entry[] = [];
-  /** Batches on the session in use without all their verdicts. */
+  readonly fresh: Queue<Entry> = new Queue();
+  readonly resends: Queue<Entry> = new Queue();
+  /** Batches on the session in use that others must wait for. */
   busy = 0;
   suspect = false;
-  probe: Entry | null = null;
+  /** The batch of one that probes. */
+  probe: Batch | null = null;
   dirty = false;
 
   constructor(number: number) {
@@ -40,7 +42,7 @@ export class Wire {
   #dirty: WireLane[] = [];
   #scheduled = false;
   /** Wanted out while there was no session: without one, nobody can name a lane. */
-  #homeless: Entry[] = [];
+  readonly #homeless: Queue<Entry> = new Queue();
   /** RabbitMQ has but one lane: no look-up for it. */
   #last: WireLane | null = null;
 
@@ -64,32 +66,45 @@ export class Wire {
     this.#touch(lane);
   }
 
-  /** Its verdict is overdue: its lane is suspect, and it is sent again when its turn comes. */
+  /** Its verdict is overdue: its lane is suspect. */
   overdue(entry: Entry): void {
-    const lane = this.#lane(entry.lane);
+    const { batch } = entry;
+    if (batch === null) return;
+    const { lane } = batch;
     lane.suspect = true;
-    if (lane.probe === entry) lane.probe = null;
-    lane.resends.push(entry);
+    this.forget(entry);
+    // A transport that resends in the session: the lane must not wait for the very batch that is resent.
+    if (batch.holds && batch.session === this.#o.senders.current) this.#letGo(batch);
     this.#touch(lane);
   }
 
+  /** Its end does not wait for its last copy: another one must probe, or the lane would wait for a verdict that nobody times. */
+  forget(entry: Entry): void {
+    const { batch } = entry;
+    if (batch === null || batch.lane.probe !== batch) return;
+    batch.lane.probe = null;
+    this.#touch(batch.lane);
+  }
+
   /** A verdict came. `answered`: from the broker, not for the want of it. */
-  answer(entry: Entry, batch: Batch, answered: boolean): void {
-    const lane = this.#lane(entry.lane);
+  answer(batch: Batch, answered: boolean): void {
+    const { lane } = batch;
     const current = batch.session === this.#o.senders.current;
-    if (current && batch.left === 0 && lane.busy > 0) lane.busy--;
-    // The probe's own copy: an older one of the same message, on a retired session, says nothing about this one.
-    if (lane.probe === entry && entry.batch === batch) lane.probe = null;
+    if (batch.left === 0) {
+      if (current && batch.holds) this.#letGo(batch);
+      if (lane.probe === batch) lane.probe = null;
+    }
     if (answered && current) lane.suspect = false;
-    if (lane.fresh.length > 0 || lane.resends.length > 0) this.#touch(lane);
+    if (lane.fresh.first !== null || lane.resends.first !== null) this.#touch(lane);
   }
 
   /** A session came into use, or became able to send again. `fresh`: none of what is out is on it. */
   resume(fresh: boolean): void {
     if (fresh) for (const lane of this.#lanes.values()) lane.busy = 0;
-    const homeless = this.#homeless;
-    this.#homeless = [];
-    for (const entry of homeless) this.add(entry);
+    for (let left = this.#homeless.size; left > 0; left--) {
+      const entry = this.#homeless.shift();
+      if (entry !== null) this.add(entry);
+    }
     for (const lane of this.#lanes.values()) this.#touch(lane);
   }
 
@@ -100,6 +115,11 @@ export class Wire {
       lane.probe = null;
       lane.busy = 0;
     }
+  }
+
+  #letGo(batch: Batch): void {
+    batch.holds = false;
+    batch.lane.busy--;
   }
 
   #lane(number: number): WireLane {
@@ -123,34 +143,33 @@ export class Wire {
     this.#scheduled = false;
     const dirty = this.#dirty;
     this.#dirty = [];
-    const session = this.#o.senders.current;
     for (const lane of dirty) {
       lane.dirty = false;
-      // Without a session the lane keeps what it has; `resume` comes back to it.
+      // Asked anew for each lane: the last one's batch may have been the session's end. Without a session the lane keeps
+      // what it has; `resume` comes back to it.
+      const session = this.#o.senders.current;
       if (session !== null && !session.blocked) this.#send(session, lane);
     }
   }
 
   #send(session: SenderSession, lane: WireLane): void {
     if (this.#o.inFlightPerLane === 1 && lane.busy > 0) return;
-    if (lane.suspect && lane.probe !== null) return;
+    const { suspect } = lane;
+    if (suspect && lane.probe !== null) return;
     const entries: Entry[] = [];
     const messages: Outgoing[] = [];
-    if (lane.resends.length > 0) lane.resends = this.#take(lane.resends, lane.suspect, entries, messages);
-    if (!lane.suspect || entries.length === 0) lane.fresh = this.#take(lane.fresh, lane.suspect, entries, messages);
-    const [first] = entries;
-    if (first === undefined) return;
-    if (lane.suspect) lane.probe = first;
+    this.#take(lane.resends, suspect, entries, messages);
+    if (!suspect || entries.length === 0) this.#take(lane.fresh, suspect, entries, messages);
+    if (entries.length === 0) return;
+    const batch: Batch = { session, lane, entries, left: entries.length, holds: true };
+    if (suspect) lane.probe = batch;
     lane.busy++;
-    this.#o.senders.send(session, lane.number, entries, messages);
+    this.#o.senders.send(batch, messages);
   }
 
-  /** Moves what still wants a copy out of `queue`, all of it or the first; gives what stays. */
-  #take(queue: Entry[], one: boolean, entries: Entry[], messages: Outgoing[]): Entry[] {
-    for (let i = 0; i < queue.length; i++) {
-      const entry = queue[i];
-      // It may have ended while it stood here: withdrawn, or accepted by a retired session.
-      if (entry === undefined || (entry.state !== WAITING && entry.state !== OVERDUE)) continue;
+  /** Takes out what wants a copy: all of it, or one. */
+  #take(queue: Queue<Entry>, one: boolean, entries: Entry[], messages: Outgoing[]): void {
+    for (let entry = queue.shift(); entry !== null; entry = queue.shift()) {
       if (!entry.line.ready) {
         this.#o.undeclared(entry);
         continue;
@@ -159,8 +178,7 @@ export class Wire {
       this.#o.sent(entry);
       entries.push(entry);
       messages.push(entry.message);
-      if (one) return queue.slice(i + 1);
+      if (one) return;
     }
-    return [];
   }
 }

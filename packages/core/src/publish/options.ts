@@ -50,9 +50,11 @@ export function resendBackoff(policy: PublishPolicy): Backoff {
 export interface PublishOptions {
   /** 1–255 bytes; give your own so that a repeated publish has one effect. @default a UUIDv7 */
   readonly id?: string;
-  /** Overrides the topic's key function. */
+  /** Overrides the topic's key function. 1–255 bytes. */
   readonly key?: string;
+  /** Names of 1–128 bytes that do not begin with `tally-`; 64 KiB in all. @default none */
   readonly headers?: Readonly<Record<string, string>>;
+  /** 1–255 bytes. @default that of `cause`, or its id; else none */
   readonly correlationId?: string;
   /** The message that this one follows from: sets correlation and causation ids and passes `traceparent` and `tracestate` on. */
   readonly cause?: Cause;

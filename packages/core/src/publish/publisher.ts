@@ -1,36 +1,42 @@
 // One thing: the life of a message from `publish()` to its end; the parts it is made of are in the files beside it.
 import { fullJitter, type Backoff } from "../backoff.ts";
-import { sleep } from "../clock.ts";
+import { atMost } from "../clock.ts";
 import { milliseconds } from "../duration.ts";
-import { describe, type ErrorCode, TallyError } from "../error.ts";
+import { type ErrorCode, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
-import { describeIssues, type SchemaResult } from "../schema.ts";
+import type { SchemaResult } from "../schema.ts";
 import type { TopicPlan, Verdict } from "../spi.ts";
 import type { Topic } from "../topic.ts";
+import { Caller, Signals } from "./callers.ts";
 import { Entry } from "./entry.ts";
 import { Wire } from "./lanes.ts";
 import { type PublishOptions, type PublishPolicy, type Receipt, resendBackoff } from "./options.ts";
+import { aborted, asError, assertValid, rejection, sameBytes } from "./rejections.ts";
 import { type Batch, Senders } from "./senders.ts";
 import { type Draft, snapshot } from "./snapshot.ts";
-import { TopicLine } from "./topics.ts";
+import { type TopicLine, Topics } from "./topics.ts";
 import { BACKOFF, DRAINING, ENDED, HELD, next, OVERDUE, WIRE } from "./transitions.ts";
 import { TimingWheel } from "./wheel.ts";
 import { Window } from "./window.ts";
 
 /** Milliseconds: the precision of time-outs and back-offs. */
 const TICK = 10;
+/** Milliseconds: a close whose messages used up all its time still says good-bye to the broker. */
+const LEAVE_WITHIN = 1_000;
 
 /** Publishes messages and sees each to its end: accepted, rejected, withdrawn, or carried on in the background. */
 export class Publisher {
   readonly #runtime: Runtime;
   readonly #policy: PublishPolicy;
   readonly #backoff: Backoff;
-  readonly #window: Window;
+  readonly #window: Window<Entry>;
   readonly #wheel: TimingWheel<Entry>;
   readonly #senders: Senders;
   readonly #wire: Wire;
-  readonly #topics: Map<string, TopicLine> = new Map();
-  readonly #closing: AbortController = new AbortController();
+  readonly #topics: Topics;
+  readonly #signals: Signals;
+  /** `closing`: nothing new is taken. `closed`: nothing is carried on any more. */
+  #stage: "open" | "closing" | "closed" = "open";
   #live = 0;
   #idle: (() => void) | null = null;
 
@@ -38,15 +44,30 @@ export class Publisher {
     this.#runtime = runtime;
     this.#policy = policy;
     this.#backoff = resendBackoff(policy);
-    this.#window = new Window(policy.window, policy.windowBytes);
+    this.#window = new Window(policy.window, policy.windowBytes, (entry) => this.#admitted(entry));
     this.#wheel = new TimingWheel(runtime.clock, TICK, (entry) => this.#due(entry));
-    for (const plan of topics) this.#line(plan);
+    this.#signals = new Signals((caller, signal) => this.#giveUp(caller, aborted(signal, caller.entry.message.id)));
+    this.#topics = new Topics(
+      {
+        runtime,
+        isOpen: () => this.#senders.current !== null,
+        ready: (entry) => this.#wire.add(entry),
+        refused: (entry, error) => this.#release(entry, error, true),
+      },
+      topics,
+    );
     this.#senders = new Senders({
       runtime,
       drainWithin: policy.confirmTimeout,
-      declare: (signal) => this.#declareAll(signal),
-      opened: () => this.#opened(),
-      dropped: () => this.#dropped(),
+      declare: (signal) => this.#topics.declareAll(signal),
+      opened: () => {
+        this.#topics.opened();
+        this.#wire.resume(true);
+      },
+      dropped: () => {
+        this.#topics.dropped();
+        this.#wire.lost();
+      },
       unblocked: () => this.#wire.resume(false),
       verdict: (batch, index, verdict) => this.#verdict(batch, index, verdict),
     });
@@ -54,7 +75,7 @@ export class Publisher {
       senders: this.#senders,
       inFlightPerLane: runtime.transport.traits.inFlightPerLane,
       sent: (entry) => this.#sent(entry),
-      undeclared: (entry) => this.#enqueue(entry),
+      undeclared: (entry) => this.#topics.wait(entry),
     });
   }
 
@@ -73,38 +94,46 @@ export class Publisher {
   /** @param producer Whose message it is; that of a dead letter stays its own. */
   publish<In>(topic: Topic<In, unknown>, body: In, options?: PublishOptions, producer: string | null = null): Promise<Receipt> {
     let message: Draft;
-    let verdict: SchemaResult<unknown> | Promise<SchemaResult<unknown>> | null;
+    let line: TopicLine;
+    let verdict: SchemaResult<unknown> | PromiseLike<SchemaResult<unknown>> | null;
     try {
-      if (this.#closing.signal.aborted) throw new TallyError("closed", "publish() after close()", { id: options?.id });
+      if (this.#stage !== "open") throw new TallyError("closed", "publish() after close()", { id: options?.id });
       options?.signal?.throwIfAborted();
       message = snapshot(this.#runtime, topic, body, options);
       if (producer !== null) message.producer = producer;
       verdict = topic.schema === null ? null : topic.schema["~standard"].validate(body);
-      if (verdict !== null && !(verdict instanceof Promise)) assertValid(message, verdict);
+      if (verdict !== null && !isPromise(verdict)) assertValid(message, verdict);
+      line = this.#topics.line(topic);
     } catch (thrown) {
       return Promise.reject(this.#refuse(topic.name, options, thrown));
     }
-    const line = this.#line(topic);
-    const known = options?.id === undefined ? undefined : line.byId.get(message.id);
-    if (known !== undefined) return this.#join(known, message, options);
+    if (options?.id !== undefined) {
+      const known = line.byId.get(message.id);
+      // One at its end may still stand there while its last events go out: a listener may publish.
+      if (known !== undefined && known.state !== ENDED) {
+        // The same body has the same verdict, and the first call waits for it.
+        if (verdict !== null && isPromise(verdict)) verdict.then(undefined, () => {});
+        return this.#join(known, message, options);
+      }
+    }
 
-    const entry = new Entry(this, line, message, this.#deadlineOf(options));
+    const entry = new Entry(line, message);
     message.seq = ++line.seq;
     this.#live++;
     if (options?.id !== undefined) line.byId.set(message.id, entry);
     if (message.ordered) line.lineUp(entry);
-    if (options?.signal !== undefined) this.#obey(entry, options.signal);
-    if (verdict instanceof Promise) this.#await(entry, verdict);
+    const caller = this.#call(entry, options);
+    entry.caller = caller;
+    if (verdict !== null && isPromise(verdict)) this.#await(entry, verdict);
     else entry.validated = true;
     // Into the window in the order of the calls, also while validation is under way: else one key's later messages could
     // fill the window and wait in it for the first, which would wait for the window.
     this.#window.enter(entry);
     if (entry.prev === null && entry.state !== ENDED) this.#arm(entry);
-    return entry.promise;
+    return caller.promise;
   }
 
-  /** Called by the window when the message is in. */
-  admitted(entry: Entry): void {
+  #admitted(entry: Entry): void {
     entry.inWindow = true;
     this.#advance(entry);
   }
@@ -118,49 +147,61 @@ export class Publisher {
   }
 
   #enqueue(entry: Entry): void {
-    if (entry.line.ready) return this.#wire.add(entry);
-    entry.line.waiting.push(entry);
-    if (this.#senders.current !== null) void this.#declareLate(entry.line);
+    if (entry.line.ready) this.#wire.add(entry);
+    else this.#topics.wait(entry);
   }
 
   /** The same id published again: the same body joins the call in flight, another one is a conflict. */
   #join(entry: Entry, message: Draft, options: PublishOptions | undefined): Promise<Receipt> {
     const { id } = message;
     if (entry.message.producer !== message.producer || entry.message.key !== message.key || !sameBytes(entry.message.body, message.body)) {
-      const error = new TallyError("conflict", `${id} is in flight on ${message.topic} with another body or key`, { id });
+      const error = new TallyError("conflict", `${id} is in flight on ${message.topic} with another body or key`, {
+        id,
+      });
       return Promise.reject(this.#refuse(message.topic, options, error));
     }
     this.#runtime.events.emit({ type: "joined", topic: message.topic, id });
-    if (entry.released) {
-      // Its copies are still out, so this is the same message, with a caller again.
-      entry.adopt(this.#deadlineOf(options));
-      entry.state = next(entry.state, "adopted");
-      if (options?.signal !== undefined) this.#obey(entry, options.signal);
+    const caller = this.#call(entry, options);
+    const first = entry.caller;
+    if (first === null) this.#adopt(entry, caller);
+    else if (first.deadlineAt <= caller.deadlineAt) (entry.joined ??= []).push(caller);
+    else {
+      (entry.joined ??= []).push(first);
+      entry.caller = caller;
       this.#arm(entry);
-      return entry.promise;
     }
-    return options?.signal === undefined ? entry.promise : unlessAborted(entry.promise, options.signal, id);
+    return caller.promise;
   }
 
-  #await(entry: Entry, verdict: Promise<SchemaResult<unknown>>): void {
-    verdict
-      .then((result) => {
+  /** Its copies are still out, so this is the same message, with a caller again. */
+  #adopt(entry: Entry, caller: Caller): void {
+    entry.caller = caller;
+    // No more copies were to come; if the last one has had its answer, another one must.
+    const again = entry.state === DRAINING && entry.batch === null;
+    entry.state = next(entry.state, again ? "adoptedAgain" : "adopted");
+    this.#arm(entry);
+    if (again) this.#enqueue(entry);
+  }
+
+  #call(entry: Entry, options: PublishOptions | undefined): Caller {
+    const within =
+      options?.deadline === undefined ? this.#policy.deadline : milliseconds("publish: deadline", options.deadline);
+    const caller = new Caller(entry, this.#runtime.clock.now() + within, options?.signal ?? null);
+    if (caller.signal !== null) this.#signals.add(caller);
+    return caller;
+  }
+
+  #await(entry: Entry, verdict: PromiseLike<SchemaResult<unknown>>): void {
+    const failed = (thrown: unknown): void => this.#release(entry, asError(thrown, entry.message.id));
+    verdict.then((result) => {
+      try {
         assertValid(entry.message, result);
-        entry.validated = true;
-        this.#advance(entry);
-      })
-      .catch((thrown: unknown) => this.#release(entry, asError(thrown, entry.message.id)));
-  }
-
-  #obey(entry: Entry, signal: AbortSignal): void {
-    entry.signal = signal;
-    entry.onAbort = () => this.#release(entry, aborted(signal, entry.message.id));
-    signal.addEventListener("abort", entry.onAbort, { once: true });
-  }
-
-  #deadlineOf(options: PublishOptions | undefined): number {
-    const within = options?.deadline === undefined ? this.#policy.deadline : milliseconds("publish: deadline", options.deadline);
-    return this.#runtime.clock.now() + within;
+      } catch (invalid) {
+        return failed(invalid);
+      }
+      entry.validated = true;
+      this.#advance(entry);
+    }, failed);
   }
 
   // ── copies ──────────────────────────────────────────────────────────────────
@@ -172,7 +213,13 @@ export class Publisher {
     this.#arm(entry);
     if (entry.copies > 1) {
       const because: ErrorCode = entry.lastError?.code ?? "in-doubt";
-      this.#runtime.events.emit({ type: "resend", topic: entry.message.topic, id: entry.message.id, copy: entry.copies, because });
+      this.#runtime.events.emit({
+        type: "resend",
+        topic: entry.message.topic,
+        id: entry.message.id,
+        copy: entry.copies,
+        because,
+      });
     }
   }
 
@@ -180,38 +227,40 @@ export class Publisher {
     const entry = batch.entries[index];
     if (entry === undefined) return;
     entry.open--;
+    const last = entry.batch === batch;
+    if (last) entry.batch = null;
     if (verdict.kind === "accepted") {
-      this.#wire.answer(entry, batch, true);
+      this.#wire.answer(batch, true);
       const was = entry.state;
       entry.state = next(was, "accepted");
-      if (was === ENDED || entry.released) this.#late(entry, verdict.kind);
+      if (was === ENDED || entry.caller === null) this.#late(entry, verdict.kind);
       if (was !== ENDED) {
-        if (!entry.released) entry.accept(verdict.proof);
+        entry.caller?.accept(verdict.proof);
+        if (entry.joined !== null) for (const caller of entry.joined) caller.accept(verdict.proof);
         this.#end(entry);
       }
       return;
     }
-    if (verdict.kind === "doubt") entry.doubted = true;
+    // "Later" can leave a doubt as well: of several queues behind one copy, some may have taken it.
+    if (verdict.kind === "doubt" || verdict.error.mayArrive) entry.doubted = true;
     // A message that drains has its reason already: the definite no that ended its sending.
     if (entry.state !== DRAINING) entry.lastError = verdict.error;
     if (entry.state === ENDED) this.#late(entry, verdict.kind);
-    else this.#notAccepted(entry, batch, verdict);
-    this.#wire.answer(entry, batch, verdict.kind !== "doubt" && verdict.kind !== "unsent");
+    else this.#notAccepted(entry, last, verdict);
+    this.#wire.answer(batch, verdict.kind !== "doubt" && verdict.kind !== "unsent");
   }
 
-  #notAccepted(entry: Entry, batch: Batch, verdict: Exclude<Verdict, { kind: "accepted" }>): void {
+  /** @param newest It was the last copy sent. */
+  #notAccepted(entry: Entry, newest: boolean, verdict: Exclude<Verdict, { kind: "accepted" }>): void {
     const last = entry.open === 0;
-    const current = entry.batch === batch && (entry.state === WIRE || entry.state === OVERDUE);
-    if (!current) {
+    const decides = newest && (entry.state === WIRE || entry.state === OVERDUE);
+    if (!decides) {
       entry.state = next(entry.state, last ? "oldFailedLast" : "oldFailed");
       if (entry.state === ENDED) this.#reject(entry);
     } else if (verdict.kind === "refused" || verdict.kind === "unroutable") {
       entry.state = next(entry.state, last ? "refusedLast" : "refused");
       if (entry.state === ENDED) this.#reject(entry);
-      else this.#arm(entry);
-    } else if (entry.released && !entry.message.ordered) {
-      entry.state = next(entry.state, last ? "withdrawnLast" : "withdrawn");
-      if (entry.state === ENDED) this.#end(entry);
+      else this.#drain(entry);
     } else {
       entry.state = next(entry.state, "failed");
       if (entry.state !== BACKOFF) return; // overdue: another copy is due already
@@ -226,7 +275,8 @@ export class Publisher {
   /** Siblings of a lost session are resent at once; whoever fails again and again backs off. */
   #waitFor(entry: Entry, verdict: Exclude<Verdict, { kind: "accepted" }>): number {
     const { random } = this.#runtime;
-    if (verdict.kind === "later") return Math.max(verdict.afterMs, fullJitter(this.#backoff, entry.failures, random), 1);
+    if (verdict.kind === "later")
+      return Math.max(verdict.afterMs, fullJitter(this.#backoff, entry.failures, random), 1);
     return entry.failures === 1 ? 0 : Math.max(1, fullJitter(this.#backoff, entry.failures - 1, random));
   }
 
@@ -239,141 +289,148 @@ export class Publisher {
   // ── time ────────────────────────────────────────────────────────────────────
 
   #arm(entry: Entry): void {
-    const act = entry.state === WIRE || entry.state === BACKOFF ? entry.actAt : Number.POSITIVE_INFINITY;
-    const due = entry.released ? act : Math.min(act, entry.deadlineAt);
+    const { state, caller } = entry;
+    const act = state === WIRE || state === BACKOFF || state === DRAINING ? entry.actAt : Number.POSITIVE_INFINITY;
+    const due = caller === null ? act : Math.min(act, caller.deadlineAt);
     if (due === Number.POSITIVE_INFINITY) this.#wheel.disarm(entry);
     else this.#wheel.arm(entry, due);
   }
 
-  #due(entry: Entry): void {
-    const now = this.#runtime.clock.now();
-    if (!entry.released && now >= entry.deadlineAt) {
-      const { id } = entry.message;
-      this.#release(entry, new TallyError("deadline", `no verdict for ${id} in time; ${entry.copies} copies sent`, { id, retryable: true, cause: entry.lastError ?? undefined }));
-    }
-    if (entry.state === BACKOFF && now >= entry.actAt) return this.#again(entry);
-    if (entry.state === WIRE && now >= entry.actAt) this.#overdue(entry);
+  /** After users' code has run: that may have ended it. */
+  #rearm(entry: Entry): void {
     if (entry.state !== ENDED) this.#arm(entry);
   }
 
-  #overdue(entry: Entry): void {
-    const session = entry.batch?.session;
-    if (session?.blocked === true) {
-      // The broker has said that it reads nothing: silence means nothing yet, and a successor would be as deaf.
-      entry.actAt = this.#runtime.clock.now() + this.#policy.confirmTimeout;
-      return;
+  #due(entry: Entry): void {
+    const now = this.#runtime.clock.now();
+    const { id } = entry.message;
+    while (entry.caller !== null && now >= entry.caller.deadlineAt) {
+      this.#giveUp(
+        entry.caller,
+        new TallyError("deadline", `no verdict for ${id} in time; ${entry.copies} copies sent`, {
+          id,
+          retryable: true,
+          cause: entry.lastError ?? undefined,
+        }),
+      );
+    }
+    if (entry.state === ENDED) return;
+    if (entry.state === BACKOFF && now >= entry.actAt) return this.#again(entry);
+    if ((entry.state === WIRE || entry.state === DRAINING) && now >= entry.actAt) return this.#overdue(entry, now);
+    this.#arm(entry);
+  }
+
+  #overdue(entry: Entry, now: number): void {
+    const { confirmTimeout } = this.#policy;
+    const { resendsInSession } = this.#runtime.transport.traits;
+    const session = entry.batch?.session ?? null;
+    // While the broker has said that it reads nothing, silence means nothing, and a successor would be as deaf.
+    const since = session === null ? 0 : session.blocked ? now : session.readingSince;
+    // A retired session ends its copies when its time is up.
+    const ending = session === null && !resendsInSession;
+    if (ending || since + confirmTimeout > now) {
+      entry.actAt = (ending ? now : since) + confirmTimeout;
+      return this.#arm(entry);
     }
     const { topic, id } = entry.message;
-    this.#runtime.events.emit({ type: "overdue", topic, id, afterMs: this.#policy.confirmTimeout });
-    entry.state = next(entry.state, "overdue");
+    this.#runtime.events.emit({ type: "overdue", topic, id, afterMs: confirmTimeout });
     this.#wire.overdue(entry);
-    if (!this.#runtime.transport.traits.resendsInSession && session !== undefined && session === this.#senders.current) this.#senders.retire();
-  }
-
-  // ── sessions and topology ───────────────────────────────────────────────────
-
-  #line(plan: TopicPlan): TopicLine {
-    let line = this.#topics.get(plan.name);
-    if (line === undefined) this.#topics.set(plan.name, (line = new TopicLine({ name: plan.name, ordered: plan.ordered, groups: plan.groups })));
-    return line;
-  }
-
-  async #declareAll(signal: AbortSignal): Promise<void> {
-    for (const line of this.#topics.values()) if (!line.ready) await this.#declare(line, signal);
-  }
-
-  /** A topic that contradicts what exists rejects its own messages, and holds up no other topic. */
-  async #declare(line: TopicLine, signal: AbortSignal): Promise<void> {
-    try {
-      await this.#runtime.transport.admin.declare([line.plan], signal);
-      line.ready = true;
-    } catch (thrown) {
-      const error = asError(thrown, null);
-      if (error.retryable || (error.code !== "topology" && error.code !== "unsupported")) throw error;
-      this.#runtime.events.emit({ type: "surfaced", what: line.plan.name, text: error.message });
-      for (const entry of line.takeWaiting()) this.#release(entry, error);
+    if (entry.state === DRAINING) {
+      if (resendsInSession) return this.#abandon(entry);
+      entry.actAt = now + confirmTimeout;
+    } else {
+      entry.state = next(entry.state, "overdue");
+      this.#wire.add(entry);
     }
-  }
-
-  /** For a topic that was first used after the session had opened. */
-  async #declareLate(line: TopicLine): Promise<void> {
-    if (line.declaring) return;
-    line.declaring = true;
-    const { clock, random, reconnect } = this.#runtime;
-    const { signal } = this.#closing;
-    for (let attempt = 1; !line.ready && line.waiting.length > 0 && this.#senders.current !== null && !signal.aborted; attempt++) {
-      try {
-        await this.#declare(line, signal);
-      } catch {
-        // The session may be going down, and its successor declares again; else ask again.
-        await sleep(clock, Math.max(1, fullJitter(reconnect, attempt, random)), signal).catch(() => {});
-      }
-    }
-    line.declaring = false;
-    if (line.ready) for (const entry of line.takeWaiting()) this.#enqueue(entry);
-  }
-
-  #opened(): void {
-    for (const line of this.#topics.values()) {
-      if (line.ready) for (const entry of line.takeWaiting()) this.#enqueue(entry);
-      else if (line.waiting.length > 0) void this.#declareLate(line);
-    }
-    this.#wire.resume(true);
-  }
-
-  #dropped(): void {
-    // The broker may have come back without them.
-    for (const line of this.#topics.values()) line.ready = false;
-    this.#wire.lost();
+    this.#rearm(entry);
+    if (!resendsInSession && session !== null && session === this.#senders.current) this.#senders.retire();
   }
 
   // ── ends ────────────────────────────────────────────────────────────────────
 
-  /** Answers the caller now. A message that may be dropped is; an ordered one that may have left is carried to its end. */
-  #release(entry: Entry, error: TallyError): void {
-    if (entry.state === ENDED || entry.released) return;
+  /** Answers one caller now; with the last one the message is released. */
+  #giveUp(caller: Caller, error: TallyError): void {
+    const { entry } = caller;
+    if (entry.joined === null) return this.#release(entry, error);
+    const others = entry.joined.filter((other) => other !== caller).toSorted((a, b) => a.deadlineAt - b.deadlineAt);
+    if (entry.caller === caller) entry.caller = others.shift() ?? null;
+    entry.joined = others.length === 0 ? null : others;
+    this.#arm(entry);
+    // The message goes on for the others.
+    this.#answer(caller, error, true);
+  }
+
+  /**
+   * Answers all callers now. What may be dropped is; an ordered message that may have left is carried to its end.
+   * @param forGood No copy can go out any more: nothing is carried.
+   */
+  #release(entry: Entry, error: TallyError, forGood = this.#stage === "closed"): void {
+    if (entry.state === ENDED) return;
     const mayArrive = entry.open > 0 || entry.doubted;
-    entry.released = true;
-    entry.reject(this.#rejected(entry, error, mayArrive));
-    this.#unsubscribe(entry);
-    if (entry.message.ordered && mayArrive && !this.#closing.signal.aborted) return this.#arm(entry);
-    entry.state = next(entry.state, entry.open > 0 ? "withdrawn" : "withdrawnLast");
-    if (entry.state === ENDED) this.#end(entry);
-    else this.#arm(entry);
+    const dropped = forGood || !mayArrive || !entry.message.ordered;
+    // The new state before the answers: their events reach users' code, which may publish the same id in that very call.
+    if (dropped && entry.open === 0) {
+      entry.state = next(entry.state, "withdrawnLast");
+      this.#answerAll(entry, error, mayArrive);
+      this.#end(entry);
+    } else {
+      if (dropped) this.#drain(entry);
+      this.#answerAll(entry, error, mayArrive);
+      this.#rearm(entry);
+    }
+  }
+
+  /** No more copies; what is out decides. */
+  #drain(entry: Entry): void {
+    if (entry.state !== WIRE) entry.actAt = this.#runtime.clock.now() + this.#policy.confirmTimeout;
+    entry.state = next(entry.state, "withdrawn");
+    entry.queue?.remove(entry);
+    this.#arm(entry);
+  }
+
+  /** Its last verdicts may never come, and no session's end will bring them. */
+  #abandon(entry: Entry): void {
+    entry.doubted = true;
+    entry.state = next(entry.state, "withdrawnLast");
+    this.#reject(entry);
   }
 
   #reject(entry: Entry): void {
-    const error = entry.lastError ?? new TallyError("refused", "refused");
-    if (!entry.released) entry.reject(this.#rejected(entry, error, entry.doubted));
+    this.#answerAll(entry, entry.lastError ?? new TallyError("in-doubt", "no verdict came"), entry.doubted);
     this.#end(entry);
   }
 
+  #answerAll(entry: Entry, error: TallyError, mayArrive: boolean): void {
+    const { caller, joined } = entry;
+    entry.caller = null;
+    entry.joined = null;
+    if (caller !== null) this.#answer(caller, error, mayArrive);
+    if (joined !== null) for (const other of joined) this.#answer(other, error, mayArrive);
+  }
+
   /** The caller's error: the reason, the id, and whether a copy may still take effect. */
-  #rejected(entry: Entry, error: TallyError, mayArrive: boolean): TallyError {
-    const { topic, id } = entry.message;
+  #answer(caller: Caller, error: TallyError, mayArrive: boolean): void {
+    const { topic, id } = caller.entry.message;
+    this.#signals.remove(caller);
+    caller.reject(rejection(error, id, mayArrive));
     this.#runtime.events.emit({ type: "rejected", topic, id, code: error.code, mayArrive });
-    if (error.id === id && error.mayArrive === mayArrive) return error;
-    const text = error.message.replace(/^\[[^\]]*\] /, "");
-    return new TallyError(error.code, text, { id, mayArrive, retryable: error.retryable, cause: error.cause ?? error });
   }
 
   #end(entry: Entry): void {
-    const { line, message } = entry;
+    const { line, message, caller, joined } = entry;
     this.#wheel.disarm(entry);
-    if (entry.signal !== null) this.#unsubscribe(entry);
+    if (caller !== null && caller.signal !== null) this.#signals.remove(caller);
+    if (joined !== null) for (const other of joined) this.#signals.remove(other);
     if (line.byId.get(message.id) === entry) line.byId.delete(message.id);
     const heir = message.ordered ? line.stepOut(entry) : null;
     this.#live--;
-    if (entry.inWindow) this.#window.leave(entry.bytes);
-    else this.#window.giveUp(entry);
+    if (entry.batch !== null) this.#wire.forget(entry);
+    if (entry.inWindow) {
+      entry.queue?.remove(entry);
+      this.#window.leave(entry.bytes);
+    } else this.#window.giveUp(entry);
     if (heir !== null) this.#advance(heir);
     if (this.#live === 0) this.#idle?.();
-  }
-
-  #unsubscribe(entry: Entry): void {
-    if (entry.onAbort !== null) entry.signal?.removeEventListener("abort", entry.onAbort);
-    entry.signal = null;
-    entry.onAbort = null;
   }
 
   #late(entry: Entry, verdict: string): void {
@@ -391,47 +448,27 @@ export class Publisher {
 
   /** No new messages; resolves when the last one is at its end, or at the limit, when the rest is abandoned. Gives how many that were. */
   async close(within: number): Promise<number> {
-    this.#closing.abort();
-    if (this.#live > 0) {
-      const limit = new AbortController();
-      await Promise.race([new Promise<void>((resolve) => (this.#idle = resolve)), sleep(this.#runtime.clock, within, limit.signal).catch(() => {})]);
-      limit.abort();
-    }
+    const { clock } = this.#runtime;
+    const until = clock.now() + within;
+    this.#stage = "closing";
+    if (this.#live > 0) await atMost(clock, within, new Promise<void>((resolve) => (this.#idle = resolve)));
+    this.#stage = "closed";
+    this.#topics.stop();
     const abandoned = this.#live;
     for (const entry of this.#wheel.items()) {
-      this.#release(entry, new TallyError("closed", `${entry.message.id} had no verdict when the tally was closed`, { id: entry.message.id, retryable: true }));
+      const { id } = entry.message;
+      this.#release(
+        entry,
+        new TallyError("closed", `${id} had no verdict when the tally was closed`, { id, retryable: true }),
+      );
     }
     this.#wheel.stop();
-    await this.#senders.close();
+    await atMost(clock, Math.max(until - clock.now(), LEAVE_WITHIN), this.#senders.close());
     return abandoned;
   }
 }
 
-function assertValid(message: Draft, result: SchemaResult<unknown>): void {
-  if (result.issues === undefined) return;
-  throw new TallyError("schema", `the body of ${message.id} is not what topic ${message.topic} takes: ${describeIssues(result.issues)}`, { id: message.id });
-}
-
-function aborted(signal: AbortSignal, id: string | null): TallyError {
-  return new TallyError("aborted", "publish() was aborted", { id: id ?? undefined, cause: signal.reason });
-}
-
-function asError(thrown: unknown, id: string | null): TallyError {
-  if (TallyError.is(thrown)) return thrown;
-  return new TallyError("bad-message", describe(thrown), { id: id ?? undefined, cause: thrown });
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.byteLength === b.byteLength && a.every((byte, i) => byte === b[i]);
-}
-
-/** A joined caller may give up by itself: the message goes on for the first one. */
-function unlessAborted(promise: Promise<Receipt>, signal: AbortSignal, id: string): Promise<Receipt> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => {
-      reject(new TallyError("aborted", "publish() was aborted", { id, mayArrive: true, cause: signal.reason }));
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
+/** As the specification allows: also promises of another realm. */
+function isPromise<T>(verdict: object | PromiseLike<T>): verdict is PromiseLike<T> {
+  return "then" in verdict && typeof verdict.then === "function";
 }

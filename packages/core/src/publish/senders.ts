@@ -5,6 +5,7 @@ import { SessionKeeper } from "../session/keeper.ts";
 import type { Outgoing } from "../message.ts";
 import type { Sender, Verdict } from "../spi.ts";
 import type { Entry } from "./entry.ts";
+import type { WireLane } from "./lanes.ts";
 
 /** One session for sending. `open`: copies without a verdict. */
 export interface SenderSession {
@@ -12,15 +13,20 @@ export interface SenderSession {
   readonly epoch: number;
   open: number;
   blocked: boolean;
+  /** Monotonic: since when the broker reads from it, as far as it has said so. */
+  readingSince: number;
   retired: Timer | null;
 }
 
 /** Copies that left together: one call of `send`. */
 export interface Batch {
   readonly session: SenderSession;
+  readonly lane: WireLane;
   readonly entries: readonly Entry[];
   /** Copies of it without a verdict. */
   left: number;
+  /** Counts among those that its lane waits for. */
+  holds: boolean;
 }
 
 export interface SendersOptions {
@@ -81,18 +87,17 @@ export class Senders {
     return this.#keeper.first;
   }
 
-  /** Gives the current session one batch. */
-  send(session: SenderSession, lane: number, entries: readonly Entry[], messages: readonly Outgoing[]): Batch {
-    const batch: Batch = { session, entries, left: entries.length };
+  /** Gives the batch to its session. */
+  send(batch: Batch, messages: readonly Outgoing[]): void {
+    const { session, entries } = batch;
     session.open += entries.length;
     for (const entry of entries) entry.batch = batch;
-    session.sender.send(lane, messages, (index, verdict) => {
+    session.sender.send(batch.lane.number, messages, (index, verdict) => {
       session.open--;
       batch.left--;
       this.#o.verdict(batch, index, verdict);
       if (session.retired !== null && session.open === 0) this.#end(session);
     });
-    return batch;
   }
 
   /** Retires the session in use and opens a successor at once. */
@@ -101,7 +106,12 @@ export class Senders {
     if (session === null || this.#keeper.replace() === null) return;
     const { runtime } = this.#o;
     this.#current = null;
-    runtime.events.emit({ type: "session-retired", what: runtime.transport.name, epoch: session.epoch, open: session.open });
+    runtime.events.emit({
+      type: "session-retired",
+      what: runtime.transport.name,
+      epoch: session.epoch,
+      open: session.open,
+    });
     session.retired = runtime.clock.after(this.#o.drainWithin, () => this.#end(session));
     this.#retired.push(session);
     if (session.open === 0) this.#end(session);
@@ -110,6 +120,7 @@ export class Senders {
   }
 
   async close(): Promise<void> {
+    this.#current = null;
     for (const session of this.#retired.slice()) this.#end(session);
     await this.#keeper.close();
     while (this.#disposals.size > 0) await Promise.allSettled(this.#disposals);
@@ -134,7 +145,14 @@ export class Senders {
   }
 
   #use(sender: Sender, epoch: number): void {
-    this.#current = { sender, epoch, open: 0, blocked: this.#blockedEarly === epoch, retired: null };
+    this.#current = {
+      sender,
+      epoch,
+      open: 0,
+      blocked: this.#blockedEarly === epoch,
+      readingSince: this.#o.runtime.clock.now(),
+      retired: null,
+    };
     this.#o.opened();
   }
 
@@ -147,12 +165,16 @@ export class Senders {
   }
 
   #unblocked(epoch: number): void {
-    const { events, transport } = this.#o.runtime;
+    const { clock, events, transport } = this.#o.runtime;
     events.emit({ type: "unblocked", what: transport.name });
     const session = this.#find(epoch);
-    if (session === null) this.#blockedEarly = 0;
-    else session.blocked = false;
-    if (session !== null && session === this.#current) this.#o.unblocked();
+    if (session === null) {
+      if (this.#blockedEarly === epoch) this.#blockedEarly = 0;
+      return;
+    }
+    if (session.blocked) session.readingSince = clock.now();
+    session.blocked = false;
+    if (session === this.#current) this.#o.unblocked();
   }
 
   #find(epoch: number): SenderSession | null {
@@ -168,7 +190,13 @@ export class Senders {
     session.retired?.cancel();
     const { events, transport } = this.#o.runtime;
     const done = Promise.resolve(session.sender[Symbol.asyncDispose]())
-      .catch((thrown: unknown) => events.emit({ type: "surfaced", what: transport.name, text: `a retired session did not close: ${describe(thrown)}` }))
+      .catch((thrown: unknown) =>
+        events.emit({
+          type: "surfaced",
+          what: transport.name,
+          text: `a retired session did not close: ${describe(thrown)}`,
+        }),
+      )
       .finally(() => this.#disposals.delete(done));
     this.#disposals.add(done);
   }

@@ -14,7 +14,16 @@ export const MAX_NAME_BYTES = 255;
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 const NO_OPTIONS: PublishOptions = Object.freeze({});
-const KNOWN: ReadonlySet<string> = new Set(["id", "key", "headers", "correlationId", "cause", "signal", "deadline", "native"] satisfies (keyof PublishOptions)[]);
+const KNOWN: ReadonlySet<string> = new Set([
+  "id",
+  "key",
+  "headers",
+  "correlationId",
+  "cause",
+  "signal",
+  "deadline",
+  "native",
+] satisfies (keyof PublishOptions)[]);
 
 /** The snapshot of one call: nothing that the caller does later changes it. `seq` is 0 until the call is taken. */
 export type Draft = { -readonly [K in keyof Outgoing]: Outgoing[K] };
@@ -23,14 +32,24 @@ export type Draft = { -readonly [K in keyof Outgoing]: Outgoing[K] };
  * Checks and encodes a call to `publish()`, before anything else happens. Does not validate against the schema.
  * @throws TallyError `bad-message`, `too-large`, `bad-config`
  */
-export function snapshot<In>(runtime: Runtime, topic: Topic<In, unknown>, body: In, options: PublishOptions = NO_OPTIONS): Draft {
+export function snapshot<In>(
+  runtime: Runtime,
+  topic: Topic<In, unknown>,
+  body: In,
+  options: PublishOptions = NO_OPTIONS,
+): Draft {
   if (options !== NO_OPTIONS) checkOptions(options);
-  const id = options.id === undefined ? uuidV7(runtime.clock.wall(), runtime.random) : name("id", options.id, undefined);
+  const id =
+    options.id === undefined ? uuidV7(runtime.clock.wall(), runtime.random) : name("id", options.id, undefined);
   const { cause } = options;
   const bytes = topic.codec.encode(body);
   const most = runtime.transport.traits.maxBytes;
   if (bytes.byteLength > most) {
-    throw new TallyError("too-large", `the body of ${id} has ${bytes.byteLength} bytes; ${runtime.transport.name} takes at most ${most}`, { id });
+    throw new TallyError(
+      "too-large",
+      `the body of ${id} has ${bytes.byteLength} bytes; ${runtime.transport.name} takes at most ${most}`,
+      { id },
+    );
   }
   return {
     id,
@@ -45,7 +64,12 @@ export function snapshot<In>(runtime: Runtime, topic: Topic<In, unknown>, body: 
     contentEncoding: null,
     time: runtime.clock.wall(),
     attempt: 1,
-    correlationId: options.correlationId !== undefined ? name("correlationId", options.correlationId, id) : cause === undefined ? null : (cause.correlationId ?? cause.id),
+    correlationId:
+      options.correlationId !== undefined
+        ? name("correlationId", options.correlationId, id)
+        : cause === undefined
+          ? null
+          : (cause.correlationId ?? cause.id),
     causationId: cause === undefined ? null : cause.id,
     headers: options.headers === undefined && cause === undefined ? NO_HEADERS : headersOf(options, id),
     body: bytes,
@@ -55,7 +79,11 @@ export function snapshot<In>(runtime: Runtime, topic: Topic<In, unknown>, body: 
 
 function checkOptions(options: PublishOptions): void {
   for (const option in options) {
-    if (!KNOWN.has(option)) throw new TallyError("bad-config", `publish has no option ${JSON.stringify(option)}; it knows ${[...KNOWN].join(", ")}`);
+    if (!KNOWN.has(option))
+      throw new TallyError(
+        "bad-config",
+        `publish has no option ${JSON.stringify(option)}; it knows ${[...KNOWN].join(", ")}`,
+      );
   }
   if (options.deadline !== undefined) milliseconds("publish: deadline", options.deadline, 1, 86_400_000);
 }
@@ -67,17 +95,29 @@ function keyOf<In>(topic: Topic<In, unknown>, body: In, options: PublishOptions,
   try {
     key = topic.key(body);
   } catch (cause) {
-    throw new TallyError("bad-message", `the key function of topic ${topic.name} threw for ${id}: ${describe(cause)}`, { id, cause });
+    throw new TallyError("bad-message", `the key function of topic ${topic.name} threw for ${id}: ${describe(cause)}`, {
+      id,
+      cause,
+    });
   }
   return name("key", key, id);
 }
 
 function name(what: string, given: unknown, id: string | undefined): string {
-  if (typeof given !== "string") throw new TallyError("bad-message", `${what} must be a string; got ${given === null ? "null" : typeof given}`, { id });
+  if (typeof given !== "string")
+    throw new TallyError("bad-message", `${what} must be a string; got ${given === null ? "null" : typeof given}`, {
+      id,
+    });
   // A UTF-16 unit takes at most three bytes: most names need no counting.
   const fits = given.length > 0 && (given.length * 3 <= MAX_NAME_BYTES || utf8Length(given) <= MAX_NAME_BYTES);
-  if (!fits) throw new TallyError("bad-message", `${what} must have 1 to ${MAX_NAME_BYTES} bytes of UTF-8; got ${utf8Length(given)}`, { id });
-  if (given.includes("\0") || !given.isWellFormed()) throw new TallyError("bad-message", `${what} must be well-formed text without NUL`, { id });
+  if (!fits)
+    throw new TallyError(
+      "bad-message",
+      `${what} must have 1 to ${MAX_NAME_BYTES} bytes of UTF-8; got ${utf8Length(given)}`,
+      { id },
+    );
+  if (given.includes("\0") || !given.isWellFormed())
+    throw new TallyError("bad-message", `${what} must be well-formed text without NUL`, { id });
   return given;
 }
 
@@ -90,14 +130,32 @@ function headersOf(options: PublishOptions, id: string): Readonly<Record<string,
   let bytes = 0;
   for (const [header, value] of Object.entries(options.headers ?? NO_HEADERS)) {
     if (typeof value !== "string" || !value.isWellFormed()) {
-      throw new TallyError("bad-message", `header ${JSON.stringify(header)} of ${id} must be well-formed text; got ${value === null ? "null" : typeof value}`, { id });
+      throw new TallyError(
+        "bad-message",
+        `header ${JSON.stringify(header)} of ${id} must be well-formed text; got ${value === null ? "null" : typeof value}`,
+        { id },
+      );
     }
-    if (header === "" || header.toLowerCase().startsWith(RESERVED_PREFIX) || !header.isWellFormed() || utf8Length(header) > 128) {
-      throw new TallyError("bad-message", `${JSON.stringify(header)} is no name for a header: 1 to 128 bytes, not beginning with ${RESERVED_PREFIX}`, { id });
+    if (
+      header === "" ||
+      header.toLowerCase().startsWith(RESERVED_PREFIX) ||
+      !header.isWellFormed() ||
+      utf8Length(header) > 128
+    ) {
+      throw new TallyError(
+        "bad-message",
+        `${JSON.stringify(header)} is no name for a header: 1 to 128 bytes, not beginning with ${RESERVED_PREFIX}`,
+        { id },
+      );
     }
     bytes += utf8Length(header) + utf8Length(value);
     copy[header] = value;
   }
-  if (bytes > MAX_HEADER_BYTES) throw new TallyError("bad-message", `the headers of ${id} have ${bytes} bytes; at most ${MAX_HEADER_BYTES} are sent`, { id });
+  if (bytes > MAX_HEADER_BYTES)
+    throw new TallyError(
+      "bad-message",
+      `the headers of ${id} have ${bytes} bytes; at most ${MAX_HEADER_BYTES} are sent`,
+      { id },
+    );
   return Object.freeze(copy);
 }

@@ -1,6 +1,10 @@
-import type { TallyError } from "../error.ts";
+import { fullJitter } from "../backoff.ts";
+import { sleep } from "../clock.ts";
+import { TallyError } from "../error.ts";
+import type { Runtime } from "../runtime.ts";
 import type { TopicPlan } from "../spi.ts";
 import type { Entry } from "./entry.ts";
+import { Queue } from "./queue.ts";
 
 /** Messages of one ordered key, in the order of their calls; only the head may have a copy out. */
 interface KeyLine {
@@ -10,20 +14,23 @@ interface KeyLine {
 
 /** What the publisher keeps for each topic. */
 export class TopicLine {
-  readonly plan: TopicPlan;
+  plan: TopicPlan;
+  /** The topic that was last seen to say no more than `plan`. */
+  source: TopicPlan;
   /** Calls of `publish()` so far. */
   seq = 0;
   /** Declared in the session in use. */
   ready = false;
   declaring = false;
   /** Ready to go but for the declaration. */
-  waiting: Entry[] = [];
+  readonly waiting: Queue<Entry> = new Queue();
   /** In flight by the caller's own id; generated ids are unique and not in it. */
   readonly byId: Map<string, Entry> = new Map();
   readonly #keys: Map<string, KeyLine> = new Map();
 
-  constructor(plan: TopicPlan) {
-    this.plan = plan;
+  constructor(topic: TopicPlan) {
+    this.plan = { name: topic.name, ordered: topic.ordered, groups: topic.groups };
+    this.source = topic;
   }
 
   /** Takes a place behind the earlier messages of its key. */
@@ -33,48 +40,148 @@ export class TopicLine {
     if (line === undefined) this.#keys.set(key, { head: entry, tail: entry });
     else {
       line.tail.nextOfKey = entry;
+      entry.prevOfKey = line.tail;
       line.tail = entry;
     }
   }
 
+  /** Whether it is the first of its key that has not ended. */
   isHead(entry: Entry): boolean {
-    return this.#keys.get(entry.message.key ?? "")?.head === entry;
+    return entry.prevOfKey === null;
   }
 
   /** Leaves its place, wherever that is; gives the new head if the head left. */
   stepOut(entry: Entry): Entry | null {
+    const { prevOfKey: before, nextOfKey: after } = entry;
+    entry.prevOfKey = null;
+    entry.nextOfKey = null;
     const key = entry.message.key ?? "";
+    if (before === null && after === null) {
+      this.#keys.delete(key);
+      return null;
+    }
+    if (before !== null) before.nextOfKey = after;
+    if (after !== null) after.prevOfKey = before;
     const line = this.#keys.get(key);
     if (line === undefined) return null;
-    if (line.head === entry) {
-      if (entry.nextOfKey === null) {
-        this.#keys.delete(key);
-        return null;
-      }
-      line.head = entry.nextOfKey;
-      entry.nextOfKey = null;
-      return line.head;
+    if (before !== null) {
+      if (after === null) line.tail = before;
+      return null;
     }
-    // Withdrawn from the middle: rare, and lines of one key are short (they wait in the window).
-    for (let before: Entry | null = line.head; before !== null; before = before.nextOfKey) {
-      if (before.nextOfKey !== entry) continue;
-      before.nextOfKey = entry.nextOfKey;
-      if (line.tail === entry) line.tail = before;
-      entry.nextOfKey = null;
-      break;
-    }
-    return null;
-  }
-
-  /** Takes out all that waits for the declaration. */
-  takeWaiting(): Entry[] {
-    const taken = this.waiting;
-    this.waiting = [];
-    return taken;
+    if (after !== null) line.head = after;
+    return after;
   }
 }
 
-/** Whether trying again can help; a contradiction or a missing right cannot be waited out. */
-export function isFinal(error: TallyError): boolean {
-  return !error.retryable;
+export interface TopicsOptions {
+  readonly runtime: Runtime;
+  /** Whether there is a session. */
+  isOpen(): boolean;
+  /** Its topic is declared. */
+  ready(entry: Entry): void;
+  /** Its topic cannot be declared. */
+  refused(entry: Entry, error: TallyError): void;
+}
+
+/** The topics published to so far, and their declaration: on each new session, and at their first use. */
+export class Topics {
+  readonly #o: TopicsOptions;
+  readonly #lines: Map<string, TopicLine> = new Map();
+  readonly #stopped: AbortController = new AbortController();
+
+  constructor(options: TopicsOptions, plans: readonly TopicPlan[]) {
+    this.#o = options;
+    for (const plan of plans) this.line(plan);
+  }
+
+  /** @throws TallyError `bad-config` when the topic is known with another order. */
+  line(plan: TopicPlan): TopicLine {
+    let line = this.#lines.get(plan.name);
+    if (line === undefined) this.#lines.set(plan.name, (line = new TopicLine(plan)));
+    else if (line.source !== plan) merge(line, plan);
+    return line;
+  }
+
+  /** Keeps a message until its topic has been declared. */
+  wait(entry: Entry): void {
+    entry.line.waiting.push(entry);
+    if (this.#o.isOpen()) void this.#declareLate(entry.line);
+  }
+
+  /** For a session that is about to open. All of them: the broker may have come back without what an earlier session declared. */
+  async declareAll(signal: AbortSignal): Promise<void> {
+    this.dropped();
+    for (const line of this.#lines.values()) await this.#declare(line, signal);
+  }
+
+  opened(): void {
+    for (const line of this.#lines.values()) {
+      if (line.ready) this.#release(line);
+      else if (line.waiting.size > 0) void this.#declareLate(line);
+    }
+  }
+
+  /** The session is gone: the broker may come back without them. */
+  dropped(): void {
+    for (const line of this.#lines.values()) line.ready = false;
+  }
+
+  /** Declares nothing more. */
+  stop(): void {
+    this.#stopped.abort();
+  }
+
+  /** A topic that contradicts what exists, or that we may not touch, rejects its own messages, and holds up no other topic. */
+  async #declare(line: TopicLine, signal: AbortSignal): Promise<void> {
+    const { events, transport } = this.#o.runtime;
+    try {
+      const { plan } = line;
+      await transport.admin.declare([plan], signal);
+      // It may have got more groups meanwhile.
+      line.ready = line.plan === plan;
+    } catch (thrown) {
+      if (signal.aborted || !TallyError.is(thrown) || thrown.retryable) throw thrown;
+      events.emit({ type: "surfaced", what: line.plan.name, text: thrown.message });
+      for (let entry = line.waiting.shift(); entry !== null; entry = line.waiting.shift())
+        this.#o.refused(entry, thrown);
+    }
+  }
+
+  /** For a topic that was first used after the session had opened. */
+  async #declareLate(line: TopicLine): Promise<void> {
+    if (line.declaring) return;
+    line.declaring = true;
+    const { clock, random, reconnect } = this.#o.runtime;
+    const { signal } = this.#stopped;
+    for (let attempt = 1; !line.ready && line.waiting.size > 0 && this.#o.isOpen() && !signal.aborted; attempt++) {
+      try {
+        await this.#declare(line, signal);
+      } catch {
+        // The session may be going down, and its successor declares again; else ask again.
+        await sleep(clock, Math.max(1, fullJitter(reconnect, attempt, random)), signal).catch(() => {});
+      }
+    }
+    line.declaring = false;
+    if (line.ready) this.#release(line);
+  }
+
+  #release(line: TopicLine): void {
+    for (let entry = line.waiting.shift(); entry !== null; entry = line.waiting.shift()) this.#o.ready(entry);
+  }
+}
+
+/** Two places in a program may each make the topic, with the groups that they know: nothing is published past any of them. */
+function merge(line: TopicLine, topic: TopicPlan): void {
+  const { plan } = line;
+  if (topic.ordered !== plan.ordered) {
+    throw new TallyError(
+      "bad-config",
+      `topic ${plan.name} is published to as ordered and as unordered; it can be one of them`,
+    );
+  }
+  line.source = topic;
+  const more = topic.groups.filter((group) => !plan.groups.includes(group));
+  if (more.length === 0) return;
+  line.plan = { ...plan, groups: [...plan.groups, ...more] };
+  line.ready = false;
 }

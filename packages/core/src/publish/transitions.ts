@@ -21,7 +21,14 @@ export const OVERDUE = 3;
 export const BACKOFF = 4;
 export const DRAINING = 5;
 export const ENDED = 6;
-export type State = typeof HELD | typeof WAITING | typeof WIRE | typeof OVERDUE | typeof BACKOFF | typeof DRAINING | typeof ENDED;
+export type State =
+  | typeof HELD
+  | typeof WAITING
+  | typeof WIRE
+  | typeof OVERDUE
+  | typeof BACKOFF
+  | typeof DRAINING
+  | typeof ENDED;
 export const STATES: readonly string[] = ["HELD", "WAITING", "WIRE", "OVERDUE", "BACKOFF", "DRAINING", "ENDED"];
 
 export type Event =
@@ -47,10 +54,25 @@ export type Event =
   | "withdrawn"
   | "withdrawnLast"
   /** The same id is published again while copies of the withdrawn one are still out. */
-  | "adopted";
+  | "adopted"
+  /** As before, while it drains and its last copy has its verdict: another one is needed. */
+  | "adoptedAgain";
 
 export const EVENTS: readonly Event[] = [
-  "ready", "sent", "accepted", "refused", "refusedLast", "failed", "oldFailed", "oldFailedLast", "overdue", "due", "withdrawn", "withdrawnLast", "adopted",
+  "ready",
+  "sent",
+  "accepted",
+  "refused",
+  "refusedLast",
+  "failed",
+  "oldFailed",
+  "oldFailedLast",
+  "overdue",
+  "due",
+  "withdrawn",
+  "withdrawnLast",
+  "adopted",
+  "adoptedAgain",
 ];
 
 /** Marks what cannot happen: a caller's mistake, which must stop in a test, not hide. */
@@ -60,19 +82,20 @@ const N = NEVER;
 /** `TRANSITIONS[event][state]`: the next state. */
 export const TRANSITIONS: Readonly<Record<Event, readonly number[]>> = {
   //               HELD      WAITING   WIRE      OVERDUE   BACKOFF   DRAINING  ENDED
-  ready:         [ WAITING,  N,        N,        N,        N,        N,        ENDED ],
-  sent:          [ N,        WIRE,     N,        WIRE,     N,        N,        N ],
-  accepted:      [ N,        ENDED,    ENDED,    ENDED,    ENDED,    ENDED,    ENDED ],
-  refused:       [ N,        N,        DRAINING, DRAINING, N,        DRAINING, ENDED ],
-  refusedLast:   [ N,        N,        ENDED,    ENDED,    N,        ENDED,    ENDED ],
-  failed:        [ N,        N,        BACKOFF,  OVERDUE,  N,        N,        ENDED ],
-  oldFailed:     [ N,        WAITING,  WIRE,     OVERDUE,  BACKOFF,  DRAINING, ENDED ],
-  oldFailedLast: [ N,        WAITING,  WIRE,     OVERDUE,  BACKOFF,  ENDED,    ENDED ],
-  overdue:       [ N,        N,        OVERDUE,  N,        N,        N,        N ],
-  due:           [ N,        N,        N,        N,        WAITING,  N,        N ],
-  withdrawn:     [ N,        DRAINING, DRAINING, DRAINING, DRAINING, DRAINING, ENDED ],
-  withdrawnLast: [ ENDED,    ENDED,    ENDED,    ENDED,    ENDED,    ENDED,    ENDED ],
-  adopted:       [ HELD,     WAITING,  WIRE,     OVERDUE,  BACKOFF,  WIRE,     N ],
+  ready: [WAITING, N, N, N, N, N, ENDED],
+  sent: [N, WIRE, N, WIRE, N, N, N],
+  accepted: [N, ENDED, ENDED, ENDED, ENDED, ENDED, ENDED],
+  refused: [N, N, DRAINING, DRAINING, N, DRAINING, ENDED],
+  refusedLast: [N, N, ENDED, ENDED, N, ENDED, ENDED],
+  failed: [N, N, BACKOFF, OVERDUE, N, N, ENDED],
+  oldFailed: [N, WAITING, WIRE, OVERDUE, BACKOFF, DRAINING, ENDED],
+  oldFailedLast: [N, WAITING, WIRE, OVERDUE, BACKOFF, ENDED, ENDED],
+  overdue: [N, N, OVERDUE, N, N, N, N],
+  due: [N, N, N, N, WAITING, N, N],
+  withdrawn: [N, DRAINING, DRAINING, DRAINING, DRAINING, DRAINING, ENDED],
+  withdrawnLast: [ENDED, ENDED, ENDED, ENDED, ENDED, ENDED, ENDED],
+  adopted: [HELD, WAITING, WIRE, OVERDUE, BACKOFF, WIRE, N],
+  adoptedAgain: [N, N, N, N, N, WAITING, N],
 };
 
 export function next(state: State, event: Event): State {

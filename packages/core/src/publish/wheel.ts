@@ -21,6 +21,8 @@ export class TimingWheel<T extends Timed> {
   readonly #fire: (item: T) => void;
   /** Heads of circular lists; each is its own neighbour while its slot is empty. */
   readonly #slots: Timed[] = [];
+  /** What this turn fires. */
+  readonly #firing: Timed = newHead();
   #armed = 0;
   #timer: Timer | null = null;
   #wakeAt = Number.POSITIVE_INFINITY;
@@ -33,12 +35,7 @@ export class TimingWheel<T extends Timed> {
     this.#tick = tick;
     this.#fire = fire;
     this.#cursor = Math.floor(clock.now() / tick);
-    for (let i = 0; i < SLOTS; i++) {
-      const head: Timed = { due: 0, prev: null, nextTimed: null };
-      head.prev = head;
-      head.nextTimed = head;
-      this.#slots.push(head);
-    }
+    for (let i = 0; i < SLOTS; i++) this.#slots.push(newHead());
   }
 
   get size(): number {
@@ -51,13 +48,7 @@ export class TimingWheel<T extends Timed> {
     // Rounded up, and never into a tick that has been looked at: nothing fires early, nothing waits for a whole turn.
     const at = Math.max(Math.ceil(due / this.#tick), this.#cursor);
     item.due = due;
-    const head = this.#slot(at);
-    const last = head.prev ?? head;
-    item.prev = last;
-    item.nextTimed = head;
-    last.nextTimed = item;
-    head.prev = item;
-    this.#armed++;
+    this.#link(item, this.#slot(at));
     if (at * this.#tick < this.#wakeAt) this.#wake(at * this.#tick);
   }
 
@@ -68,7 +59,8 @@ export class TimingWheel<T extends Timed> {
   /** All that is armed, in no order; a copy. */
   items(): T[] {
     const found: T[] = [];
-    for (const head of this.#slots) for (let item = head.nextTimed; item !== null && item !== head; item = item.nextTimed) found.push(item as T);
+    for (const head of this.#slots)
+      for (let item = head.nextTimed; item !== null && item !== head; item = item.nextTimed) found.push(item as T);
     return found;
   }
 
@@ -83,6 +75,15 @@ export class TimingWheel<T extends Timed> {
     const head = this.#slots[at % SLOTS];
     if (head === undefined) throw new RangeError("the clock went out of range");
     return head;
+  }
+
+  #link(item: Timed, head: Timed): void {
+    const last = head.prev ?? head;
+    item.prev = last;
+    item.nextTimed = head;
+    last.nextTimed = item;
+    head.prev = item;
+    this.#armed++;
   }
 
   #unlink(item: Timed): void {
@@ -106,22 +107,23 @@ export class TimingWheel<T extends Timed> {
     const last = Math.floor(now / this.#tick);
     // After a long stall one turn sees every slot; more would see them twice.
     const first = Math.max(this.#cursor, last - SLOTS + 1);
-    // Before anything fires: what `fire` arms anew must not land in a tick that this loop still has before it.
+    // Before anything fires: what `fire` arms anew lands in a tick that is still to come.
     this.#cursor = last + 1;
+    // Taken out before anything fires: `fire` may disarm any of them, and arm others into the very slot.
     for (let at = first; at <= last; at++) {
       const head = this.#slot(at);
-      let item = head.nextTimed;
-      while (item !== null && item !== head) {
+      for (let item = head.nextTimed; item !== null && item !== head;) {
         const following: Timed | null = item.nextTimed;
         if (item.due <= now) {
           this.#unlink(item);
-          this.#fire(item as T);
-          // `fire` may have disarmed the following one, or armed others into this slot: begin again.
-          item = head.nextTimed;
-        } else {
-          item = following;
+          this.#link(item, this.#firing);
         }
+        item = following;
       }
+    }
+    for (let item = this.#firing.nextTimed; item !== null && item !== this.#firing; item = this.#firing.nextTimed) {
+      this.#unlink(item);
+      this.#fire(item as T);
     }
     if (this.#armed > 0 && this.#timer === null) this.#wake(this.#nextBusy() * this.#tick);
     else if (this.#armed > 0) this.#wakeEarlier();
@@ -140,4 +142,11 @@ export class TimingWheel<T extends Timed> {
     }
     return this.#cursor + SLOTS;
   }
+}
+
+function newHead(): Timed {
+  const head: Timed = { due: 0, prev: null, nextTimed: null };
+  head.prev = head;
+  head.nextTimed = head;
+  return head;
 }

@@ -1,8 +1,8 @@
+import { Queue, type Queued } from "./queue.ts";
+
 /** What asks to be let into the window. */
-export interface Admitted {
+export interface Admitted extends Queued {
   readonly bytes: number;
-  /** Called once, when there is room; synchronously from `enter` if there is room at once. */
-  admitted(): void;
 }
 
 /**
@@ -10,18 +10,19 @@ export interface Admitted {
  * asking, whoever is smaller: otherwise a large message would wait for ever behind small ones, and a key's place would not
  * be that of its call.
  */
-export class Window {
+export class Window<T extends Admitted> {
   readonly #count: number;
   readonly #bytes: number;
+  readonly #admitted: (who: T) => void;
+  readonly #waiting: Queue<T> = new Queue();
   #inside = 0;
   #insideBytes = 0;
-  /** In the order of asking; those who gave up stay in it as null until their turn. */
-  #waiting: (Admitted | null)[] = [];
-  #head = 0;
 
-  constructor(count: number, bytes: number) {
+  /** @param admitted Called once for each, when there is room; synchronously from `enter` if there is room at once. */
+  constructor(count: number, bytes: number, admitted: (who: T) => void) {
     this.#count = count;
     this.#bytes = bytes;
+    this.#admitted = admitted;
   }
 
   /** Messages inside. */
@@ -29,51 +30,38 @@ export class Window {
     return this.#inside;
   }
 
-  enter(who: Admitted): void {
-    if (this.#head === this.#waiting.length && this.#fits(who)) this.#admit(who);
+  enter(who: T): void {
+    if (this.#waiting.first === null && this.#fits(who)) this.#admit(who);
     else this.#waiting.push(who);
   }
 
-  /** Takes a waiting one out of the line; false if it is not in it. */
-  giveUp(who: Admitted): boolean {
-    const at = this.#waiting.indexOf(who, this.#head);
-    if (at < 0) return false;
-    this.#waiting[at] = null;
+  /** Takes a waiting one out of the line. */
+  giveUp(who: T): void {
+    this.#waiting.remove(who);
     this.#next();
-    return true;
   }
 
   leave(bytes: number): void {
     this.#inside--;
     this.#insideBytes -= bytes;
-    if (this.#head < this.#waiting.length) this.#next();
+    this.#next();
   }
 
   #next(): void {
-    while (this.#head < this.#waiting.length) {
-      const who = this.#waiting[this.#head];
-      if (who !== null && who !== undefined) {
-        if (!this.#fits(who)) return;
-        this.#waiting[this.#head] = null;
-      }
-      this.#head++;
-      // Letting go of what was read, now and then, keeps both the array and the cost of it small.
-      if (this.#head === this.#waiting.length || this.#head > 4096) {
-        this.#waiting = this.#waiting.slice(this.#head);
-        this.#head = 0;
-      }
-      if (who !== null && who !== undefined) this.#admit(who);
+    for (let who = this.#waiting.first; who !== null && this.#fits(who); who = this.#waiting.first) {
+      this.#waiting.remove(who);
+      this.#admit(who);
     }
   }
 
-  #fits(who: Admitted): boolean {
+  #fits(who: T): boolean {
     // One message is always let in: a body larger than the bound must not wait for ever.
     return this.#inside === 0 || (this.#inside < this.#count && this.#insideBytes + who.bytes <= this.#bytes);
   }
 
-  #admit(who: Admitted): void {
+  #admit(who: T): void {
     this.#inside++;
     this.#insideBytes += who.bytes;
-    who.admitted();
+    this.#admitted(who);
   }
 }

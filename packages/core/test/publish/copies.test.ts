@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { TallyError } from "../../src/error.ts";
 import { topic } from "../../src/topic.ts";
 import { accepted, nack, no, rig, watch } from "../support/scripted-transport.ts";
 
@@ -12,7 +13,11 @@ describe("verdicts of copies, joined", () => {
     expect(r.copies).toHaveLength(1);
     expect(r.declared).toEqual(["orders"]);
     r.copies[0]?.verdict(accepted);
-    await expect(done).resolves.toEqual({ id: "o-1", state: "confirmed", proof: { routed: "yes", persisted: "yes", replicated: "unverified" } });
+    await expect(done).resolves.toEqual({
+      id: "o-1",
+      state: "confirmed",
+      proof: { routed: "yes", persisted: "yes", replicated: "unverified" },
+    });
   });
 
   it("rejects definitely when the only copy is unroutable or refused", async () => {
@@ -46,7 +51,10 @@ describe("verdicts of copies, joined", () => {
     r.sessions[0]?.lose();
     await r.clock.runUntil(() => r.sessions.length === 2, 5_000);
     await r.clock.advance(0);
-    expect(r.copies.slice(3).map((c) => [c.session, c.message.id])).toEqual([[2, "o-1"], [2, "o-3"]]);
+    expect(r.copies.slice(3).map((c) => [c.session, c.message.id])).toEqual([
+      [2, "o-1"],
+      [2, "o-3"],
+    ]);
     for (const copy of r.copies.slice(3)) copy.verdict(accepted);
     await Promise.all(all);
     expect(r.count("resend")).toBe(2);
@@ -75,6 +83,18 @@ describe("verdicts of copies, joined", () => {
       expect(Math.max(...seen)).toBeGreaterThan(ceiling * 0.75);
       expect(Math.min(...seen)).toBeLessThan(ceiling * 0.25 + 11);
     }
+  });
+
+  it("a nack that leaves a doubt is one: a later definite no says that the message may arrive", async () => {
+    const r = rig();
+    const done = watch(r.publisher.publish(orders, { n: 1 }, { id: "o-1" }));
+    await r.clock.advance(0);
+    const error = new TallyError("later", "one of two queues is full", { retryable: true, mayArrive: true });
+    r.copies[0]?.verdict({ kind: "later", error, afterMs: 0 });
+    await r.clock.runUntil(() => r.copies.length === 2, 1_000);
+    r.copies[1]?.verdict(no("unroutable"));
+    await r.clock.advance(0);
+    expect(done).toMatchObject({ state: "rejected", error: { code: "unroutable", mayArrive: true } });
   });
 
   it("waits at least as long as the broker asks", async () => {
@@ -143,7 +163,12 @@ describe("overdue confirms", () => {
   });
 
   it("a definite no on the successor waits for the copy that is still open", async () => {
-    for (const [old, outcome] of [[accepted, "resolved"], [no("doubt"), true], [no("unroutable"), false], [nack(), false]] as const) {
+    for (const [old, outcome] of [
+      [accepted, "resolved"],
+      [no("doubt"), true],
+      [no("unroutable"), false],
+      [nack(), false],
+    ] as const) {
       const r = rig();
       const done = watch(r.publisher.publish(orders, { n: 1 }, { id: "o-1" }));
       await r.clock.runUntil(() => r.copies.length === 2, 16_000);

@@ -36,8 +36,22 @@ describe("a bad body is refused at the call", () => {
     ["a symbol", Symbol("s")],
     ["a cycle", cyclic],
     ["a BigInt", { n: 1n }],
-    ["a throwing getter", { get n(): number { throw new Error("no"); } }],
-    ["a throwing toJSON", { toJSON() { throw new Error("no"); } }],
+    [
+      "a throwing getter",
+      {
+        get n(): number {
+          throw new Error("no");
+        },
+      },
+    ],
+    [
+      "a throwing toJSON",
+      {
+        toJSON() {
+          throw new Error("no");
+        },
+      },
+    ],
     ["depth beyond the stack", deep],
   ])("%s", async (_name, body) => {
     const error = await refused(body, { id: "o-1" });
@@ -45,12 +59,17 @@ describe("a bad body is refused at the call", () => {
   });
 
   it("not bytes, where the codec is bytes", async () => {
-    expect(await refused("text" as never, {}, topic<Uint8Array>("raw", { codec: bytes }) as never)).toMatchObject({ code: "bad-message" });
+    expect(await refused("text" as never, {}, topic<Uint8Array>("raw", { codec: bytes }) as never)).toMatchObject({
+      code: "bad-message",
+    });
   });
 
   it("one byte over what the broker takes; exactly as much is sent", async () => {
     const raw = topic<Uint8Array>("raw", { codec: bytes });
-    expect(await refused(new Uint8Array(1_000_001), { id: "big" }, raw as never)).toMatchObject({ code: "too-large", id: "big" });
+    expect(await refused(new Uint8Array(1_000_001), { id: "big" }, raw as never)).toMatchObject({
+      code: "too-large",
+      id: "big",
+    });
     const r = rig();
     void r.publisher.publish(raw, new Uint8Array(1_000_000));
     await r.clock.advance(0);
@@ -100,7 +119,12 @@ describe("bad headers, ids and keys are refused at the call", () => {
   });
 
   it("a key function that throws, or gives no string", async () => {
-    for (const key of [() => { throw new Error("no"); }, () => 7 as never]) {
+    for (const key of [
+      () => {
+        throw new Error("no");
+      },
+      () => 7 as never,
+    ]) {
       expect(await refused({}, {}, topic("keyed", { key }) as never)).toMatchObject({ code: "bad-message" });
     }
   });
@@ -134,15 +158,35 @@ describe("the snapshot", () => {
 
   it("carries the envelope; seq counts the calls of a topic, and refused ones leave no number", async () => {
     const r = rig();
-    void r.publisher.publish(plain, 1, { id: "a", key: "k", correlationId: "c", headers: { traceparent: "00-aa-bb-01" } });
+    void r.publisher.publish(plain, 1, {
+      id: "a",
+      key: "k",
+      correlationId: "c",
+      headers: { traceparent: "00-aa-bb-01" },
+    });
     void r.publisher.publish(plain, undefined).catch(() => {});
     void r.publisher.publish(plain, 2, { id: "b" });
-    void r.publisher.publish(topic("other"), 3, { id: "c", cause: { id: "a", correlationId: null, headers: { traceparent: "00-cc-dd-01", other: "x" } } });
+    void r.publisher.publish(topic("other"), 3, {
+      id: "c",
+      cause: { id: "a", correlationId: null, headers: { traceparent: "00-cc-dd-01", other: "x" } },
+    });
     await r.clock.advance(0);
     const [a, b, c] = r.copies.map((copy) => copy.message);
     expect(a).toMatchObject({
-      id: "a", producer: "shop", run: "a".repeat(32), seq: 1, topic: "plain", key: "k", type: "plain", contentType: "application/json",
-      contentEncoding: null, time: 1_767_225_600_000, attempt: 1, correlationId: "c", causationId: null, native: null,
+      id: "a",
+      producer: "shop",
+      run: "a".repeat(32),
+      seq: 1,
+      topic: "plain",
+      key: "k",
+      type: "plain",
+      contentType: "application/json",
+      contentEncoding: null,
+      time: 1_767_225_600_000,
+      attempt: 1,
+      correlationId: "c",
+      causationId: null,
+      native: null,
     });
     expect({ ...a?.headers }).toEqual({ traceparent: "00-aa-bb-01" });
     expect(b?.seq).toBe(2);
@@ -172,7 +216,8 @@ describe("the snapshot", () => {
     expect(r.copies).toHaveLength(6_000);
     for (const { message } of r.copies) {
       const i = message.seq - 1;
-      if (message.topic === "raw") expect(message.body.length === i % 300 && message.body.every((b) => b === i % 251)).toBe(true);
+      if (message.topic === "raw")
+        expect(message.body.length === i % 300 && message.body.every((b) => b === i % 251)).toBe(true);
       else expect(JSON.parse(new TextDecoder().decode(message.body))).toBe("é".repeat(i % 200) + i);
     }
   });

@@ -91,7 +91,8 @@ describe("an ordered key", () => {
       "~standard": {
         version: 1,
         vendor: "test",
-        validate: (value) => new Promise((resolve) => gates.set((value as Order).n, () => resolve({ value: value as Order }))),
+        validate: (value) =>
+          new Promise((resolve) => gates.set((value as Order).n, () => resolve({ value: value as Order }))),
       },
     };
     const validated = topic("validated", { schema: slow, key: (o) => o.customer, ordered: true });
@@ -115,7 +116,10 @@ describe("an ordered key", () => {
       "~standard": {
         version: 1,
         vendor: "test",
-        validate: async (value) => ((value as Order).n === 1 ? { issues: [{ message: "must not be 1", path: ["n"] }] } : { value: value as Order }),
+        validate: async (value) =>
+          (value as Order).n === 1
+            ? { issues: [{ message: "must not be 1", path: ["n"] }] }
+            : { value: value as Order },
       },
     };
     const validated = topic("validated", { schema: failing, key: (o) => o.customer, ordered: true });
@@ -142,6 +146,36 @@ describe("one batch in flight a lane (Kafka)", () => {
     r.copies[0]?.verdict(accepted);
     await r.clock.advance(0);
     expect(r.copies.map((c) => c.message.id)).toEqual(["a1", "b1", "a2", "a3"]);
+  });
+});
+
+describe("a lane", () => {
+  it("sends again what was sent before, then what is new", async () => {
+    const plain = topic<Order>("plain");
+    const r = rig();
+    void r.publisher.publish(plain, order("a", 1), { id: "p1" });
+    await r.clock.advance(0);
+    r.sessions[0]?.events.blocked("alarm");
+    void r.publisher.publish(plain, order("a", 2), { id: "p2" });
+    await r.clock.advance(0);
+    r.copies[0]?.verdict(no("doubt"));
+    r.sessions[0]?.events.unblocked();
+    await r.clock.advance(0);
+    expect(r.copies.map((c) => c.message.id)).toEqual(["p1", "p1", "p2"]);
+  });
+
+  it("gets what one tick publishes as one batch, also when a tick's verdicts let many callers go on", async () => {
+    const plain = topic<Order>("plain");
+    const r = rig();
+    const loop = async (n: number): Promise<void> => {
+      for (let i = 0; i < 3; i++) await r.publisher.publish(plain, order("a", i), { id: `${n}.${i}` });
+    };
+    for (let n = 0; n < 50; n++) void loop(n);
+    for (let i = 1; i <= 3; i++) {
+      await r.clock.advance(0);
+      expect([r.copies.length, new Set(r.copies.map((c) => c.batch)).size]).toEqual([50 * i, i]);
+      for (const copy of r.sessions[0]?.open ?? []) copy.verdict(accepted);
+    }
   });
 });
 

@@ -1,5 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { DRAINING, ENDED, EVENTS, HELD, NEVER, next, STATES, type State, TRANSITIONS } from "../../src/publish/transitions.ts";
+import {
+  DRAINING,
+  ENDED,
+  EVENTS,
+  HELD,
+  NEVER,
+  next,
+  STATES,
+  type State,
+  TRANSITIONS,
+} from "../../src/publish/transitions.ts";
 
 const all = STATES.map((_, state) => state as State);
 
@@ -22,7 +32,9 @@ describe("the table of a message's states", () => {
   it("reaches every state from HELD, and ENDED from every state", () => {
     const reach = (from: State): Set<number> => {
       const seen = new Set<number>([from]);
-      for (const state of seen) for (const event of EVENTS) if (TRANSITIONS[event][state] !== NEVER) seen.add(TRANSITIONS[event][state] ?? NEVER);
+      for (const state of seen)
+        for (const event of EVENTS)
+          if (TRANSITIONS[event][state] !== NEVER) seen.add(TRANSITIONS[event][state] ?? NEVER);
       return seen;
     };
     expect([...reach(HELD)].toSorted()).toEqual(all);

@@ -2,6 +2,7 @@ import { virtualClock } from "@tallymq/testkit";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Timed, TimingWheel } from "../../src/publish/wheel.ts";
+import { growth, MUCH } from "../support/growth.ts";
 
 interface Item extends Timed {
   readonly name: number;
@@ -12,7 +13,14 @@ describe("the timing wheel", () => {
   it("fires each armed item once, never early, at most a tick late; never a disarmed one", async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(fc.record({ due: fc.integer({ min: 0, max: 20_000 }), rearm: fc.option(fc.integer({ min: 0, max: 20_000 })), disarm: fc.boolean() }), { maxLength: 40 }),
+        fc.array(
+          fc.record({
+            due: fc.integer({ min: 0, max: 20_000 }),
+            rearm: fc.option(fc.integer({ min: 0, max: 20_000 })),
+            disarm: fc.boolean(),
+          }),
+          { maxLength: 40 },
+        ),
         async (plan) => {
           const clock = virtualClock();
           const fired = new Map<number, number>();
@@ -54,6 +62,19 @@ describe("the timing wheel", () => {
     wheel.arm(item(3), 5_900);
     await clock.advance(60_000);
     expect(fired).toEqual([1, 2, 3]);
+  });
+
+  it("fires thousands in linear time, also out of a slot full of what is due turns later", async () => {
+    const grown = await growth(2_000, async (count) => {
+      const clock = virtualClock();
+      let fired = 0;
+      const wheel = new TimingWheel<Item>(clock, 10, () => fired++);
+      for (let i = 0; i < count; i++) wheel.arm(item(i), 1_000 + 5_120 * 20);
+      for (let i = 0; i < count; i++) wheel.arm(item(i), 1_000);
+      await clock.advance(1_020);
+      expect(fired).toBe(count);
+    });
+    expect(grown).toBeLessThan(MUCH);
   });
 
   it("holds no timer while nothing is armed, nor after stop", async () => {

@@ -2,9 +2,14 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { bytes } from "../../src/codec.ts";
 import { TallyError } from "../../src/error.ts";
-import { Window } from "../../src/publish/window.ts";
+import { type Admitted, Window } from "../../src/publish/window.ts";
 import { topic } from "../../src/topic.ts";
 import { accepted, no, rig, watch } from "../support/scripted-transport.ts";
+
+interface Waiter extends Admitted {
+  readonly n: number;
+}
+const waiter = (n: number, size: number): Waiter => ({ n, bytes: size, queue: null, ahead: null, behind: null });
 
 const raw = topic<Uint8Array>("raw", { codec: bytes });
 
@@ -13,29 +18,37 @@ describe("the window", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 5 }),
-        fc.array(fc.record({ bytes: fc.integer({ min: 0, max: 120 }), leaves: fc.integer({ min: 0, max: 3 }), givesUp: fc.boolean() }), { maxLength: 60 }),
+        fc.array(
+          fc.record({
+            bytes: fc.integer({ min: 0, max: 120 }),
+            leaves: fc.integer({ min: 0, max: 3 }),
+            givesUp: fc.option(fc.nat(60)),
+          }),
+          { maxLength: 60 },
+        ),
         (most, steps) => {
-          const window = new Window(most, 100);
-          const inside: { readonly bytes: number }[] = [];
+          const inside: Waiter[] = [];
           const order: number[] = [];
           const gone = new Set<number>();
+          const window = new Window<Waiter>(most, 100, (who) => {
+            inside.push(who);
+            order.push(who.n);
+            const held = inside.reduce((sum, w) => sum + w.bytes, 0);
+            expect(inside.length).toBeLessThanOrEqual(most);
+            if (inside.length > 1) expect(held).toBeLessThanOrEqual(100);
+          });
           const leave = (): void => {
             const first = inside.shift();
             if (first !== undefined) window.leave(first.bytes);
           };
+          const all = steps.map((step, n) => waiter(n, step.bytes));
           for (const [n, step] of steps.entries()) {
-            const who = {
-              bytes: step.bytes,
-              admitted(): void {
-                inside.push(who);
-                order.push(n);
-                const held = inside.reduce((sum, w) => sum + w.bytes, 0);
-                expect(inside.length).toBeLessThanOrEqual(most);
-                if (inside.length > 1) expect(held).toBeLessThanOrEqual(100);
-              },
-            };
-            window.enter(who);
-            if (step.givesUp && window.giveUp(who)) gone.add(n);
+            window.enter(all[n]!);
+            const leaver = all[step.givesUp ?? -1];
+            if (leaver !== undefined && leaver.queue !== null) {
+              gone.add(leaver.n);
+              window.giveUp(leaver);
+            }
             for (let i = 0; i < step.leaves; i++) leave();
           }
           while (inside.length > 0) leave();
@@ -130,7 +143,8 @@ describe("the same id twice at once", () => {
     const bodies = watch(r.publisher.publish(raw, new Uint8Array([1, 3]), { id: "r1" }));
     const keys = watch(r.publisher.publish(raw, new Uint8Array([1, 2]), { id: "r1", key: "k" }));
     await r.clock.advance(0);
-    for (const seen of [bodies, keys]) expect(seen).toMatchObject({ state: "rejected", error: { code: "conflict", id: "r1", mayArrive: false } });
+    for (const seen of [bodies, keys])
+      expect(seen).toMatchObject({ state: "rejected", error: { code: "conflict", id: "r1", mayArrive: false } });
     expect(r.copies).toHaveLength(1);
   });
 

@@ -221,7 +221,7 @@ describe("close()", () => {
       expect(r.keeper.state.is).toBe("closed");
       expect(session.disposed).toBe(1);
       expect(r.log.includes("reconnect")).toBe(type === "reconnect"); // nothing is announced that will not happen
-    expect(r.clock.pending()).toBe(0);
+      expect(r.clock.pending()).toBe(0);
       await r.clock.advance(10_000);
       expect(r.tries).toHaveLength(1);
     },

@@ -3,11 +3,11 @@ import {
   type Delivery,
   type Receiver,
   type ReceiverEvents,
-  SettledPrefix,
   type Settlement,
   type Subscription,
   TallyError,
 } from "../../src/spi.ts";
+import { SettledPrefix } from "./settled-prefix.ts";
 import { asJson, incoming, ScriptedTransport } from "./receiving.ts";
 
 export interface Queued {

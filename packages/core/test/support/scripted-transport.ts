@@ -11,16 +11,30 @@ import { TallyError } from "../../src/error.ts";
 export interface Copy {
   readonly session: number;
   readonly lane: number;
+  /** Which call of `send` it came with, over all sessions. */
+  readonly batch: number;
   readonly message: Outgoing;
   verdict(v: Verdict): void;
 }
 
-export const accepted: Verdict = Object.freeze({ kind: "accepted", proof: Object.freeze({ routed: "yes", persisted: "yes", replicated: "unverified" }) });
-export const nack = (afterMs = 0): Verdict => ({ kind: "later", afterMs, error: new TallyError("later", "nacked", { retryable: true }) });
-export const no = (kind: "unroutable" | "refused" | "unsent" | "doubt"): Verdict => ({
-  kind,
-  error: new TallyError(kind === "doubt" ? "in-doubt" : kind, kind, { retryable: kind === "doubt" || kind === "unsent" }),
+export const accepted: Verdict = Object.freeze({
+  kind: "accepted",
+  proof: Object.freeze({ routed: "yes", persisted: "yes", replicated: "unverified" }),
 });
+export const nack = (afterMs = 0): Verdict => ({
+  kind: "later",
+  afterMs,
+  error: new TallyError("later", "nacked", { retryable: true }),
+});
+export const no = (kind: "unroutable" | "refused" | "unsent" | "doubt"): Exclude<Verdict, { kind: "accepted" }> => ({
+  kind,
+  error: new TallyError(kind === "doubt" ? "in-doubt" : kind, kind, {
+    retryable: kind === "doubt" || kind === "unsent",
+  }),
+});
+
+/** Waiting mends it. */
+export const away: TallyError = new TallyError("unreachable", "away", { retryable: true });
 
 /** One scripted session. */
 export interface ScriptedSession {
@@ -41,10 +55,19 @@ export interface Rig {
   /** Every copy ever sent, in order. */
   readonly copies: Copy[];
   readonly declared: string[];
+  readonly plans: TopicPlan[];
   /** While set, opening a session fails with it. */
   away: TallyError | null;
   /** What declaring a topic of this name gives. */
   readonly refuseTopic: Map<string, TallyError>;
+  /** While set, declaring waits for it. */
+  declaring: Promise<void> | null;
+  /** Gives a copy's verdict within `send`; null leaves it open. */
+  atOnce: ((copy: Copy) => Verdict | null) | null;
+  /** While set, disposing of a session waits for it. */
+  leaving: Promise<void> | null;
+  /** Called for each event, as a user's listener is. */
+  listener: ((event: TallyEvent) => void) | null;
   count(type: TallyEvent["type"]): number;
 }
 
@@ -62,7 +85,9 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
   const events: TallyEvent[] = [];
   const sessions: ScriptedSession[] = [];
   const copies: Copy[] = [];
+  let batches = 0;
   const declared: string[] = [];
+  const plansSeen: TopicPlan[] = [];
   const refuseTopic = new Map<string, TallyError>();
 
   function openSession(senderEvents: SenderEvents): Sender {
@@ -80,10 +105,16 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
     return {
       lane,
       send(laneNumber, batch, verdict) {
+        batches++;
+        if (session.disposed) {
+          for (const index of batch.keys()) verdict(index, no("unsent"));
+          return;
+        }
         for (const [index, message] of batch.entries()) {
           const copy: Copy = {
             session: session.number,
             lane: laneNumber,
+            batch: batches,
             message,
             verdict(v) {
               if (!session.open.includes(copy)) throw new Error("the copy has its verdict");
@@ -94,10 +125,17 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
           copies.push(copy);
           session.open.push(copy);
         }
+        // As adapters do it: after the whole batch is on its way.
+        if (state.atOnce === null) return;
+        for (const copy of session.open.slice(-batch.length)) {
+          const given = session.open.includes(copy) ? state.atOnce(copy) : null;
+          if (given !== null && session.open.includes(copy)) copy.verdict(given);
+        }
       },
       async [Symbol.asyncDispose]() {
         session.disposed = true;
         endAll(session);
+        await state.leaving;
       },
     };
   }
@@ -105,15 +143,26 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
   const transport: Transport = {
     name: "scripted",
     traits: {
-      maxBytes: 1_000_000, inFlightPerLane: "window", resendsInSession: false, unroutable: "reported", order: "queue",
-      release: "now", deliveryLease: "none", position: false, countsDeliveries: true, ...traits,
+      maxBytes: 1_000_000,
+      inFlightPerLane: "window",
+      resendsInSession: false,
+      unroutable: "reported",
+      order: "queue",
+      release: "now",
+      deliveryLease: "none",
+      position: false,
+      countsDeliveries: true,
+      ...traits,
     },
     admin: {
-      async declare(plans) {
+      async declare(plans, signal) {
+        if (state.declaring !== null) await state.declaring;
+        signal.throwIfAborted();
         for (const plan of plans) {
           const error = refuseTopic.get(plan.name);
           if (error !== undefined) throw error;
           declared.push(plan.name);
+          plansSeen.push(plan);
         }
       },
       backlog: async () => 0,
@@ -127,16 +176,40 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
     async [Symbol.asyncDispose]() {},
   };
   const runtime: Runtime = {
-    service: "shop", run: "a".repeat(32), clock, random, transport,
-    events: createEvents(() => clock.wall(), (event) => void events.push(event)),
-    reconnect: { min: 100, max: 1_000 }, connectWithin: 5_000,
+    service: "shop",
+    run: "a".repeat(32),
+    clock,
+    random,
+    transport,
+    events: createEvents(
+      () => clock.wall(),
+      (event) => {
+        events.push(event);
+        state.listener?.(event);
+      },
+    ),
+    reconnect: { min: 100, max: 1_000 },
+    connectWithin: 5_000,
   };
-  const state: Rig = {
-    clock, events, sessions, copies, declared, refuseTopic, away: null,
-    publisher: new Publisher(runtime, resolveOptions("publish", publish, PUBLISH_BOUNDS as never), topics),
+  const state: Omit<Rig, "publisher"> = {
+    clock,
+    events,
+    sessions,
+    copies,
+    declared,
+    plans: plansSeen,
+    refuseTopic,
+    away: null,
+    declaring: null,
+    atOnce: null,
+    leaving: null,
+    listener: null,
     count: (type) => events.filter((event) => event.type === type).length,
   };
-  return state;
+  // Its first try to connect begins here, and looks at the state.
+  return Object.assign(state, {
+    publisher: new Publisher(runtime, resolveOptions("publish", publish, PUBLISH_BOUNDS as never), topics),
+  });
 }
 
 function endAll(session: ScriptedSession): void {
@@ -144,7 +217,11 @@ function endAll(session: ScriptedSession): void {
 }
 
 /** How a promise stands now, without waiting for it. */
-export function watch<T>(promise: Promise<T>): { state: "pending" | "resolved" | "rejected"; value: T | undefined; error: TallyError | undefined } {
+export function watch<T>(promise: Promise<T>): {
+  state: "pending" | "resolved" | "rejected";
+  value: T | undefined;
+  error: TallyError | undefined;
+} {
   const seen: ReturnType<typeof watch<T>> = { state: "pending", value: undefined, error: undefined };
   promise.then(
     (value) => Object.assign(seen, { state: "resolved", value }),

@@ -16,6 +16,7 @@ export interface ServerConsumer {
   readonly args: DecodedMethod["args"];
 }
 
+/** A message to a consumer, for {@link ServerChannel.deliver}. */
 export interface Delivery {
   /** Also one that was cancelled or never was: nothing is checked. */
   readonly consumerTag: string;

@@ -17,6 +17,7 @@ export interface Handshake {
   readonly frameMax: number;
   /** Seconds, 0 for none. @default 60 */
   readonly heartbeat: number;
+  /** Separated by blanks. @default "PLAIN AMQPLAIN" */
   readonly mechanisms: string;
   readonly serverProperties: FieldTable;
 }

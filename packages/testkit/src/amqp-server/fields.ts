@@ -31,6 +31,7 @@ export class TypedField {
   }
 }
 
+/** {@link TypedField}, without `new`. */
 export function typed(type: FieldType | (string & {}), value: unknown): TypedField {
   return new TypedField(type, value);
 }

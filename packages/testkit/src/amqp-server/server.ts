@@ -6,11 +6,13 @@ import type { Handshake } from "./connection.ts";
 import type { Received, ReceivedPublish, ReceivedSettlement } from "./received.ts";
 import type { AmqpScript } from "./script.ts";
 
+/** Options of {@link scriptedAmqp}; all optional. */
 export interface AmqpServerOptions extends Partial<Handshake> {
   /** On 127.0.0.1. @default a free one */
   readonly port?: number;
 }
 
+/** Options of `waitFor`. */
 export interface WaitOptions {
   /** Milliseconds. @default 5000 */
   readonly within?: number;

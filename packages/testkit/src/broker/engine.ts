@@ -1,5 +1,5 @@
 import { type Clock, type Incoming, TallyError, type TopicPlan } from "@tallymq/core/spi";
-import { type ConsumerPort, type Entry, type Fate, Group, type GroupConsumer } from "./group.ts";
+import { type ConsumerPort, type Fate, Group, type GroupConsumer } from "./group.ts";
 
 export interface EngineOptions {
   /** Read when a timer is set. */
@@ -199,5 +199,3 @@ export class Engine {
     this.#idle.clear();
   }
 }
-
-export type { Entry };

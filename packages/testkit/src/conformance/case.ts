@@ -24,6 +24,7 @@ export interface ConformanceCase {
  * | `position` | `traits.position` |
  */
 export type Need = Ability | "unroutable" | "release" | "order" | "count" | "position";
+/** What a rig can do to its broker. */
 export type Ability = "kill" | "cut" | "pause" | "block" | "nack" | "foreign";
 
 /** A running broker and what can be done to it, as an adapter's author supplies it. What cannot be done is null. */
@@ -53,7 +54,10 @@ export interface Rig {
   readonly foreign: ((topic: string, body: Uint8Array) => Promise<void>) | null;
 }
 
+/** A state of the broker that lasts; the two are called in turn. */
 export interface Outage {
+  /** Resolves when it holds. */
   begin(): Promise<void>;
+  /** Resolves when it is over. */
   end(): Promise<void>;
 }

@@ -22,7 +22,8 @@ export async function conform(runner: Runner, rig: Rig, cases: readonly Conforma
   const found = await applicability(rig, cases);
   runner.describe(`${rig.name} conforms`, () => {
     for (const c of found.applicable) runner.it(c.name, () => runCase(c, rig), 2 * WAITS_A_CASE * rig.limitMs);
-    for (const { name, needs } of found.notApplicable) runner.it(`not applicable: ${needs.join(", ")}: ${name}`, () => {});
+    for (const { name, needs } of found.notApplicable)
+      runner.it(`not applicable: ${needs.join(", ")}: ${name}`, () => {});
   });
   return found;
 }

@@ -76,7 +76,11 @@ export class TestReceiver {
 
   /** The first `count` deliveries, as soon as there are so many. */
   async first(count: number): Promise<readonly Delivery[]> {
-    await this.#watch.until(`${count} deliveries`, () => this.deliveries.length >= count, () => this.deliveries.length);
+    await this.#watch.until(
+      `${count} deliveries`,
+      () => this.deliveries.length >= count,
+      () => this.deliveries.length,
+    );
     return this.deliveries.slice(0, count);
   }
 
@@ -89,7 +93,11 @@ export class TestReceiver {
       for (; read < this.deliveries.length; read++) missing.delete(String(this.deliveries[read]?.message.id));
       return missing.size === 0;
     };
-    await this.#watch.until(`deliveries of ${ids.length} ids`, holds, () => `${this.deliveries.length} deliveries, ${missing.size} ids missing`);
+    await this.#watch.until(
+      `deliveries of ${ids.length} ids`,
+      holds,
+      () => `${this.deliveries.length} deliveries, ${missing.size} ids missing`,
+    );
   }
 
   async stop(): Promise<void> {
@@ -105,11 +113,18 @@ export class TestReceiver {
   /** What holds for every receiver at the end of every case, after its disposal. */
   check(): void {
     assert.ok(this.lost.length <= 1, `expected lost at most once for a receiver; got ${this.lost.length}`);
-    for (const error of this.lost) assert.ok(TallyError.is(error), `expected lost with a TallyError; got ${String(error)}`);
+    for (const error of this.lost)
+      assert.ok(TallyError.is(error), `expected lost with a TallyError; got ${String(error)}`);
     assert.equal(this.#afterDispose, 0, "expected no delivery from a receiver that was disposed of");
     for (const { message, lane, epoch, count } of this.deliveries) {
-      assert.ok(Number.isInteger(lane) && Number.isInteger(epoch), `expected whole numbers as lane and epoch; got ${lane} and ${epoch}`);
-      assert.ok(count === null || (Number.isInteger(count) && count >= 1), `expected a count of at least 1, or null; got ${count}`);
+      assert.ok(
+        Number.isInteger(lane) && Number.isInteger(epoch),
+        `expected whole numbers as lane and epoch; got ${lane} and ${epoch}`,
+      );
+      assert.ok(
+        count === null || (Number.isInteger(count) && count >= 1),
+        `expected a count of at least 1, or null; got ${count}`,
+      );
       assert.ok(message.body instanceof Uint8Array, "expected a body of bytes");
       assert.equal(Object.getPrototypeOf(message.headers), null, "expected headers without a prototype");
     }

@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
-import { type Outgoing, type Sender, type SenderEvents, TallyError, type Traits, type Verdict } from "@tallymq/core/spi";
+import {
+  type Outgoing,
+  type Sender,
+  type SenderEvents,
+  TallyError,
+  type Traits,
+  type Verdict,
+} from "@tallymq/core/spi";
 import type { Watch } from "./wait.ts";
 
 /** A sender under observation: what it reports is recorded, in order. */
@@ -58,7 +65,13 @@ export class TestSender {
       else {
         const before = this.#tails.get(lane) ?? Promise.resolve();
         const after = before.then(send).then(() => copies.have(indexes));
-        this.#tails.set(lane, after.then(() => {}, () => {}));
+        this.#tails.set(
+          lane,
+          after.then(
+            () => {},
+            () => {},
+          ),
+        );
       }
     }
     return copies;
@@ -80,7 +93,8 @@ export class TestSender {
     for (const copies of this.#copies) copies.check();
     assert.ok(this.lost.length <= 1, `expected lost at most once for a sender; got ${this.lost.length}`);
     assert.equal(this.#lostAfterDispose, 0, "expected no lost from a sender that was disposed of");
-    for (const error of this.lost) assert.ok(TallyError.is(error), `expected lost with a TallyError; got ${String(error)}`);
+    for (const error of this.lost)
+      assert.ok(TallyError.is(error), `expected lost with a TallyError; got ${String(error)}`);
   }
 
   #note(what: string): void {
@@ -118,7 +132,11 @@ export class Copies {
 
   async have(indexes: readonly number[]): Promise<readonly Verdict[]> {
     const missing = (): number[] => indexes.filter((index) => this.verdicts[index] === undefined);
-    await this.#watch.until(`a verdict for each of ${indexes.length} copies`, () => missing().length === 0, () => `none for ${missing().length}`);
+    await this.#watch.until(
+      `a verdict for each of ${indexes.length} copies`,
+      () => missing().length === 0,
+      () => `none for ${missing().length}`,
+    );
     return indexes.map((index) => this.verdicts[index]!);
   }
 
@@ -144,12 +162,18 @@ export function tally(verdicts: readonly Verdict[]): Record<string, number> {
 function checkVerdict(verdict: Verdict): void {
   if (verdict.kind === "accepted") {
     const sure = ["yes", "no", "unverified"];
-    for (const part of ["routed", "persisted", "replicated"] as const) assert.ok(sure.includes(verdict.proof?.[part]), `expected a proof with ${part}; got ${JSON.stringify(verdict)}`);
+    for (const part of ["routed", "persisted", "replicated"] as const)
+      assert.ok(sure.includes(verdict.proof?.[part]), `expected a proof with ${part}; got ${JSON.stringify(verdict)}`);
     return;
   }
   assert.ok(TallyError.is(verdict.error), `expected a TallyError with the verdict ${verdict.kind}`);
   // `later` may be either: of several queues behind one publish, some may have taken it.
-  if (verdict.kind !== "later") assert.equal(verdict.error.mayArrive, verdict.kind === "doubt", `expected mayArrive for doubt alone; got it wrong for ${verdict.kind}`);
+  if (verdict.kind !== "later")
+    assert.equal(
+      verdict.error.mayArrive,
+      verdict.kind === "doubt",
+      `expected mayArrive for doubt alone; got it wrong for ${verdict.kind}`,
+    );
 }
 
 function byLane(sender: Sender, messages: readonly Outgoing[]): ReadonlyMap<number, number[]> {

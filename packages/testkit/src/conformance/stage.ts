@@ -5,27 +5,12 @@ import { testHost } from "./host.ts";
 import { Messages } from "./messages.ts";
 import { TestReceiver } from "./receiving.ts";
 import { TestSender } from "./sending.ts";
-import { asFailure, eventually, pause, Watch, within } from "./wait.ts";
+import { staged } from "./staged.ts";
+import { eventually, pause, Watch, within } from "./wait.ts";
 
 /** A case at the level of the port: a transport alone, without core's policy. */
 export function portCase(name: string, needs: readonly Need[], body: (stage: Stage) => Promise<void>): ConformanceCase {
-  return {
-    name,
-    needs,
-    async run(rig) {
-      const stage = new Stage(rig);
-      try {
-        await body(stage);
-      } catch (error) {
-        // The case's own error is the one to tell; what its debris does when cleared away is not.
-        await stage.end().catch(() => {});
-        throw asFailure(error);
-      }
-      await stage.end().catch((error: unknown) => {
-        throw asFailure(error);
-      });
-    },
-  };
+  return staged(name, needs, (rig) => new Stage(rig), body);
 }
 
 /** Where a port case plays: everything opened here is observed, disposed of at the end, and then checked. */
@@ -57,7 +42,10 @@ export class Stage {
   }
 
   /** A topic that is declared, with one group `g` if not told otherwise. */
-  async topic(stem: string, given: { readonly ordered?: boolean; readonly groups?: readonly string[] } = {}): Promise<TopicPlan> {
+  async topic(
+    stem: string,
+    given: { readonly ordered?: boolean; readonly groups?: readonly string[] } = {},
+  ): Promise<TopicPlan> {
     const plan = this.plan(stem, given);
     await this.main.declare(plan);
     return plan;
@@ -68,7 +56,11 @@ export class Stage {
   }
 
   async end(): Promise<void> {
-    await Promise.all(this.#peers.map((peer) => within(this.rig.limitMs, "a transport with its sessions to be disposed of", peer.dispose())));
+    await Promise.all(
+      this.#peers.map((peer) =>
+        within(this.rig.limitMs, "a transport with its sessions to be disposed of", peer.dispose()),
+      ),
+    );
     for (const peer of this.#peers) peer.check();
   }
 }
@@ -100,7 +92,12 @@ export class Peer {
 
   /** Counters of brokers may lag behind. */
   async backlogIs(expected: number, plan: TopicPlan, group = "g"): Promise<void> {
-    await eventually(this.#stage.rig.limitMs, `a backlog of ${expected}`, () => this.backlog(plan, group), (n) => n === expected);
+    await eventually(
+      this.#stage.rig.limitMs,
+      `a backlog of ${expected}`,
+      () => this.backlog(plan, group),
+      (n) => n === expected,
+    );
   }
 
   async sender(): Promise<TestSender> {
@@ -111,9 +108,17 @@ export class Peer {
     return sender;
   }
 
-  async receiver(topic: TopicPlan, given: { readonly group?: string; readonly credit?: number; readonly auto?: boolean } = {}): Promise<TestReceiver> {
+  async receiver(
+    topic: TopicPlan,
+    given: { readonly group?: string; readonly credit?: number; readonly auto?: boolean } = {},
+  ): Promise<TestReceiver> {
     const receiver = new TestReceiver(this.#stage.watch, given.auto ?? false);
-    const subscription = { topic, group: given.group ?? "g", credit: given.credit ?? 100, consumer: `consumer-${this.#receivers.length + 1}` };
+    const subscription = {
+      topic,
+      group: given.group ?? "g",
+      credit: given.credit ?? 100,
+      consumer: `consumer-${this.#receivers.length + 1}`,
+    };
     const opening = this.transport.openReceiver(subscription, receiver.events, this.#signal());
     receiver.use(await this.#opened<Receiver>("receiver", opening));
     this.#receivers.push(receiver);

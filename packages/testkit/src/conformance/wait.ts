@@ -40,12 +40,18 @@ export class Watch {
 }
 
 /** Asks `ask` until its answer satisfies, for what only the broker can tell. */
-export async function eventually<T>(limitMs: number, expected: string, ask: () => Promise<T>, holds: (answer: T) => boolean): Promise<T> {
+export async function eventually<T>(
+  limitMs: number,
+  expected: string,
+  ask: () => Promise<T>,
+  holds: (answer: T) => boolean,
+): Promise<T> {
   const end = performance.now() + limitMs;
   for (;;) {
     const answer = await within(limitMs, expected, ask());
     if (holds(answer)) return answer;
-    if (performance.now() > end) throw new AssertionError({ message: `expected ${expected} within ${limitMs} ms; got ${show(answer)}` });
+    if (performance.now() > end)
+      throw new AssertionError({ message: `expected ${expected} within ${limitMs} ms; got ${show(answer)}` });
     await pause(20);
   }
 }
@@ -53,7 +59,10 @@ export async function eventually<T>(limitMs: number, expected: string, ask: () =
 /** Settles as `work` does, or rejects after the limit. */
 export function within<T>(limitMs: number, expected: string, work: PromiseLike<T>): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
-  const timer = setTimeout(() => reject(new AssertionError({ message: `expected ${expected} within ${limitMs} ms; it is still under way` })), limitMs);
+  const timer = setTimeout(
+    () => reject(new AssertionError({ message: `expected ${expected} within ${limitMs} ms; it is still under way` })),
+    limitMs,
+  );
   work.then(resolve, reject);
   return promise.finally(() => clearTimeout(timer));
 }
@@ -66,11 +75,15 @@ export function pause(ms: number): Promise<void> {
 /** Whatever a case threw, as an assertion error: what the broker under test throws where it should not is a failure too. */
 export function asFailure(thrown: unknown): AssertionError {
   if (thrown instanceof AssertionError) return thrown;
-  const failure = new AssertionError({ message: `expected no error; got ${thrown instanceof Error ? thrown.message : String(thrown)}` });
+  const failure = new AssertionError({
+    message: `expected no error; got ${thrown instanceof Error ? thrown.message : String(thrown)}`,
+  });
   failure.cause = thrown;
   return failure;
 }
 
 export function show(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value, (_, v: unknown) => (typeof v === "bigint" ? `${v}n` : v));
+  return typeof value === "string"
+    ? value
+    : JSON.stringify(value, (_, v: unknown) => (typeof v === "bigint" ? `${v}n` : v));
 }

@@ -1,2 +1,2 @@
 export type { DeliverFaults, FaultPoint, FaultPoints, OpenFaults, SendFaults, SettleFaults } from "./points.ts";
-export { FaultScript, type Faults, type FiredFault } from "./script.ts";
+export type { Faults, FiredFault } from "./script.ts";

@@ -17,15 +17,18 @@ export type LedgerVerdict = "VALID" | "INVALID" | "UNKNOWN";
  * - STUCK: something is left in an outbox or a queue.
  */
 export type Violation = "LOST" | "DUPLICATE" | "GHOST" | "FALSE-REJECT" | "CORRUPT" | "STUCK";
+/** In the order of the report. */
 export const VIOLATIONS: readonly Violation[] = ["LOST", "DUPLICATE", "GHOST", "FALSE-REJECT", "CORRUPT", "STUCK"];
 
 /** Whose hands a lost message was in: never confirmed, confirmed but not delivered, delivered without effect. */
 export type Blame = "outbox" | "broker" | "consumer";
 
+/** One message (or outbox, or queue) that breaks the rule. */
 export interface Offender {
   readonly violation: Violation;
   /** The message's id; for STUCK the name of the outbox or queue. */
   readonly id: string;
+  /** Of a lost one; null of others. */
   readonly blame: Blame | null;
   readonly detail: string;
 }
@@ -39,9 +42,12 @@ export interface Doubt {
   readonly reason: string;
 }
 
+/** What `judge()` found; plain data, fit for JSON. */
 export interface LedgerReport {
   readonly verdict: LedgerVerdict;
+  /** VALID 0, INVALID 1, UNKNOWN 2. */
   readonly exitCode: 0 | 1 | 2;
+  /** All of them, also where the verdict does not hold them against anybody. */
   readonly counts: Readonly<Record<Violation, number>>;
   /** Of the lost ones, by whose hands they were in. */
   readonly lostBy: Readonly<Record<Blame, number>>;

@@ -13,15 +13,18 @@ export interface TimelineRow {
   readonly inFlight: number;
 }
 
+/** A fault; times are milliseconds since the first line of the run. */
 export interface TimelineFault {
   readonly kind: string;
   readonly victim: Incarnation | null;
   readonly at: number;
   /** null: it was not ended by name (a kill, say). */
   readonly until: number | null;
+  /** Messages in flight when it began, as the director said. */
   readonly inflight: number | null;
 }
 
+/** The run as a chart shows it. */
 export interface Timeline {
   /** Length of an interval in milliseconds. */
   readonly step: number;

@@ -66,7 +66,8 @@ function brokenTransport(broker: Broker, host: Host, wrong: Wrong): Transport {
       const told: SenderEvents = { ...events, ...wrong.senderEvents?.(events) };
       return brokenSender(await sound.openSender(told, signal), told, wrong);
     },
-    openReceiver: async (subscription, events, signal) => await brokenReceiver(sound, subscription, events, signal, wrong),
+    openReceiver: async (subscription, events, signal) =>
+      await brokenReceiver(sound, subscription, events, signal, wrong),
     [Symbol.asyncDispose]: () => sound[Symbol.asyncDispose](),
   };
   return { ...transport, ...wrong.transport?.(transport, host, () => broker.open(host)) };
@@ -77,20 +78,32 @@ function brokenSender(sound: Sender, events: SenderEvents, wrong: Wrong): Sender
     lane: (message) => sound.lane(message),
     send(lane, given, report) {
       const batch = wrong.outgoing === undefined ? given : given.map(wrong.outgoing);
-      sound.send(lane, batch, (index, verdict) => (wrong.verdict === undefined ? report(index, verdict) : wrong.verdict(index, verdict, report, batch)));
+      sound.send(lane, batch, (index, verdict) =>
+        wrong.verdict === undefined ? report(index, verdict) : wrong.verdict(index, verdict, report, batch),
+      );
     },
     [Symbol.asyncDispose]: () => sound[Symbol.asyncDispose](),
   };
   return { ...sender, ...wrong.sender?.(sender, events) };
 }
 
-async function brokenReceiver(transport: Transport, asked: Subscription, given: ReceiverEvents, signal: AbortSignal, wrong: Wrong): Promise<Receiver> {
+async function brokenReceiver(
+  transport: Transport,
+  asked: Subscription,
+  given: ReceiverEvents,
+  signal: AbortSignal,
+  wrong: Wrong,
+): Promise<Receiver> {
   const events: ReceiverEvents = { ...given, ...wrong.receiverEvents?.(given) };
   const out = new Set<Delivery>();
   // The adapter settles what it delivered, not our copy of it.
   const originals = new WeakMap<Delivery, Delivery>();
   const subscription = wrong.subscription?.(asked) ?? asked;
-  if (subscription !== asked) await transport.admin.declare([{ ...subscription.topic, groups: [...subscription.topic.groups, subscription.group] }], signal);
+  if (subscription !== asked)
+    await transport.admin.declare(
+      [{ ...subscription.topic, groups: [...subscription.topic.groups, subscription.group] }],
+      signal,
+    );
   const told: ReceiverEvents = {
     ...events,
     deliver(batch) {
@@ -106,7 +119,12 @@ async function brokenReceiver(transport: Transport, asked: Subscription, given: 
   const receiver: Receiver = {
     settle(batch) {
       for (const { delivery } of batch) out.delete(delivery);
-      sound.settle(batch.map((settlement) => ({ ...settlement, delivery: originals.get(settlement.delivery) ?? settlement.delivery })));
+      sound.settle(
+        batch.map((settlement) => ({
+          ...settlement,
+          delivery: originals.get(settlement.delivery) ?? settlement.delivery,
+        })),
+      );
     },
     extend: (delivery, ms) => sound.extend(originals.get(delivery) ?? delivery, ms),
     pause: (lane) => sound.pause(lane),

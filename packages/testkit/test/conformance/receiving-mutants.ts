@@ -18,7 +18,11 @@ const CUT = "a lost receiver says so once; what it had not settled comes again, 
 const drops: Wrong = { receiver: () => ({ settle: () => {} }) };
 
 export const receivingMutants: readonly Mutant[] = [
-  { name: "credit is exceeded by one", caughtBy: CREDIT, wrong: { subscription: (asked) => ({ ...asked, credit: asked.credit + 1 }) } },
+  {
+    name: "credit is exceeded by one",
+    caughtBy: CREDIT,
+    wrong: { subscription: (asked) => ({ ...asked, credit: asked.credit + 1 }) },
+  },
   {
     name: "credit is not given back",
     caughtBy: CREDIT,
@@ -34,7 +38,12 @@ export const receivingMutants: readonly Mutant[] = [
     caughtBy: "two groups each get every message",
     wrong: { subscription: (asked) => ({ ...asked, group: "a" }) },
   },
-  { name: "each receiver is a group", caughtBy: SHARED, wrong: (() => ((n) => ({ subscription: (asked) => ({ ...asked, group: `${asked.group}-${++n}` }) }) satisfies Wrong)(0))() },
+  {
+    name: "each receiver is a group",
+    caughtBy: SHARED,
+    wrong: (() =>
+      ((n) => ({ subscription: (asked) => ({ ...asked, group: `${asked.group}-${++n}` }) }) satisfies Wrong)(0))(),
+  },
   {
     name: "deliveries come twice",
     caughtBy: SHARED,
@@ -43,17 +52,29 @@ export const receivingMutants: readonly Mutant[] = [
   { name: "pause does nothing", caughtBy: PAUSED, wrong: { receiver: () => ({ pause: () => {} }) } },
   { name: "resume does nothing", caughtBy: PAUSED, wrong: { receiver: () => ({ resume: () => {} }) } },
   { name: "stop does nothing", caughtBy: STOPPED, wrong: { receiver: () => ({ stop: () => Promise.resolve() }) } },
-  { name: "stop ends settling too", caughtBy: STOPPED, wrong: { receiver: (sound) => ({ stop: async () => await sound[Symbol.asyncDispose]() }) } },
+  {
+    name: "stop ends settling too",
+    caughtBy: STOPPED,
+    wrong: { receiver: (sound) => ({ stop: async () => await sound[Symbol.asyncDispose]() }) },
+  },
   { name: "acks do not reach the broker", caughtBy: ACKED, wrong: drops },
   {
     name: "an ack is a release",
     caughtBy: ACKED,
-    wrong: { receiver: (sound) => ({ settle: (batch) => sound.settle(batch.map(({ delivery }) => ({ kind: "release", delivery, afterMs: 0 }))) }) },
+    wrong: {
+      receiver: (sound) => ({
+        settle: (batch) => sound.settle(batch.map(({ delivery }) => ({ kind: "release", delivery, afterMs: 0 }))),
+      }),
+    },
   },
   {
     name: "what is not settled is acked at the end",
     caughtBy: "what is not settled comes again after its receiver is disposed of",
-    wrong: { receiver: (sound, _, out) => ({ [Symbol.asyncDispose]: () => (sound.settle(acks(out)), sound[Symbol.asyncDispose]()) }) },
+    wrong: {
+      receiver: (sound, _, out) => ({
+        [Symbol.asyncDispose]: () => (sound.settle(acks(out)), sound[Symbol.asyncDispose]()),
+      }),
+    },
   },
   { name: "deliveries are not counted", caughtBy: COUNT, wrong: { delivery: (d) => ({ ...d, count: 1 }) } },
   { name: "the count starts at zero", caughtBy: COUNT, wrong: { delivery: (d) => ({ ...d, count: d.count! - 1 }) } },
@@ -92,7 +113,8 @@ export const receivingMutants: readonly Mutant[] = [
     wrong: {
       receiver: (sound, _, out) => ({
         settle(batch) {
-          for (const settlement of batch) sound.settle(out.has(settlement.delivery) ? [settlement] : acks([...out].slice(0, 1)));
+          for (const settlement of batch)
+            sound.settle(out.has(settlement.delivery) ? [settlement] : acks([...out].slice(0, 1)));
         },
       }),
     },
@@ -103,7 +125,8 @@ export const receivingMutants: readonly Mutant[] = [
     wrong: {
       receiver: (sound, events, out) => ({
         settle(batch) {
-          if (batch.some(({ delivery }) => !out.has(delivery))) events.lost(new TallyError("session-lost", "unknown delivery tag"));
+          if (batch.some(({ delivery }) => !out.has(delivery)))
+            events.lost(new TallyError("session-lost", "unknown delivery tag"));
           sound.settle(batch);
         },
       }),
@@ -114,7 +137,10 @@ export const receivingMutants: readonly Mutant[] = [
     caughtBy: EPOCH,
     wrong: {
       receiver: (sound, _, out) => ({
-        settle: (batch) => sound.settle(acks(batch.map(({ delivery }) => [...out].find((d) => d.message.id === delivery.message.id) ?? delivery))),
+        settle: (batch) =>
+          sound.settle(
+            acks(batch.map(({ delivery }) => [...out].find((d) => d.message.id === delivery.message.id) ?? delivery)),
+          ),
       }),
     },
   },
@@ -140,7 +166,9 @@ export const receivingMutants: readonly Mutant[] = [
         const known = new Set<string>();
         return {
           declare: (topics, signal) =>
-            topics.some(({ name }) => known.has(name) || !known.add(name)) ? Promise.reject(new TallyError("topology", "it exists")) : sound.declare(topics, signal),
+            topics.some(({ name }) => known.has(name) || !known.add(name))
+              ? Promise.reject(new TallyError("topology", "it exists"))
+              : sound.declare(topics, signal),
         };
       },
     },
@@ -160,11 +188,17 @@ export const receivingMutants: readonly Mutant[] = [
       let out = 0;
       return {
         receiverEvents: (sound) => ({ deliver: (batch) => ((out += batch.length), sound.deliver(batch)) }),
-        admin: (sound) => ({ backlog: async (topic, group, signal) => Math.max(0, (await sound.backlog(topic, group, signal)) - out) }),
+        admin: (sound) => ({
+          backlog: async (topic, group, signal) => Math.max(0, (await sound.backlog(topic, group, signal)) - out),
+        }),
       } satisfies Wrong;
     })(),
   },
-  { name: "the backlog is always empty", caughtBy: BACKLOG, wrong: { admin: () => ({ backlog: () => Promise.resolve(0) }) } },
+  {
+    name: "the backlog is always empty",
+    caughtBy: BACKLOG,
+    wrong: { admin: () => ({ backlog: () => Promise.resolve(0) }) },
+  },
   {
     name: "an ordered topic is an ordinary one",
     caughtBy: ORDER,
@@ -192,7 +226,13 @@ export const receivingMutants: readonly Mutant[] = [
     },
   },
   { name: "a lost receiver says nothing", caughtBy: CUT, wrong: { receiverEvents: () => ({ lost: () => {} }) } },
-  { name: "a lost receiver says so twice", caughtBy: CUT, wrong: { receiverEvents: (sound) => ({ lost: (error) => (sound.lost(error), void setTimeout(sound.lost, 5, error)) }) } },
+  {
+    name: "a lost receiver says so twice",
+    caughtBy: CUT,
+    wrong: {
+      receiverEvents: (sound) => ({ lost: (error) => (sound.lost(error), void setTimeout(sound.lost, 5, error)) }),
+    },
+  },
   {
     name: "a place changes with each delivery",
     caughtBy: "a message has the same place each time it is delivered",

@@ -28,7 +28,10 @@ export class Relay {
   /** While held, connections stay open and nothing from the broker arrives. */
   hold(held: boolean): void {
     this.#held = held;
-    for (const { broker } of this.#links) held ? broker.pause() : broker.resume();
+    for (const { broker } of this.#links) {
+      if (held) broker.pause();
+      else broker.resume();
+    }
   }
 
   close(): void {
@@ -44,7 +47,10 @@ export class Relay {
     client.on("data", (bytes: Buffer) => void broker.write(bytes));
     broker.on("data", (bytes: Buffer) => void client.write(bytes));
     if (this.#held) broker.pause();
-    for (const [socket, other] of [[client, broker], [broker, client]] as const) {
+    for (const [socket, other] of [
+      [client, broker],
+      [broker, client],
+    ] as const) {
       socket.on("error", () => {});
       socket.on("close", () => {
         this.#links.delete(link);

@@ -20,7 +20,11 @@ function pretends(chosen: (message: Outgoing) => boolean): Wrong {
       send(lane, batch, report) {
         const kept = [...batch.keys()].filter((index) => !chosen(batch[index]!));
         for (const index of batch.keys()) if (!kept.includes(index)) queueMicrotask(() => report(index, ACCEPTED));
-        sound.send(lane, kept.map((index) => batch[index]!), (at, verdict) => report(kept[at]!, verdict));
+        sound.send(
+          lane,
+          kept.map((index) => batch[index]!),
+          (at, verdict) => report(kept[at]!, verdict),
+        );
       },
     }),
   };
@@ -44,14 +48,47 @@ export const sendingMutants: readonly Mutant[] = [
       },
     },
   },
-  { name: "a verdict is dropped", caughtBy: ONE, wrong: { verdict: (index, verdict, report) => index !== 100 && report(index, verdict) } },
-  { name: "a verdict goes to the neighbour", caughtBy: ONE, wrong: { verdict: (index, verdict, report) => report(index === 5 ? 6 : index, verdict) } },
-  { name: "a verdict goes to an index that is not there", caughtBy: ONE, wrong: { verdict: (index, verdict, report) => report(index === 0 ? 64 : index, verdict) } },
-  { name: "a second verdict comes later", caughtBy: ONE, wrong: { verdict: (index, verdict, report) => (report(index, verdict), void (index === 9 && setTimeout(report, 5, index, verdict))) } },
+  {
+    name: "a verdict is dropped",
+    caughtBy: ONE,
+    wrong: { verdict: (index, verdict, report) => index !== 100 && report(index, verdict) },
+  },
+  {
+    name: "a verdict goes to the neighbour",
+    caughtBy: ONE,
+    wrong: { verdict: (index, verdict, report) => report(index === 5 ? 6 : index, verdict) },
+  },
+  {
+    name: "a verdict goes to an index that is not there",
+    caughtBy: ONE,
+    wrong: { verdict: (index, verdict, report) => report(index === 0 ? 64 : index, verdict) },
+  },
+  {
+    name: "a second verdict comes later",
+    caughtBy: ONE,
+    wrong: {
+      verdict: (index, verdict, report) => (
+        report(index, verdict),
+        void (index === 9 && setTimeout(report, 5, index, verdict))
+      ),
+    },
+  },
   { name: "some messages are accepted and never sent", caughtBy: ROUTED, wrong: pretends(everyNth(7)) },
-  { name: "what is accepted was not routed", caughtBy: ROUTED, wrong: instead("accepted", () => ({ kind: "accepted", proof: { ...ACCEPTED.proof, routed: "no" } })) },
+  {
+    name: "what is accepted was not routed",
+    caughtBy: ROUTED,
+    wrong: instead("accepted", () => ({ kind: "accepted", proof: { ...ACCEPTED.proof, routed: "no" } })),
+  },
   { name: "a proof is missing", caughtBy: ROUTED, wrong: instead("accepted", () => ({ kind: "accepted" }) as Verdict) },
-  { name: "each message is sent twice", caughtBy: ROUTED, wrong: { sender: (sound) => ({ send: (lane, batch, report) => (sound.send(lane, batch, () => {}), sound.send(lane, batch, report)) }) } },
+  {
+    name: "each message is sent twice",
+    caughtBy: ROUTED,
+    wrong: {
+      sender: (sound) => ({
+        send: (lane, batch, report) => (sound.send(lane, batch, () => {}), sound.send(lane, batch, report)),
+      }),
+    },
+  },
   {
     name: "what is sent from within a verdict is forgotten",
     caughtBy: "a copy may be sent from within a verdict",
@@ -67,8 +104,16 @@ export const sendingMutants: readonly Mutant[] = [
       } satisfies Wrong;
     })(),
   },
-  { name: "unroutable counts as accepted", caughtBy: "unroutable is a verdict of that copy alone", wrong: instead("unroutable", () => ACCEPTED) },
-  { name: "unroutable counts as refused", caughtBy: "unroutable is a verdict of that copy alone", wrong: instead("unroutable", (v) => ({ ...v, kind: "refused" }) as Verdict) },
+  {
+    name: "unroutable counts as accepted",
+    caughtBy: "unroutable is a verdict of that copy alone",
+    wrong: instead("unroutable", () => ACCEPTED),
+  },
+  {
+    name: "unroutable counts as refused",
+    caughtBy: "unroutable is a verdict of that copy alone",
+    wrong: instead("unroutable", (v) => ({ ...v, kind: "refused" }) as Verdict),
+  },
   { name: "what is too large is accepted", caughtBy: LARGE, wrong: instead("refused", () => ACCEPTED) },
   {
     name: "what is too large takes its siblings along",
@@ -88,7 +133,11 @@ export const sendingMutants: readonly Mutant[] = [
     },
   },
   { name: "a nack counts as an ack", caughtBy: LATER, wrong: instead("later", () => ACCEPTED) },
-  { name: "a nack counts as a refusal", caughtBy: LATER, wrong: instead("later", (v) => ({ kind: "refused", error: (v as { error: TallyError }).error })) },
+  {
+    name: "a nack counts as a refusal",
+    caughtBy: LATER,
+    wrong: instead("later", (v) => ({ kind: "refused", error: (v as { error: TallyError }).error })),
+  },
   {
     name: "dispose forgets the open copies",
     caughtBy: DISPOSED,
@@ -105,7 +154,14 @@ export const sendingMutants: readonly Mutant[] = [
   {
     name: "dispose is reported as a loss",
     caughtBy: DISPOSED,
-    wrong: { sender: (sound, events) => ({ [Symbol.asyncDispose]: () => (events.lost(new TallyError("session-lost", "gone")), sound[Symbol.asyncDispose]()) }) },
+    wrong: {
+      sender: (sound, events) => ({
+        [Symbol.asyncDispose]: () => (
+          events.lost(new TallyError("session-lost", "gone")),
+          sound[Symbol.asyncDispose]()
+        ),
+      }),
+    },
   },
   {
     name: "what left is said to have never left",
@@ -116,11 +172,21 @@ export const sendingMutants: readonly Mutant[] = [
         return {
           send(lane, batch, report) {
             const done = new Set<number>();
-            open.add(() => batch.forEach((_, index) => done.has(index) || (done.add(index), report(index, { kind: "unsent", error: new TallyError("unsent", "gone") }))));
+            open.add(() =>
+              batch.forEach(
+                (_, index) =>
+                  done.has(index) ||
+                  (done.add(index), report(index, { kind: "unsent", error: new TallyError("unsent", "gone") })),
+              ),
+            );
             sound.send(lane, batch, (index, verdict) => done.has(index) || (done.add(index), report(index, verdict)));
           },
           // The sound one answers in its own time: by then these have been told otherwise.
-          [Symbol.asyncDispose]: async () => (open.forEach((end) => end()), await new Promise((resolve) => setTimeout(resolve, 20)), await sound[Symbol.asyncDispose]()),
+          [Symbol.asyncDispose]: async () => (
+            open.forEach((end) => end()),
+            await new Promise((resolve) => setTimeout(resolve, 20)),
+            await sound[Symbol.asyncDispose]()
+          ),
         };
       },
     },

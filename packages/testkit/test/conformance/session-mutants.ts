@@ -34,7 +34,10 @@ export const sessionMutants: readonly Mutant[] = [
     wrong: {
       sender(sound) {
         let times = 0;
-        return { [Symbol.asyncDispose]: async () => (times++ > 0 ? Promise.reject(new Error("already closed")) : await sound[Symbol.asyncDispose]()) };
+        return {
+          [Symbol.asyncDispose]: async () =>
+            times++ > 0 ? Promise.reject(new Error("already closed")) : await sound[Symbol.asyncDispose](),
+        };
       },
     },
   },
@@ -44,7 +47,10 @@ export const sessionMutants: readonly Mutant[] = [
     wrong: {
       receiver(sound) {
         let times = 0;
-        return { [Symbol.asyncDispose]: async () => (times++ > 0 ? await new Promise(() => {}) : await sound[Symbol.asyncDispose]()) };
+        return {
+          [Symbol.asyncDispose]: async () =>
+            times++ > 0 ? await new Promise(() => {}) : await sound[Symbol.asyncDispose](),
+        };
       },
     },
   },
@@ -64,52 +70,92 @@ export const sessionMutants: readonly Mutant[] = [
   {
     name: "a sender opens in spite of its signal",
     caughtBy: SIGNAL,
-    wrong: { transport: (sound) => ({ openSender: (events) => sound.openSender(events, new AbortController().signal) }) },
+    wrong: {
+      transport: (sound) => ({ openSender: (events) => sound.openSender(events, new AbortController().signal) }),
+    },
   },
   {
     name: "a receiver opens in spite of its signal",
     caughtBy: SIGNAL,
-    wrong: { transport: (sound) => ({ openReceiver: (asked, events) => sound.openReceiver(asked, events, new AbortController().signal) }) },
+    wrong: {
+      transport: (sound) => ({
+        openReceiver: (asked, events) => sound.openReceiver(asked, events, new AbortController().signal),
+      }),
+    },
   },
   {
     name: "opening rejects with the driver's own error",
     caughtBy: AWAY,
     wrong: {
       transport: (sound) => ({
-        openSender: (events, signal) => sound.openSender(events, signal).catch(() => Promise.reject(new Error("ECONNREFUSED"))),
+        openSender: (events, signal) =>
+          sound.openSender(events, signal).catch(() => Promise.reject(new Error("ECONNREFUSED"))),
       }),
     },
   },
   {
     name: "opening waits for the broker to come back",
     caughtBy: AWAY,
-    wrong: { transport: (sound) => ({ openReceiver: (asked, events, signal) => sound.openReceiver(asked, events, signal).catch(() => new Promise<never>(() => {})) }) },
+    wrong: {
+      transport: (sound) => ({
+        openReceiver: (asked, events, signal) =>
+          sound.openReceiver(asked, events, signal).catch(() => new Promise<never>(() => {})),
+      }),
+    },
   },
   {
     name: "an absent broker is reported as final",
     caughtBy: AWAY,
     wrong: {
       admin: (sound) => ({
-        declare: (topics, signal) => sound.declare(topics, signal).catch(() => Promise.reject(new TallyError("unreachable", "no", { retryable: false }))),
+        declare: (topics, signal) =>
+          sound
+            .declare(topics, signal)
+            .catch(() => Promise.reject(new TallyError("unreachable", "no", { retryable: false }))),
       }),
     },
   },
-  { name: "lost comes twice", caughtBy: LOST, wrong: { senderEvents: (sound) => ({ lost: (error) => (sound.lost(error), sound.lost(error)) }) } },
-  { name: "lost never comes", caughtBy: "what a lost sender is given comes back unsent", wrong: { senderEvents: () => ({ lost: () => {} }) } },
+  {
+    name: "lost comes twice",
+    caughtBy: LOST,
+    wrong: { senderEvents: (sound) => ({ lost: (error) => (sound.lost(error), sound.lost(error)) }) },
+  },
+  {
+    name: "lost never comes",
+    caughtBy: "what a lost sender is given comes back unsent",
+    wrong: { senderEvents: () => ({ lost: () => {} }) },
+  },
   {
     name: "lost comes after the doubts",
     caughtBy: LOST,
-    wrong: { senderEvents: (sound): Partial<SenderEvents> => ({ lost: (error) => queueMicrotask(() => queueMicrotask(() => sound.lost(error))) }) },
+    wrong: {
+      senderEvents: (sound): Partial<SenderEvents> => ({
+        lost: (error) => queueMicrotask(() => queueMicrotask(() => sound.lost(error))),
+      }),
+    },
   },
   {
     name: "doubts come a turn later",
     caughtBy: LOST,
-    wrong: { verdict: (index, verdict, report) => void (verdict.kind === "doubt" || verdict.kind === "unsent" ? setTimeout(report, 5, index, verdict) : report(index, verdict)) },
+    wrong: {
+      verdict: (index, verdict, report) =>
+        void (verdict.kind === "doubt" || verdict.kind === "unsent"
+          ? setTimeout(report, 5, index, verdict)
+          : report(index, verdict)),
+    },
   },
   {
     name: "doubt counts as refused",
     caughtBy: LOST,
-    wrong: { verdict: (index, verdict, report) => report(index, verdict.kind === "doubt" || verdict.kind === "unsent" ? { kind: "refused", error: new TallyError("refused", "channel closed") } : verdict) },
+    wrong: {
+      verdict: (index, verdict, report) =>
+        report(
+          index,
+          verdict.kind === "doubt" || verdict.kind === "unsent"
+            ? { kind: "refused", error: new TallyError("refused", "channel closed") }
+            : verdict,
+        ),
+    },
   },
   {
     name: "what a lost sender is given is not answered",
@@ -119,7 +165,10 @@ export const sessionMutants: readonly Mutant[] = [
   {
     name: "doubt counts as accepted",
     caughtBy: CUT,
-    wrong: { verdict: (index, verdict, report) => report(index, verdict.kind === "doubt" || verdict.kind === "unsent" ? accepted : verdict) },
+    wrong: {
+      verdict: (index, verdict, report) =>
+        report(index, verdict.kind === "doubt" || verdict.kind === "unsent" ? accepted : verdict),
+    },
   },
   {
     name: "verdicts are given before the broker has the copy",
@@ -142,7 +191,8 @@ export const sessionMutants: readonly Mutant[] = [
       sender: (sound) => ({
         send(lane, batch, report) {
           const done = new Set<number>();
-          const once = (index: number, verdict: Verdict): void => void (done.has(index) || (done.add(index), report(index, verdict)));
+          const once = (index: number, verdict: Verdict): void =>
+            void (done.has(index) || (done.add(index), report(index, verdict)));
           sound.send(lane, batch, once);
           setTimeout(() => batch.forEach((_, index) => once(index, accepted)), 5);
         },

@@ -1,5 +1,4 @@
-import { closeSync, openSync } from "node:fs";
-import { fdatasync, write } from "node:fs";
+import { closeSync, fdatasync, openSync, write } from "node:fs";
 import { promisify } from "node:util";
 
 const writeAsync = promisify(write);
@@ -9,6 +8,8 @@ export interface LogWriterOptions {
   readonly file: string;
   /** Bytes that the file holds already. */
   readonly size: number;
+  /** Makes durable what was written. @default fdatasync */
+  readonly sync?: (fd: number) => Promise<void>;
   /** The disk refused: what was appended may or may not be there, and nothing more can be promised. */
   readonly failed: (error: unknown) => void;
   /** Between two batches, with everything durable that was; may replace the file and give its new size. */
@@ -21,6 +22,7 @@ export interface LogWriterOptions {
  */
 export class LogWriter {
   readonly #o: LogWriterOptions;
+  readonly #fsync: (fd: number) => Promise<void>;
   #fd: number;
   #size: number;
   #records: Buffer[] = [];
@@ -32,6 +34,7 @@ export class LogWriter {
 
   constructor(options: LogWriterOptions) {
     this.#o = options;
+    this.#fsync = options.sync ?? syncAsync;
     this.#size = options.size;
     this.#fd = openSync(options.file, "a", 0o600);
   }
@@ -89,7 +92,7 @@ export class LogWriter {
       const { bytesWritten } = await writeAsync(this.#fd, data, at, data.length - at, null);
       at += bytesWritten;
     }
-    if (sync) await syncAsync(this.#fd);
+    if (sync) await this.#fsync(this.#fd);
     this.#size += data.length;
     for (const fn of then) fn();
     const replaced = this.#o.betweenBatches(this.#size);

@@ -15,6 +15,8 @@ export interface StoreOptions {
   readonly failed: (error: unknown) => void;
   /** A log larger than this is written anew when less than half of it can still matter. @default 64 MiB */
   readonly compactAbove?: number;
+  /** Makes durable what was written. @default fdatasync */
+  readonly sync?: (fd: number) => Promise<void>;
 }
 
 /** What happened to one message of a batch. */
@@ -56,6 +58,7 @@ export class Store {
       size: found.size,
       failed: options.failed,
       betweenBatches: (size) => this.#compact(size),
+      ...(options.sync === undefined ? {} : { sync: options.sync }),
     });
   }
 

@@ -58,8 +58,13 @@ export const envelopeCases: readonly ConformanceCase[] = [
 
   portCase("our own headers are not among the caller's", [], async (s) => {
     const topic = await s.topic("reserved");
-    const got = await roundTrip(s, s.main.messages.one(topic, { key: "k", type: "t", correlationId: "c", causationId: "d" }));
-    const ours = Object.keys(got.headers).filter((name) => name.startsWith(RESERVED_PREFIX) || (Object.values(HEADER) as string[]).includes(name));
+    const got = await roundTrip(
+      s,
+      s.main.messages.one(topic, { key: "k", type: "t", correlationId: "c", causationId: "d" }),
+    );
+    const ours = Object.keys(got.headers).filter(
+      (name) => name.startsWith(RESERVED_PREFIX) || (Object.values(HEADER) as string[]).includes(name),
+    );
     assert.deepEqual(ours, []);
   }),
 
@@ -75,7 +80,10 @@ export const envelopeCases: readonly ConformanceCase[] = [
     for (const { id, body } of messages) {
       const got = receiver.deliveries.find((d) => d.message.id === id)?.message.body;
       assert.equal(got?.length, body.length);
-      assert.ok(Buffer.compare(Buffer.from(got!), Buffer.from(body)) === 0, `expected the ${body.length} bytes that were sent`);
+      assert.ok(
+        Buffer.compare(Buffer.from(got!), Buffer.from(body)) === 0,
+        `expected the ${body.length} bytes that were sent`,
+      );
     }
   }),
 
@@ -126,7 +134,10 @@ async function arrives(s: Stage, topic: TopicPlan, given: Partial<Outgoing>): Pr
 
 async function roundTrip(s: Stage, message: Outgoing): Promise<Incoming> {
   await (await s.main.sender()).accepted([message]);
-  const receiver = await s.main.receiver({ name: message.topic, ordered: message.ordered, groups: ["g"] }, { auto: true });
+  const receiver = await s.main.receiver(
+    { name: message.topic, ordered: message.ordered, groups: ["g"] },
+    { auto: true },
+  );
   const [delivery] = await receiver.first(1);
   return delivery!.message;
 }

@@ -6,38 +6,55 @@ import type { Copies } from "../sending.ts";
 import { portCase, type Stage } from "../stage.ts";
 
 export const faultCases: readonly ConformanceCase[] = [
-  portCase("a lost sender reports lost once, then each open copy as doubt or unsent, in the same turn", ["cut", "pause"], async (s) => {
-    const topic = await s.topic("lost");
-    const sender = await s.main.sender();
-    await sender.accepted(s.main.messages.many(topic, 1));
-    await s.rig.pause!.begin();
-    const messages = s.main.messages.many(topic, 20);
-    let copies: Copies;
-    try {
-      copies = sender.post(messages);
+  portCase(
+    "a lost sender reports lost once, then each open copy as doubt or unsent, in the same turn",
+    ["cut", "pause"],
+    async (s) => {
+      const topic = await s.topic("lost");
+      const sender = await s.main.sender();
+      await sender.accepted(s.main.messages.many(topic, 1));
+      await s.rig.pause!.begin();
+      const messages = s.main.messages.many(topic, 20);
+      let copies: Copies;
+      try {
+        copies = sender.post(messages);
+        await s.quiet();
+        assert.equal(
+          copies.verdicts.filter((v) => v !== undefined).length,
+          0,
+          "expected no verdict from a broker that is paused",
+        );
+        await s.rig.cut!();
+        await copies.all();
+      } finally {
+        await s.rig.pause!.end();
+      }
+      assert.deepEqual(
+        sender.journal.slice(0, 2),
+        ["accepted", "lost"],
+        "expected lost before the verdicts of open copies",
+      );
+      for (const { kind } of await copies.all())
+        assert.ok(kind === "doubt" || kind === "unsent", `expected doubt or unsent; got ${kind}`);
+      assert.equal(sender.lateVerdicts, 0, "expected the verdicts in the turn of lost");
       await s.quiet();
-      assert.equal(copies.verdicts.filter((v) => v !== undefined).length, 0, "expected no verdict from a broker that is paused");
-      await s.rig.cut!();
-      await copies.all();
-    } finally {
-      await s.rig.pause!.end();
-    }
-    assert.deepEqual(sender.journal.slice(0, 2), ["accepted", "lost"], "expected lost before the verdicts of open copies");
-    for (const { kind } of await copies.all()) assert.ok(kind === "doubt" || kind === "unsent", `expected doubt or unsent; got ${kind}`);
-    assert.equal(sender.lateVerdicts, 0, "expected the verdicts in the turn of lost");
-    await s.quiet();
-    assert.equal(sender.lost.length, 1);
-    // The same messages through a successor: in doubt is not lost, and not refused.
-    await (await s.main.sender()).accepted(messages);
-    const receiver = await s.main.receiver(topic, { auto: true });
-    await receiver.has(ids(messages));
-  }),
+      assert.equal(sender.lost.length, 1);
+      // The same messages through a successor: in doubt is not lost, and not refused.
+      await (await s.main.sender()).accepted(messages);
+      const receiver = await s.main.receiver(topic, { auto: true });
+      await receiver.has(ids(messages));
+    },
+  ),
 
   portCase("what a lost sender is given comes back unsent", ["cut"], async (s) => {
     const topic = await s.topic("after-lost");
     const sender = await s.main.sender();
     await s.rig.cut!();
-    await s.watch.until("lost", () => sender.lost.length === 1, () => sender.journal);
+    await s.watch.until(
+      "lost",
+      () => sender.lost.length === 1,
+      () => sender.journal,
+    );
     const copies = sender.post(s.main.messages.many(topic, 3));
     await copies.all();
     assert.equal(copies.ofKind("unsent").length, 3);
@@ -66,25 +83,33 @@ export const faultCases: readonly ConformanceCase[] = [
     await receiver.has(ids(rest));
   }),
 
-  portCase("a lost receiver says so once; what it had not settled comes again, and no more than that", ["cut"], async (s) => {
-    const topic = await s.topic("receiver-cut");
-    const messages = s.main.messages.many(topic, 10);
-    await (await s.main.sender()).accepted(messages);
-    const receiver = await s.main.receiver(topic);
-    const got = await receiver.first(10);
-    receiver.ack(...got.slice(0, 4));
-    await s.main.backlogIs(6, topic);
-    await s.rig.cut!();
-    await s.watch.until("lost", () => receiver.lost.length > 0, () => "none");
-    // Too late for these: a no-op, not an error.
-    receiver.ack(...got.slice(4, 6));
-    const second = await s.main.receiver(topic, { auto: true });
-    const open = got.slice(4).map((d) => d.message.id!);
-    await second.has(open);
-    await s.quiet();
-    assert.deepEqual([...second.ids].sort(), open.sort(), "expected what was not settled, once each");
-    assert.equal(receiver.lost.length, 1);
-  }),
+  portCase(
+    "a lost receiver says so once; what it had not settled comes again, and no more than that",
+    ["cut"],
+    async (s) => {
+      const topic = await s.topic("receiver-cut");
+      const messages = s.main.messages.many(topic, 10);
+      await (await s.main.sender()).accepted(messages);
+      const receiver = await s.main.receiver(topic);
+      const got = await receiver.first(10);
+      receiver.ack(...got.slice(0, 4));
+      await s.main.backlogIs(6, topic);
+      await s.rig.cut!();
+      await s.watch.until(
+        "lost",
+        () => receiver.lost.length > 0,
+        () => "none",
+      );
+      // Too late for these: a no-op, not an error.
+      receiver.ack(...got.slice(4, 6));
+      const second = await s.main.receiver(topic, { auto: true });
+      const open = got.slice(4).map((d) => d.message.id!);
+      await second.has(open);
+      await s.quiet();
+      assert.deepEqual([...second.ids].sort(), open.sort(), "expected what was not settled, once each");
+      assert.equal(receiver.lost.length, 1);
+    },
+  ),
 
   portCase("a blocked sender says so, and its copies are accepted once it is unblocked", ["block"], async (s) => {
     const topic = await s.topic("blocked");
@@ -95,13 +120,21 @@ export const faultCases: readonly ConformanceCase[] = [
     try {
       // Some brokers say it only to those who send.
       copies = sender.post(s.main.messages.many(topic, 5));
-      await s.watch.until("blocked", () => sender.journal.includes("blocked"), () => sender.journal);
+      await s.watch.until(
+        "blocked",
+        () => sender.journal.includes("blocked"),
+        () => sender.journal,
+      );
       await s.quiet();
       assert.deepEqual(copies.ofKind("accepted"), [], "expected no copy to be accepted by a broker that reads nothing");
     } finally {
       await s.rig.block!.end();
     }
-    await s.watch.until("unblocked", () => sender.journal.includes("unblocked"), () => sender.journal);
+    await s.watch.until(
+      "unblocked",
+      () => sender.journal.includes("unblocked"),
+      () => sender.journal,
+    );
     await copies.all();
     assert.deepEqual(copies.ofKind("refused"), []);
     await sender.accepted([...copies.ofKind("unsent"), ...copies.ofKind("later"), ...s.main.messages.many(topic, 1)]);
@@ -123,7 +156,9 @@ async function underLoad(s: Stage, topic: TopicPlan, fault: () => Promise<void>)
   }
   await struck;
   for (const batch of batches) await batch.all();
-  const rest = batches.flatMap((batch) => batch.messages.filter((_, index) => batch.verdicts[index]?.kind !== "accepted"));
+  const rest = batches.flatMap((batch) =>
+    batch.messages.filter((_, index) => batch.verdicts[index]?.kind !== "accepted"),
+  );
   return { sent: batches.flatMap((batch) => batch.messages), rest };
 }
 

@@ -11,7 +11,10 @@ export const receivingCases: readonly ConformanceCase[] = [
     await receiver.first(7);
     await s.quiet();
     const most = 7 + s.rig.fetch;
-    assert.ok(receiver.deliveries.length <= most, `expected at most ${most} deliveries; got ${receiver.deliveries.length}`);
+    assert.ok(
+      receiver.deliveries.length <= most,
+      `expected at most ${most} deliveries; got ${receiver.deliveries.length}`,
+    );
     let settled = 0;
     // In steps of other sizes than the credit, and not from the front.
     while (settled < 40) {
@@ -36,7 +39,10 @@ export const receivingCases: readonly ConformanceCase[] = [
 
   portCase("two receivers of one group share its messages", [], async (s) => {
     const topic = await s.topic("shared");
-    const receivers = [await s.main.receiver(topic, { credit: 5 }), await s.peer().receiver(topic, { credit: 5 })] as const;
+    const receivers = [
+      await s.main.receiver(topic, { credit: 5 }),
+      await s.peer().receiver(topic, { credit: 5 }),
+    ] as const;
     const messages = s.main.messages.many(topic, 40, (index) => ({ key: `k${index}` }));
     await (await s.main.sender()).accepted(messages);
     // Neither settles until both hold something, so that neither can have it all.
@@ -49,7 +55,11 @@ export const receivingCases: readonly ConformanceCase[] = [
         r.ack(...r.deliveries.slice(settled[i]));
         return r.deliveries.length;
       });
-      await s.watch.until("more deliveries", () => all().length > before, () => `${before} of 40`);
+      await s.watch.until(
+        "more deliveries",
+        () => all().length > before,
+        () => `${before} of 40`,
+      );
     }
     assert.deepEqual([...all()].sort(), [...ids(messages)].sort(), "expected each message at one of the two, once");
   }),
@@ -92,7 +102,11 @@ export const receivingCases: readonly ConformanceCase[] = [
     await receiver.dispose();
     const rest = await s.main.receiver(topic, { auto: true });
     await rest.first(20 - got);
-    assert.deepEqual(rest.ids.filter((id) => receiver.ids.includes(id)), [], "expected that what was settled after stop stays away");
+    assert.deepEqual(
+      rest.ids.filter((id) => receiver.ids.includes(id)),
+      [],
+      "expected that what was settled after stop stays away",
+    );
   }),
 
   portCase("a message has the same place each time it is delivered", ["position"], async (s) => {

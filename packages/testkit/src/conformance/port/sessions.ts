@@ -14,14 +14,22 @@ export const sessionCases: readonly ConformanceCase[] = [
     await within(s.rig.limitMs, "dispose to end", sender.dispose());
     await s.quiet();
     copies.check();
-    for (const verdict of copies.verdicts) assert.ok(["accepted", "doubt", "unsent"].includes(verdict!.kind), `expected accepted, doubt or unsent; got ${verdict!.kind}`);
+    for (const verdict of copies.verdicts)
+      assert.ok(
+        ["accepted", "doubt", "unsent"].includes(verdict!.kind),
+        `expected accepted, doubt or unsent; got ${verdict!.kind}`,
+      );
     assert.deepEqual(sender.lost, [], "expected no lost");
     // What ended as accepted is there, and what ended as unsent is not.
     const receiver = await s.main.receiver(topic, { auto: true });
     await receiver.has(ids(copies.ofKind("accepted")));
     await s.quiet();
     const unsent = new Set(ids(copies.ofKind("unsent")));
-    assert.deepEqual(receiver.ids.filter((id) => unsent.has(id)), [], "expected no delivery of what never left");
+    assert.deepEqual(
+      receiver.ids.filter((id) => unsent.has(id)),
+      [],
+      "expected no delivery of what never left",
+    );
   }),
 
   portCase("what a disposed sender is given comes back unsent", [], async (s) => {
@@ -48,7 +56,11 @@ export const sessionCases: readonly ConformanceCase[] = [
     const peer = s.peer();
     const sender = await peer.sender();
     const receiver = await peer.receiver(topic);
-    await within(s.rig.limitMs, "each dispose to end", Promise.all([sender.dispose(), sender.dispose(), receiver.dispose(), receiver.dispose()]));
+    await within(
+      s.rig.limitMs,
+      "each dispose to end",
+      Promise.all([sender.dispose(), sender.dispose(), receiver.dispose(), receiver.dispose()]),
+    );
     await within(s.rig.limitMs, "each dispose to end", Promise.all([peer.dispose(), peer.dispose()]));
   }),
 

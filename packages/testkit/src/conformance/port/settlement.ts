@@ -24,7 +24,11 @@ export const settlementCases: readonly ConformanceCase[] = [
     const done = got.slice(0, 4);
     receiver.ack(...done);
     await receiver.dispose();
-    await remains(s, topic, all.filter((id) => !done.some((d) => d.message.id === id)));
+    await remains(
+      s,
+      topic,
+      all.filter((id) => !done.some((d) => d.message.id === id)),
+    );
   }),
 
   portCase("a redelivery has a higher count", ["count"], async (s) => {
@@ -51,8 +55,10 @@ export const settlementCases: readonly ConformanceCase[] = [
     receiver.ack(a!, c!);
     const again = (await receiver.first(4))[3];
     assert.equal(again!.message.id, b!.message.id);
-    if (s.main.transport.traits.release === "delayed") assert.ok(performance.now() - started >= 45, "expected the release to obey its delay");
-    if (again!.count !== null && b!.count !== null) assert.ok(again!.count > b!.count, `expected a higher count than ${b!.count}; got ${again!.count}`);
+    if (s.main.transport.traits.release === "delayed")
+      assert.ok(performance.now() - started >= 45, "expected the release to obey its delay");
+    if (again!.count !== null && b!.count !== null)
+      assert.ok(again!.count > b!.count, `expected a higher count than ${b!.count}; got ${again!.count}`);
     receiver.ack(again!);
     await s.main.backlogIs(0, topic);
   }),
@@ -68,7 +74,11 @@ export const settlementCases: readonly ConformanceCase[] = [
       await s.quiet();
     }
     await receiver.dispose();
-    await remains(s, topic, [2, 4, 5].map((index) => got[index]!.message.id!));
+    await remains(
+      s,
+      topic,
+      [2, 4, 5].map((index) => got[index]!.message.id!),
+    );
   }),
 
   portCase("settling twice is a no-op", [], async (s) => {
@@ -133,5 +143,9 @@ async function remains(s: Stage, topic: TopicPlan, expected: readonly string[]):
   const [marker] = await sent(s, topic, 1);
   await receiver.has([marker!, ...expected]);
   await s.quiet();
-  assert.deepEqual([...receiver.ids].sort(), [marker!, ...expected].sort(), "expected these messages, once each, and no others");
+  assert.deepEqual(
+    [...receiver.ids].sort(),
+    [marker!, ...expected].sort(),
+    "expected these messages, once each, and no others",
+  );
 }

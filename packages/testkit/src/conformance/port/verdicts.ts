@@ -24,7 +24,11 @@ export const verdictCases: readonly ConformanceCase[] = [
     const sender = await s.main.sender();
     for (const verdict of await sender.post(messages).all()) {
       assert.equal(verdict.kind, "accepted");
-      assert.notEqual(verdict.kind === "accepted" && verdict.proof.routed, "no", "expected that what is accepted was routed");
+      assert.notEqual(
+        verdict.kind === "accepted" && verdict.proof.routed,
+        "no",
+        "expected that what is accepted was routed",
+      );
     }
     const receiver = await s.main.receiver(topic, { auto: true });
     await receiver.has(ids(messages));
@@ -38,7 +42,11 @@ export const verdictCases: readonly ConformanceCase[] = [
     const raw = await s.main.transport.openSender({ ...sender.events }, AbortSignal.timeout(s.rig.limitMs));
     const first = s.main.messages.one(topic);
     raw.send(raw.lane(first), [first], () => (next.copies = sender.post([s.main.messages.one(topic)])));
-    await s.watch.until("a verdict for the first copy", () => next.copies !== null, () => "none");
+    await s.watch.until(
+      "a verdict for the first copy",
+      () => next.copies !== null,
+      () => "none",
+    );
     assert.deepEqual(tally((await next.copies?.all()) ?? []), { accepted: 1 });
     await raw[Symbol.asyncDispose]();
   }),
@@ -69,7 +77,13 @@ export const verdictCases: readonly ConformanceCase[] = [
     await sender.accepted([s.main.messages.one(topic, { body: noise(largest) })]);
     assert.deepEqual(sender.lost, [], "expected the session to live on");
     const receiver = await s.main.receiver(topic, { auto: true });
-    assert.deepEqual((await receiver.first(3)).map((d) => d.message.body.length).sort((x, y) => x - y).at(-1), largest);
+    assert.deepEqual(
+      (await receiver.first(3))
+        .map((d) => d.message.body.length)
+        .sort((x, y) => x - y)
+        .at(-1),
+      largest,
+    );
   }),
 
   portCase("what the broker does not store now comes back as later, and may be sent again", ["nack"], async (s) => {
@@ -82,8 +96,15 @@ export const verdictCases: readonly ConformanceCase[] = [
     for (let tries = 0; later.length === 0 && tries < 200; tries++) {
       const copies = sender.post(s.main.messages.many(topic, 5));
       for (const verdict of await copies.all()) {
-        assert.ok(verdict.kind === "accepted" || verdict.kind === "later", `expected accepted or later; got ${verdict.kind}`);
-        if (verdict.kind === "later") assert.ok(verdict.afterMs >= 0 && verdict.error.retryable, "expected a time to wait, and an error that is retryable");
+        assert.ok(
+          verdict.kind === "accepted" || verdict.kind === "later",
+          `expected accepted or later; got ${verdict.kind}`,
+        );
+        if (verdict.kind === "later")
+          assert.ok(
+            verdict.afterMs >= 0 && verdict.error.retryable,
+            "expected a time to wait, and an error that is retryable",
+          );
       }
       later.push(...copies.ofKind("later"));
     }
@@ -93,14 +114,19 @@ export const verdictCases: readonly ConformanceCase[] = [
     await undo();
     await untilAccepted(s, sender, later);
     await receiver.has(ids(later));
-    for (const id of ids(later)) assert.equal(receiver.ids.filter((got) => got === id).length, 1, "expected that what came back as later was not stored");
+    for (const id of ids(later))
+      assert.equal(
+        receiver.ids.filter((got) => got === id).length,
+        1,
+        "expected that what came back as later was not stored",
+      );
   }),
 ];
 
 /** A broker may need a moment to learn that it takes messages again. */
 async function untilAccepted(s: Stage, sender: TestSender, messages: readonly Outgoing[]): Promise<void> {
   const end = performance.now() + s.rig.limitMs;
-  for (let left = messages; left.length > 0; ) {
+  for (let left = messages; left.length > 0;) {
     assert.ok(performance.now() < end, `expected every copy to be accepted at last; ${left.length} are not`);
     const copies = sender.post(left);
     await copies.all();
@@ -111,5 +137,7 @@ async function untilAccepted(s: Stage, sender: TestSender, messages: readonly Ou
 }
 
 function codeOf(verdict: Verdict | undefined): string | null {
-  return verdict !== undefined && verdict.kind !== "accepted" && TallyError.is(verdict.error) ? verdict.error.code : null;
+  return verdict !== undefined && verdict.kind !== "accepted" && TallyError.is(verdict.error)
+    ? verdict.error.code
+    : null;
 }

@@ -38,8 +38,12 @@ export const consumingCases: readonly ConformanceCase[] = [
     });
     const { id } = await s.settled("a receipt", tally.publish(orders, { n: 1 }));
     await effects.has([id]);
-    assert.deepEqual(calls.map((c) => c.attempt), [1, 2, 1]);
-    if (tally.traits.countsDeliveries) assert.ok(calls[2]!.deliveries! > calls[0]!.deliveries!, "expected a higher count of deliveries");
+    assert.deepEqual(
+      calls.map((c) => c.attempt),
+      [1, 2, 1],
+    );
+    if (tally.traits.countsDeliveries)
+      assert.ok(calls[2]!.deliveries! > calls[0]!.deliveries!, "expected a higher count of deliveries");
     await s.allSettled(orders);
   }),
 
@@ -52,13 +56,22 @@ export const consumingCases: readonly ConformanceCase[] = [
       before: async (_, { signal }) => {
         running.push(signal);
         s.watch.changed();
-        await new Promise<never>((_resolve, reject) => signal.addEventListener("abort", () => reject(new Error("gone")), { once: true }));
+        await new Promise<never>((_resolve, reject) =>
+          signal.addEventListener("abort", () => reject(new Error("gone")), { once: true }),
+        );
       },
     });
     const { id } = await s.settled("a receipt", tally.publish(orders, { n: 1 }));
-    await s.watch.until("a handler to run", () => running.length > 0, () => 0);
+    await s.watch.until(
+      "a handler to run",
+      () => running.length > 0,
+      () => 0,
+    );
     await s.settled("close", dying.close({ within: 20 }));
-    assert.ok(running.every((signal) => signal.aborted), "expected the signal of a handler that close gave up on");
+    assert.ok(
+      running.every((signal) => signal.aborted),
+      "expected the signal of a handler that close gave up on",
+    );
     assert.equal(first.seen.length, 0);
     const second = await s.consumer(tally, orders);
     await second.has([id]);
@@ -68,7 +81,10 @@ export const consumingCases: readonly ConformanceCase[] = [
   tallyCase("handlers of one key run one after the other, those of different keys side by side", [], async (s) => {
     const orders = s.topic<Order>("lanes", { key: (o) => `k${o.n % 4}` });
     const { tally } = await s.tally({ topics: [orders] });
-    const receipts = await s.settled("receipts", Promise.all(Array.from({ length: 40 }, (_, n) => tally.publish(orders, { n }))));
+    const receipts = await s.settled(
+      "receipts",
+      Promise.all(Array.from({ length: 40 }, (_, n) => tally.publish(orders, { n }))),
+    );
     const running = new Map<string, number>();
     let most = 0;
     let overlap = 0;
@@ -78,7 +94,10 @@ export const consumingCases: readonly ConformanceCase[] = [
         const now = (running.get(key!) ?? 0) + 1;
         running.set(key!, now);
         overlap += now > 1 ? 1 : 0;
-        most = Math.max(most, [...running.values()].reduce((a, b) => a + b, 0));
+        most = Math.max(
+          most,
+          [...running.values()].reduce((a, b) => a + b, 0),
+        );
         await new Promise((resolve) => setTimeout(resolve, 2));
         running.set(key!, running.get(key!)! - 1);
       },
@@ -94,11 +113,18 @@ export const consumingCases: readonly ConformanceCase[] = [
     const { tally: second } = await s.tally();
     const members = [await s.consumer(tally, orders), await s.consumer(second, orders)];
     const other = await s.consumer(tally, orders, { group: "other" });
-    const receipts = await s.settled("receipts", Promise.all(Array.from({ length: 60 }, (_, n) => tally.publish(orders, { n }))));
+    const receipts = await s.settled(
+      "receipts",
+      Promise.all(Array.from({ length: 60 }, (_, n) => tally.publish(orders, { n }))),
+    );
     const ids = receipts.map((r) => r.id).sort();
     await other.has(ids);
     const shared = (): (string | null)[] => members.flatMap((m) => m.seen.map((e) => e.id));
-    await s.watch.until("60 effects in the group", () => shared().length >= 60, () => shared().length);
+    await s.watch.until(
+      "60 effects in the group",
+      () => shared().length >= 60,
+      () => shared().length,
+    );
     await s.quiet();
     assert.deepEqual(shared().sort(), ids, "expected each message at one member, once");
   }),
@@ -122,7 +148,11 @@ export const consumingCases: readonly ConformanceCase[] = [
     const { tally } = await s.tally({ topics: [orders] });
     const effects = await s.consumer(tally, orders);
     await s.rig.foreign!(orders.name, new TextEncoder().encode('{"n":17}'));
-    await s.watch.until("an effect", () => effects.seen.length > 0, () => 0);
+    await s.watch.until(
+      "an effect",
+      () => effects.seen.length > 0,
+      () => 0,
+    );
     const { id, body, context } = effects.seen[0]!;
     assert.deepEqual({ id, body, producer: context.producer }, { id: null, body: { n: 17 }, producer: null });
     await s.allSettled(orders);
@@ -143,9 +173,15 @@ export const consumingCases: readonly ConformanceCase[] = [
       },
     });
     const pending = Array.from({ length: 10 }, (_, n) => tally.publish(orders, { n }, { id: `order-${n}` }));
-    await s.watch.until("a handler to run", () => begun > 0, () => begun);
+    await s.watch.until(
+      "a handler to run",
+      () => begun > 0,
+      () => begun,
+    );
     // Not awaited by anyone: they drain.
-    pending.push(...Array.from({ length: 20 }, (_, n) => tally.publish(orders, { n: 10 + n }, { id: `order-${10 + n}` })));
+    pending.push(
+      ...Array.from({ length: 20 }, (_, n) => tally.publish(orders, { n: 10 + n }, { id: `order-${10 + n}` })),
+    );
     await s.settled("close", tally.close({ within: s.rig.limitMs }));
     const receipts = await s.settled("receipts", Promise.all(pending));
     assert.equal(receipts.length, 30);
@@ -161,6 +197,10 @@ export const consumingCases: readonly ConformanceCase[] = [
     await rest.has(receipts.map((r) => r.id).filter((id) => !done.has(id)));
     await sent.has(effects.seen.map((e) => `event-${e.body.n}`));
     await s.allSettled(orders);
-    assert.deepEqual(rest.seen.map((e) => e.id).filter((id) => done.has(id)), [], "expected that what was handled was settled");
+    assert.deepEqual(
+      rest.seen.map((e) => e.id).filter((id) => done.has(id)),
+      [],
+      "expected that what was handled was settled",
+    );
   }),
 ];

@@ -13,21 +13,25 @@ const KEYS = 4;
 const WORKERS = 50;
 
 export const tallyFaultCases: readonly ConformanceCase[] = [
-  tallyCase("through a kill -9 and a restart every publish resolves, and nothing accepted is lost", ["kill"], async (s) => {
-    const orders = s.topic<Order>("killed");
-    const observed = await s.tally({ topics: [orders] });
-    const effects = await s.consumer(observed.tally, orders);
-    const stream = new Stream(s, (n) => observed.tally.publish(orders, { n }, { id: `m-${n}` }));
-    await stream.has(100);
-    await s.rig.kill!.begin();
-    await s.event(observed, "session-lost");
-    const resolved = stream.receipts.length;
-    await s.rig.kill!.end();
-    await stream.has(resolved + 400);
-    const receipts = await stream.end();
-    await effects.has(receipts.map((r) => r.id));
-    await s.allSettled(orders);
-  }),
+  tallyCase(
+    "through a kill -9 and a restart every publish resolves, and nothing accepted is lost",
+    ["kill"],
+    async (s) => {
+      const orders = s.topic<Order>("killed");
+      const observed = await s.tally({ topics: [orders] });
+      const effects = await s.consumer(observed.tally, orders);
+      const stream = new Stream(s, (n) => observed.tally.publish(orders, { n }, { id: `m-${n}` }));
+      await stream.has(100);
+      await s.rig.kill!.begin();
+      await s.event(observed, "session-lost");
+      const resolved = stream.receipts.length;
+      await s.rig.kill!.end();
+      await stream.has(resolved + 400);
+      const receipts = await stream.end();
+      await effects.has(receipts.map((r) => r.id));
+      await s.allSettled(orders);
+    },
+  ),
 
   tallyCase("through cuts every publish resolves, and nothing accepted is lost", ["cut"], async (s) => {
     const orders = s.topic<Order>("cut");
@@ -61,7 +65,11 @@ export const tallyFaultCases: readonly ConformanceCase[] = [
     const firsts = effects.seen.filter(({ id }) => !seen.has(id) && seen.add(id)).map((e) => e.body.n);
     for (let key = 0; key < KEYS; key++) {
       const order = firsts.filter((n) => n % KEYS === key);
-      assert.deepEqual(order, order.toSorted((a, b) => a - b), `expected first effects of k${key} in the order of publish`);
+      assert.deepEqual(
+        order,
+        order.toSorted((a, b) => a - b),
+        `expected first effects of k${key} in the order of publish`,
+      );
     }
   }),
 
@@ -81,33 +89,49 @@ export const tallyFaultCases: readonly ConformanceCase[] = [
       await s.rig.pause!.end();
     }
     const receipts = await s.settled("20 receipts", publishing.all);
-    assert.ok([...wire.copies.values()].some((copies) => copies > 1), "expected a second copy of something");
+    assert.ok(
+      [...wire.copies.values()].some((copies) => copies > 1),
+      "expected a second copy of something",
+    );
     const effects = await s.consumer(tally, orders);
     await effects.has(receipts.map((r) => r.id));
     await s.event(observed, "resend");
   }),
 
-  tallyCase("while the broker is away a deadline passes, definitely, and later publishes get through", ["kill"], async (s) => {
-    const orders = s.topic<Order>("away");
-    const observed = await s.tally({ topics: [orders] });
-    const { tally } = observed;
-    await s.settled("a receipt", tally.publish(orders, { n: 0 }));
-    await s.rig.kill!.begin();
-    let waiting: Promise<Receipt>;
-    try {
-      await s.event(observed, "session-lost");
-      definite(await s.settled("the deadline", rejects(tally.publish(orders, { n: 1 }, { id: "late", deadline: 50 }), "deadline")));
-      waiting = tally.publish(orders, { n: 2 }, { id: "waiting" });
-      waiting.catch(() => {});
-    } finally {
-      await s.rig.kill!.end();
-    }
-    await s.settled("a receipt", waiting);
-    const effects = await s.consumer(tally, orders);
-    await effects.has(["waiting"]);
-    await s.quiet();
-    assert.deepEqual(effects.seen.filter((e) => e.id === "late").length, 0, "expected that what was definite never arrives");
-  }),
+  tallyCase(
+    "while the broker is away a deadline passes, definitely, and later publishes get through",
+    ["kill"],
+    async (s) => {
+      const orders = s.topic<Order>("away");
+      const observed = await s.tally({ topics: [orders] });
+      const { tally } = observed;
+      await s.settled("a receipt", tally.publish(orders, { n: 0 }));
+      await s.rig.kill!.begin();
+      let waiting: Promise<Receipt>;
+      try {
+        await s.event(observed, "session-lost");
+        definite(
+          await s.settled(
+            "the deadline",
+            rejects(tally.publish(orders, { n: 1 }, { id: "late", deadline: 50 }), "deadline"),
+          ),
+        );
+        waiting = tally.publish(orders, { n: 2 }, { id: "waiting" });
+        waiting.catch(() => {});
+      } finally {
+        await s.rig.kill!.end();
+      }
+      await s.settled("a receipt", waiting);
+      const effects = await s.consumer(tally, orders);
+      await effects.has(["waiting"]);
+      await s.quiet();
+      assert.deepEqual(
+        effects.seen.filter((e) => e.id === "late").length,
+        0,
+        "expected that what was definite never arrives",
+      );
+    },
+  ),
 
   tallyCase("a tally opens while the broker is away, and works once it is back", ["kill"], async (s) => {
     const orders = s.topic<Order>("early");
@@ -154,7 +178,11 @@ export const tallyFaultCases: readonly ConformanceCase[] = [
       publishing = many(s, 20, (n) => tally.publish(orders, { n }, { id: `m-${n}` }));
       await s.event(observed, "blocked");
       const effects = await s.consumer(tally, orders);
-      await s.watch.until("10 effects", () => effects.seen.length >= 10, () => effects.seen.length);
+      await s.watch.until(
+        "10 effects",
+        () => effects.seen.length >= 10,
+        () => effects.seen.length,
+      );
       await s.allSettled(orders);
       assert.equal(publishing.resolved, 0, "expected no receipt from a broker that reads nothing");
     } finally {
@@ -211,7 +239,11 @@ class Stream {
   }
 
   async has(count: number): Promise<void> {
-    await this.#s.watch.until(`${count} receipts`, () => this.receipts.length >= count, () => this.receipts.length);
+    await this.#s.watch.until(
+      `${count} receipts`,
+      () => this.receipts.length >= count,
+      () => this.receipts.length,
+    );
   }
 
   /** Every publish has resolved. */

@@ -16,7 +16,9 @@ const textual: StandardSchema<{ n: string }, Order> = {
     vendor: "conformance",
     validate(value) {
       const n = (value as { n?: unknown } | null)?.n;
-      return typeof n === "string" && /^\d+$/.test(n) ? { value: { n: Number(n) } } : { issues: [{ message: "digits", path: ["n"] }] };
+      return typeof n === "string" && /^\d+$/.test(n)
+        ? { value: { n: Number(n) } }
+        : { issues: [{ message: "digits", path: ["n"] }] };
     },
   },
 };
@@ -27,10 +29,18 @@ export const publishingCases: readonly ConformanceCase[] = [
     const { tally } = await s.tally({ service: "shop", topics: [orders] });
     const effects = await s.consumer(tally, orders);
     const before = Date.now();
-    const receipts = await s.settled("50 receipts", Promise.all(
-      Array.from({ length: 50 }, (_, n) => tally.publish(orders, { n }, { id: `id-${n}`, headers: { tenant: "acme" }, correlationId: `c-${n}` })),
-    ));
-    assert.deepEqual(receipts.map((r) => r.id), Array.from({ length: 50 }, (_, n) => `id-${n}`));
+    const receipts = await s.settled(
+      "50 receipts",
+      Promise.all(
+        Array.from({ length: 50 }, (_, n) =>
+          tally.publish(orders, { n }, { id: `id-${n}`, headers: { tenant: "acme" }, correlationId: `c-${n}` }),
+        ),
+      ),
+    );
+    assert.deepEqual(
+      receipts.map((r) => r.id),
+      Array.from({ length: 50 }, (_, n) => `id-${n}`),
+    );
     await effects.has(receipts.map((r) => r.id));
     await s.quiet();
     assert.equal(effects.seen.length, 50, "expected one call for each message");
@@ -38,9 +48,22 @@ export const publishingCases: readonly ConformanceCase[] = [
       const { key, producer, type, correlationId, group, topic, time, headers, attempt } = context;
       assert.deepEqual(
         { id, key, producer, type, correlationId, group, topic, tenant: headers["tenant"], attempt },
-        { id: `id-${body.n}`, key: `k${body.n % 3}`, producer: "shop", type: "order", correlationId: `c-${body.n}`, group: "g", topic: orders.name, tenant: "acme", attempt: 1 },
+        {
+          id: `id-${body.n}`,
+          key: `k${body.n % 3}`,
+          producer: "shop",
+          type: "order",
+          correlationId: `c-${body.n}`,
+          group: "g",
+          topic: orders.name,
+          tenant: "acme",
+          attempt: 1,
+        },
       );
-      assert.ok(time !== null && time >= before - 1_000 && time <= Date.now() + 1_000, `expected the time of publish; got ${time}`);
+      assert.ok(
+        time !== null && time >= before - 1_000 && time <= Date.now() + 1_000,
+        `expected the time of publish; got ${time}`,
+      );
     }
     await s.allSettled(orders);
   }),
@@ -52,7 +75,8 @@ export const publishingCases: readonly ConformanceCase[] = [
     assert.equal(new Set(receipts.map((r) => r.id)).size, 3, "expected an id of its own for each");
     for (const { state, proof } of receipts) {
       assert.equal(state, "confirmed");
-      for (const sure of [proof.routed, proof.persisted, proof.replicated]) assert.ok(["yes", "no", "unverified"].includes(sure));
+      for (const sure of [proof.routed, proof.persisted, proof.replicated])
+        assert.ok(["yes", "no", "unverified"].includes(sure));
       assert.notEqual(proof.routed, "no");
     }
   }),
@@ -61,12 +85,18 @@ export const publishingCases: readonly ConformanceCase[] = [
     const orders = topic(s.rig.topic("many"), { schema: textual, groups: ["g"] });
     const { tally } = await s.tally();
     const effects = await s.consumer(tally, orders);
-    const results = await s.settled("publishMany", tally.publishMany(orders, [
-      { id: "a", body: { n: "1" } },
-      { id: "b", body: { n: "one" } },
-      { id: "c", body: { n: "3" } },
-    ]));
-    assert.deepEqual(results.map((r) => (r as Partial<Receipt>).state ?? (r as TallyError).code), ["confirmed", "schema", "confirmed"]);
+    const results = await s.settled(
+      "publishMany",
+      tally.publishMany(orders, [
+        { id: "a", body: { n: "1" } },
+        { id: "b", body: { n: "one" } },
+        { id: "c", body: { n: "3" } },
+      ]),
+    );
+    assert.deepEqual(
+      results.map((r) => (r as Partial<Receipt>).state ?? (r as TallyError).code),
+      ["confirmed", "schema", "confirmed"],
+    );
     await effects.has(["a", "c"]);
     await s.quiet();
     assert.deepEqual(effects.seen.map((e) => e.id).sort(), ["a", "c"], "expected the others alone");
@@ -90,9 +120,19 @@ export const publishingCases: readonly ConformanceCase[] = [
     await s.settled("a receipt", tally.publish(untyped, { n: "y" }, { id: "wrong" }));
     await s.settled("a receipt", tally.publish(typed, { n: "7" }, { id: "right" }));
     await effects.has(["right"]);
-    await s.watch.until("onError to be asked", () => failures.length > 0, () => failures);
-    assert.deepEqual(effects.seen.map((e) => e.body), [{ n: 7 }]);
-    assert.ok(failures.every((code) => code === "schema"), `expected schema errors; got ${failures.join()}`);
+    await s.watch.until(
+      "onError to be asked",
+      () => failures.length > 0,
+      () => failures,
+    );
+    assert.deepEqual(
+      effects.seen.map((e) => e.body),
+      [{ n: 7 }],
+    );
+    assert.ok(
+      failures.every((code) => code === "schema"),
+      `expected schema errors; got ${failures.join()}`,
+    );
   }),
 
   tallyCase("the bytes codec carries bytes as they are", [], async (s) => {
@@ -118,10 +158,17 @@ export const publishingCases: readonly ConformanceCase[] = [
     const both = [tally.publish(orders, { n: 1 }, { id: "twice" }), tally.publish(orders, { n: 1 }, { id: "twice" })];
     definite(await rejects(tally.publish(orders, { n: 2 }, { id: "twice" }), "conflict"));
     const receipts = await s.settled("both receipts", Promise.all(both));
-    assert.deepEqual(receipts.map((r) => r.id), ["twice", "twice"]);
+    assert.deepEqual(
+      receipts.map((r) => r.id),
+      ["twice", "twice"],
+    );
     await effects.has(["twice"]);
     await s.quiet();
-    assert.deepEqual(effects.seen.map((e) => e.body), [{ n: 1 }], "expected one effect, of the first body");
+    assert.deepEqual(
+      effects.seen.map((e) => e.body),
+      [{ n: 1 }],
+      "expected one effect, of the first body",
+    );
     assert.equal(wire.copies.get("twice"), 1, "expected one copy");
   }),
 
@@ -129,7 +176,10 @@ export const publishingCases: readonly ConformanceCase[] = [
     const orders = s.topic<Order>("window");
     const { tally, wire } = await s.tally({ publish: { window: 10 } });
     const effects = await s.consumer(tally, orders);
-    const receipts = await s.settled("300 receipts", Promise.all(Array.from({ length: 300 }, (_, n) => tally.publish(orders, { n }))));
+    const receipts = await s.settled(
+      "300 receipts",
+      Promise.all(Array.from({ length: 300 }, (_, n) => tally.publish(orders, { n }))),
+    );
     assert.ok(wire.peak <= 10, `expected at most 10 copies without a verdict; got ${wire.peak}`);
     await effects.has(receipts.map((r) => r.id));
   }),
@@ -156,41 +206,60 @@ export const publishingCases: readonly ConformanceCase[] = [
     const events = s.topic<Order>("effect");
     const { tally } = await s.tally({ topics: [orders, events] });
     const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    await s.consumer(tally, orders, { before: async (body, cause) => void (await tally.publish(events, body, { cause })) });
+    await s.consumer(tally, orders, {
+      before: async (body, cause) => void (await tally.publish(events, body, { cause })),
+    });
     const effects = await s.consumer(tally, events);
-    await s.settled("a receipt", tally.publish(orders, { n: 1 }, { id: "first", correlationId: "c", headers: { traceparent, tracestate: "a=b" } }));
-    await s.watch.until("the second effect", () => effects.seen.length > 0, () => 0);
+    await s.settled(
+      "a receipt",
+      tally.publish(orders, { n: 1 }, { id: "first", correlationId: "c", headers: { traceparent, tracestate: "a=b" } }),
+    );
+    await s.watch.until(
+      "the second effect",
+      () => effects.seen.length > 0,
+      () => 0,
+    );
     const { correlationId, causationId, headers } = effects.seen[0]!.context;
-    assert.deepEqual({ correlationId, causationId, ...headers }, { correlationId: "c", causationId: "first", traceparent, tracestate: "a=b" });
+    assert.deepEqual(
+      { correlationId, causationId, ...headers },
+      { correlationId: "c", causationId: "first", traceparent, tracestate: "a=b" },
+    );
   }),
 
-  tallyCase("an aborted publish that never left is definite and never arrives; one that left may arrive", ["pause"], async (s) => {
-    const orders = s.topic<Order>("aborted");
-    const { tally } = await s.tally({ publish: { window: 1 }, topics: [orders] });
-    const effects = await s.consumer(tally, orders);
-    await s.settled("a receipt", tally.publish(orders, { n: 0 }, { id: "before" }));
-    await effects.has(["before"]);
-    definite(await rejects(tally.publish(orders, { n: 1 }, { id: "never", signal: AbortSignal.abort() }), "aborted"));
-    await s.rig.pause!.begin();
-    let left: TallyError;
-    try {
-      const caller = new AbortController();
-      const onWire = rejects(tally.publish(orders, { n: 2 }, { id: "left", signal: caller.signal }), "aborted");
-      const waiting = rejects(tally.publish(orders, { n: 3 }, { id: "waiting", signal: caller.signal }), "aborted");
+  tallyCase(
+    "an aborted publish that never left is definite and never arrives; one that left may arrive",
+    ["pause"],
+    async (s) => {
+      const orders = s.topic<Order>("aborted");
+      const { tally } = await s.tally({ publish: { window: 1 }, topics: [orders] });
+      const effects = await s.consumer(tally, orders);
+      await s.settled("a receipt", tally.publish(orders, { n: 0 }, { id: "before" }));
+      await effects.has(["before"]);
+      definite(await rejects(tally.publish(orders, { n: 1 }, { id: "never", signal: AbortSignal.abort() }), "aborted"));
+      await s.rig.pause!.begin();
+      let left: TallyError;
+      try {
+        const caller = new AbortController();
+        const onWire = rejects(tally.publish(orders, { n: 2 }, { id: "left", signal: caller.signal }), "aborted");
+        const waiting = rejects(tally.publish(orders, { n: 3 }, { id: "waiting", signal: caller.signal }), "aborted");
+        await s.quiet();
+        caller.abort();
+        definite(await s.settled("a rejection", waiting));
+        left = await s.settled("a rejection", onWire);
+      } finally {
+        await s.rig.pause!.end();
+      }
+      assert.equal(left.mayArrive, true, "expected mayArrive for what had left");
+      const { tally: another } = await s.tally();
+      await s.settled("a receipt", another.publish(orders, { n: 4 }, { id: "after" }));
+      await effects.has(["after"]);
       await s.quiet();
-      caller.abort();
-      definite(await s.settled("a rejection", waiting));
-      left = await s.settled("a rejection", onWire);
-    } finally {
-      await s.rig.pause!.end();
-    }
-    assert.equal(left.mayArrive, true, "expected mayArrive for what had left");
-    const { tally: another } = await s.tally();
-    await s.settled("a receipt", another.publish(orders, { n: 4 }, { id: "after" }));
-    await effects.has(["after"]);
-    await s.quiet();
-    assert.deepEqual(effects.seen.map((e) => e.id).filter((id) => id === "waiting" || id === "never"), []);
-    // The copy that left may never be answered: nobody waits for it.
-    await tally.close({ within: 20 });
-  }),
+      assert.deepEqual(
+        effects.seen.map((e) => e.id).filter((id) => id === "waiting" || id === "never"),
+        [],
+      );
+      // The copy that left may never be answered: nobody waits for it.
+      await tally.close({ within: 20 });
+    },
+  ),
 ];

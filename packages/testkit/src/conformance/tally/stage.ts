@@ -13,27 +13,17 @@ import {
 } from "@tallymq/core";
 import type { ConformanceCase, Need, Rig } from "../case.ts";
 import { testHost } from "../host.ts";
-import { asFailure, eventually, pause, Watch, within } from "../wait.ts";
+import { staged } from "../staged.ts";
+import { eventually, pause, Watch, within } from "../wait.ts";
 import { observed, type Wire } from "./observed.ts";
 
 /** A case at the level of the user: core's policy over this transport. */
-export function tallyCase(name: string, needs: readonly Need[], body: (stage: TallyStage) => Promise<void>): ConformanceCase {
-  return {
-    name,
-    needs,
-    async run(rig) {
-      const stage = new TallyStage(rig);
-      try {
-        await body(stage);
-      } catch (error) {
-        await stage.end().catch(() => {});
-        throw asFailure(error);
-      }
-      await stage.end().catch((error: unknown) => {
-        throw asFailure(error);
-      });
-    },
-  };
+export function tallyCase(
+  name: string,
+  needs: readonly Need[],
+  body: (stage: TallyStage) => Promise<void>,
+): ConformanceCase {
+  return staged(name, needs, (rig) => new TallyStage(rig), body);
 }
 
 /** Where a case plays: what is opened here is closed at the end. */
@@ -61,7 +51,12 @@ export class TallyStage {
         reconnect: { min: "10ms", max: "500ms" },
         connectWithin: Math.max(100, this.rig.limitMs),
         ...given,
-        publish: { resendMin: "5ms", resendMax: "500ms", deadline: Math.max(1, 3 * this.rig.limitMs), ...given.publish },
+        publish: {
+          resendMin: "5ms",
+          resendMax: "500ms",
+          deadline: Math.max(1, 3 * this.rig.limitMs),
+          ...given.publish,
+        },
         onEvent: (event) => {
           events.push(event);
           this.watch.changed();
@@ -81,7 +76,10 @@ export class TallyStage {
   async consumer<Out>(
     tally: Tally,
     of: Topic<never, Out>,
-    given: ConsumerOptions & { readonly group?: string; readonly before?: (body: Out, context: Context) => Promise<void> | void } = {},
+    given: ConsumerOptions & {
+      readonly group?: string;
+      readonly before?: (body: Out, context: Context) => Promise<void> | void;
+    } = {},
   ): Promise<Effects<Out>> {
     const { group = "g", before, ...options } = given;
     const seen: Effect<Out>[] = [];
@@ -90,7 +88,10 @@ export class TallyStage {
       seen.push({ id: context.id, body, context });
       this.watch.changed();
     };
-    const starting = tally.consumer(group, { retryMin: 1, retryMax: "100ms", ...options }).on(of, handler).start();
+    const starting = tally
+      .consumer(group, { retryMin: 1, retryMax: "100ms", ...options })
+      .on(of, handler)
+      .start();
     const consumer = await within(this.rig.limitMs, "a consumer to start", starting);
     this.#consumers.push({ topic: of.name, consumer });
     return { seen, consumer, has: (ids) => this.#has(seen, ids) };
@@ -118,7 +119,11 @@ export class TallyStage {
   }
 
   async event(of: ObservedTally, type: TallyEvent["type"]): Promise<void> {
-    await this.watch.until(`the event ${type}`, () => of.events.some((e) => e.type === type), () => [...new Set(of.events.map((e) => e.type))]);
+    await this.watch.until(
+      `the event ${type}`,
+      () => of.events.some((e) => e.type === type),
+      () => [...new Set(of.events.map((e) => e.type))],
+    );
   }
 
   async settled<T>(what: string, work: Promise<T>): Promise<T> {
@@ -141,7 +146,11 @@ export class TallyStage {
       for (; read < seen.length; read++) missing.delete(String(seen[read]?.id));
       return missing.size === 0;
     };
-    await this.watch.until(`effects of ${ids.length} ids`, holds, () => `${seen.length} effects, ${missing.size} ids missing`);
+    await this.watch.until(
+      `effects of ${ids.length} ids`,
+      holds,
+      () => `${seen.length} effects, ${missing.size} ids missing`,
+    );
   }
 }
 

@@ -19,6 +19,7 @@ export class RemoteReceiver implements Receiver {
   #subscribed: ((error: TallyError | null) => void) | null = null;
   readonly #stopped: (() => void)[] = [];
   #left: (() => void) | null = null;
+  #leaving: Promise<void> | null = null;
 
   constructor(link: Link, epoch: number, gone: (receiver: RemoteReceiver) => void) {
     this.#link = link;
@@ -87,14 +88,15 @@ export class RemoteReceiver implements Receiver {
     });
   }
 
-  /** Resolves when the broker has read every settlement, or the connection is gone. */
+  /** Resolves when the broker has read every settlement, or the connection is gone; for each who asks. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#over) return;
-    await new Promise<void>((resolve) => {
+    this.#leaving ??= new Promise<void>((resolve) => {
       this.#left = resolve;
       this.#events = null;
       this.#say("bye");
     });
+    await this.#leaving;
   }
 
   /** While it is still being opened. */

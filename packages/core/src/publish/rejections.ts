@@ -1,0 +1,34 @@
+import { describe, TallyError } from "../error.ts";
+import { describeIssues, type SchemaResult } from "../schema.ts";
+import type { Draft } from "./snapshot.ts";
+
+/** @throws TallyError `schema` */
+export function assertValid(message: Draft, result: SchemaResult<unknown>): void {
+  if (result.issues === undefined) return;
+  throw new TallyError(
+    "schema",
+    `the body of ${message.id} is not what topic ${message.topic} takes: ${describeIssues(result.issues)}`,
+    { id: message.id },
+  );
+}
+
+export function aborted(signal: AbortSignal, id: string | null): TallyError {
+  return new TallyError("aborted", "publish() was aborted", { id: id ?? undefined, cause: signal.reason });
+}
+
+/** What codecs, key functions and schemas throw: the user's own. */
+export function asError(thrown: unknown, id: string | null): TallyError {
+  if (TallyError.is(thrown)) return thrown;
+  return new TallyError("bad-message", describe(thrown), { id: id ?? undefined, cause: thrown });
+}
+
+/** `error` as a caller of message `id` gets it. */
+export function rejection(error: TallyError, id: string, mayArrive: boolean): TallyError {
+  if (error.id === id && error.mayArrive === mayArrive) return error;
+  const text = error.message.replace(/^\[[^\]]*\] /, "");
+  return new TallyError(error.code, text, { id, mayArrive, retryable: error.retryable, cause: error.cause ?? error });
+}
+
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.byteLength === b.byteLength && a.every((byte, i) => byte === b[i]);
+}

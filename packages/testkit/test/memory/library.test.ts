@@ -1,0 +1,64 @@
+import { memory, type MemoryBroker, type MemoryOptions } from "@tallymq/testkit";
+import { describe, expect, it } from "vitest";
+import { code, message, messages, NEVER, open, ORDERS, receiver, sender, settled } from "../support/harness.ts";
+
+function bench(options?: MemoryOptions): MemoryBroker {
+  const broker = memory(options);
+  broker.declare(ORDERS);
+  return broker;
+}
+
+describe("the broker", () => {
+  it("is one for all who open it, and knows when it is idle", async () => {
+    const broker = bench();
+    const [one, two] = [open(broker), open(broker)];
+    const s = await sender(one);
+    s.send(...messages(5));
+    await settled();
+    let idle = false;
+    const waiting = broker.idle().then(() => (idle = true));
+    const r = await receiver(two);
+    await settled();
+    r.ack(...r.got.slice(0, 4));
+    await settled();
+    expect(idle).toBe(false);
+    r.ack(r.got[4]!);
+    await waiting;
+    expect(await code(broker.idle(AbortSignal.abort(new Error("stop"))))).toContain("stop");
+  });
+
+  it("refuses a declaration that contradicts what exists, and a group that does not exist", async () => {
+    const broker = bench();
+    const transport = open(broker);
+    expect(await code(transport.admin.declare([{ ...ORDERS, ordered: true }], NEVER))).toBe("topology");
+    await transport.admin.declare([{ ...ORDERS, groups: ["billing", "audit"] }], NEVER);
+    expect(await code(receiver(transport, { group: "nobody" }))).toBe("topology");
+    expect(await code(() => broker.messages("orders", "nobody"))).toBe("topology");
+  });
+
+  it("does not give a group what was published before the group was made", async () => {
+    const broker = bench();
+    const s = await sender(open(broker));
+    s.send(message("early"));
+    await settled();
+    broker.declare({ ...ORDERS, groups: ["late"] });
+    s.send(message("on-time"));
+    await settled();
+    expect(broker.messages("orders", "late").map((q) => q.message.id)).toEqual(["on-time"]);
+    expect(broker.messages("orders", "billing").map((q) => q.message.id)).toEqual(["early", "on-time"]);
+  });
+
+  it("refuses unknown options by name", async () => {
+    expect(await code(() => memory({ maxBaklog: 1 } as never))).toBe("bad-config");
+    expect(await code(() => memory({ deliveryLimit: 0 }))).toBe("bad-config");
+  });
+
+  it("opens nothing once its transport is closed, and closes what was open", async () => {
+    const transport = open(bench());
+    const s = await sender(transport);
+    s.send(message("a"));
+    await transport[Symbol.asyncDispose]();
+    expect(s.seen).toEqual(["a doubt"]);
+    expect(await code(sender(transport))).toBe("closed");
+  });
+});
