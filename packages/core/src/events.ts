@@ -70,6 +70,8 @@ export type TallyEventBody =
       readonly code: ErrorCode;
       readonly mayArrive: boolean;
     }
+  | { readonly type: "spilled"; readonly topic: string; readonly id: string; readonly doubtful: boolean }
+  | { readonly type: "parked"; readonly topic: string; readonly id: string; readonly code: ErrorCode }
   | { readonly type: "joined"; readonly topic: string; readonly id: string }
   | { readonly type: "late-verdict"; readonly topic: string; readonly id: string; readonly verdict: string }
   | {

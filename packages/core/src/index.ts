@@ -13,10 +13,22 @@ export {
 } from "./events.ts";
 export type { SchemaIssue, SchemaResult, StandardSchema } from "./schema.ts";
 export type { Broker, Proof, Sure, Traits } from "./spi.ts";
-export type { InboxSpec, InboxStore, Scope } from "./stores.ts";
+export type { OutboxMode, SpillPolicyOptions } from "./outbox/options.ts";
+export type { InboxSpec, OutboxSpec, InboxStore, Scope } from "./stores.ts";
 export { topic, type Topic, type TopicOptions } from "./topic.ts";
 export { deadLetter, release, retry } from "./consume/rulings.ts";
-export type { Consumer, ConsumerBuilder, ConsumerOptions, Context, Effect, Failure, Handler, Ruling, TxConsumerOptions, TxContext } from "./consume/options.ts";
+export type {
+  Consumer,
+  ConsumerBuilder,
+  ConsumerOptions,
+  Context,
+  Effect,
+  Failure,
+  Handler,
+  Ruling,
+  TxConsumerOptions,
+  TxContext,
+} from "./consume/options.ts";
 export type { Platform } from "./platform/node.ts";
 export type { Cause, Publication, PublishOptions, PublishPolicyOptions, Receipt } from "./publish/options.ts";
 export { openTally, type Tally, type TallyOptions } from "./tally.ts";

@@ -7,6 +7,7 @@ import { describe, TallyError } from "./error.ts";
 import { type Counters, createEvents, type Listener } from "./events.ts";
 import { randomId } from "./ids.ts";
 import { nodePlatform, type Platform } from "./platform/node.ts";
+import { SPILL_BOUNDS, type SpillPolicyOptions } from "./outbox/options.ts";
 import { type Bounds, duration, resolveOptions, text, value } from "./policy.ts";
 import {
   type Publication,
@@ -18,7 +19,7 @@ import {
 import { Publisher } from "./publish/publisher.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Broker, Traits } from "./spi.ts";
-import type { InboxSpec, InboxStore } from "./stores.ts";
+import type { InboxSpec, InboxStore, OutboxSpec, OutboxStore, StoreHost } from "./stores.ts";
 import type { Topic } from "./topic.ts";
 
 /** Options of {@link openTally}; all optional but `service` and `broker`. */
@@ -27,6 +28,10 @@ export interface TallyOptions<Tx = never> {
   readonly service: string;
   /** `rabbitmq({…})`, or testkit's `memory()`. */
   readonly broker: Broker;
+  /** Where messages go while the broker cannot be reached: `sqlite(path)` … @default none */
+  readonly outbox?: OutboxSpec;
+  /** How the outbox takes over. @default the defaults of {@link SpillPolicyOptions} */
+  readonly spill?: SpillPolicyOptions;
   /** What remembers the effects of consumers, so that a redelivery has none: `sqlite(path)` … @default none */
   readonly inbox?: InboxSpec<Tx>;
   /** Topics to declare with the first session instead of at their first use. @default [] */
@@ -70,10 +75,7 @@ export interface Tally<Tx = never> extends AsyncDisposable {
    * A member of a group, 1–120 bytes; `.on(topic, handler)` for each topic, then `.start()`.
    * @throws TallyError `bad-config`, `closed`
    */
-  consumer(
-    group: string,
-    options: [Tx] extends [never] ? never : TxConsumerOptions,
-  ): ConsumerBuilder<TxContext<Tx>>;
+  consumer(group: string, options: [Tx] extends [never] ? never : TxConsumerOptions): ConsumerBuilder<TxContext<Tx>>;
   consumer(group: string, options?: ConsumerOptions): ConsumerBuilder;
   /** Every event from now on, called synchronously; what it throws is dropped. Returns what takes the listener off. */
   on(listener: Listener): () => void;
@@ -95,6 +97,8 @@ interface Resolved {
   readonly service: string;
   readonly broker: Broker | null;
   readonly inbox: InboxSpec<unknown> | null;
+  readonly outbox: OutboxSpec | null;
+  readonly spill: SpillPolicyOptions;
   readonly topics: readonly Topic<never, unknown>[];
   readonly publish: PublishPolicyOptions;
   readonly reconnect: { readonly min?: Duration; readonly max?: Duration };
@@ -119,6 +123,12 @@ const BOUNDS: Bounds<Resolved> = {
   topics: value<readonly Topic<never, unknown>[]>([], "a list of topics", (v): v is readonly Topic<never, unknown>[] =>
     Array.isArray(v),
   ),
+  outbox: value<OutboxSpec | null>(
+    null,
+    "an outbox: sqlite(path) …",
+    (v): v is OutboxSpec => isObject(v) && typeof (v as OutboxSpec).openOutbox === "function",
+  ),
+  spill: value<SpillPolicyOptions>({}, "an object of options", isObject),
   publish: value<PublishPolicyOptions>({}, "an object of options", isObject),
   reconnect: value<Resolved["reconnect"]>({}, "an object of options", isObject),
   connectWithin: duration("10s", 100, 600_000),
@@ -136,7 +146,10 @@ const RECONNECT_BOUNDS: Bounds<{ readonly min: number; readonly max: number }> =
  * @param platform Clock, randomness and diagnostics; tests give their own.
  * @throws TallyError `bad-config`, `store`, and `unauthorized` or whatever else waiting cannot mend.
  */
-export async function openTally<Tx = never>(options: TallyOptions<Tx>, platform: Platform = nodePlatform()): Promise<Tally<Tx>> {
+export async function openTally<Tx = never>(
+  options: TallyOptions<Tx>,
+  platform: Platform = nodePlatform(),
+): Promise<Tally<Tx>> {
   const o = resolveOptions<Resolved>("openTally", options, BOUNDS);
   const { service, broker } = o;
   if (service === "")
@@ -154,7 +167,14 @@ export async function openTally<Tx = never>(options: TallyOptions<Tx>, platform:
   );
   if (o.onEvent !== null) events.on(o.onEvent);
   const run = randomId(random);
-  const inbox = o.inbox === null ? null : await o.inbox.openInbox({ clock, random, surfaced: (text) => events.emit({ type: "surfaced", what: "inbox", text }) });
+  const host = (what: string): StoreHost => ({
+    clock,
+    random,
+    surfaced: (text) => events.emit({ type: "surfaced", what, text }),
+  });
+  const spill = resolveOptions("openTally: spill", o.spill, SPILL_BOUNDS);
+  const inbox = (await o.inbox?.openInbox(host("inbox"))) ?? null;
+  const outbox = (await o.outbox?.openOutbox(host("outbox"))) ?? null;
   const transport = broker.open({ service, run, clock, random });
   const runtime: Runtime = {
     service,
@@ -166,8 +186,8 @@ export async function openTally<Tx = never>(options: TallyOptions<Tx>, platform:
     reconnect,
     connectWithin: o.connectWithin,
   };
-  const publisher = new Publisher(runtime, policy, o.topics);
-  const tally = createTally<Tx>(runtime, publisher, inbox);
+  const publisher = new Publisher(runtime, policy, o.topics, outbox === null ? null : { store: outbox, policy: spill });
+  const tally = createTally<Tx>(runtime, publisher, inbox, outbox);
   try {
     await publisher.first;
   } catch (error) {
@@ -177,9 +197,17 @@ export async function openTally<Tx = never>(options: TallyOptions<Tx>, platform:
   return tally;
 }
 
-function createTally<Tx>(runtime: Runtime, publisher: Publisher, inbox: InboxStore<unknown> | null): Tally<Tx> {
+function createTally<Tx>(
+  runtime: Runtime,
+  publisher: Publisher,
+  inbox: InboxStore<unknown> | null,
+  outbox: OutboxStore | null,
+): Tally<Tx> {
   const consumers = new Set<Consumer>();
-  const ports: ConsumerPorts = { inbox, publish: (topic, body, options, producer) => publisher.publish(topic, body, options, producer) };
+  const ports: ConsumerPorts = {
+    inbox,
+    publish: (topic, body, options, producer) => publisher.publish(topic, body, options, producer),
+  };
   let closing: Promise<void> | null = null;
 
   async function close(within: number): Promise<void> {
@@ -198,6 +226,7 @@ function createTally<Tx>(runtime: Runtime, publisher: Publisher, inbox: InboxSto
     );
     await atMost(runtime.clock, Math.max(left(), LEAVE_WITHIN), leaving);
     await inbox?.[Symbol.asyncDispose]();
+    await outbox?.[Symbol.asyncDispose]();
     runtime.events.emit({ type: "closed", abandoned });
   }
 

@@ -1,6 +1,7 @@
 import { type Codec, json } from "./codec.ts";
 import { TallyError } from "./error.ts";
-import { flag, resolveOptions, text, value } from "./policy.ts";
+import type { OutboxMode } from "./outbox/options.ts";
+import { choice, flag, resolveOptions, text, value } from "./policy.ts";
 import type { InputOf, OutputOf, StandardSchema } from "./schema.ts";
 import type { TopicPlan } from "./spi.ts";
 
@@ -15,6 +16,11 @@ export interface TopicOptions<In> {
   readonly groups?: readonly string[];
   /** Name of the kind of message, written on the wire for receivers of other make. @default the topic's name */
   readonly type?: string;
+  /**
+   * With an outbox: `fallback` sends first and stores while the broker cannot be reached, `always` stores first, `off` never
+   * stores. @default "fallback"
+   */
+  readonly outbox?: OutboxMode;
 }
 
 /** What flows under one name. Made by {@link topic}; a plain frozen value, without a connection. */
@@ -25,6 +31,7 @@ export interface Topic<In, Out = In> extends TopicPlan {
   readonly codec: Codec<In, unknown>;
   readonly schema: StandardSchema<unknown, Out> | null;
   readonly key: ((body: In) => string) | null;
+  readonly outbox: OutboxMode;
 }
 
 interface Resolved {
@@ -34,6 +41,7 @@ interface Resolved {
   readonly ordered: boolean;
   readonly groups: readonly string[];
   readonly type: string;
+  readonly outbox: OutboxMode;
 }
 
 /**
@@ -57,6 +65,7 @@ export function topic(name: string, options: object = {}): unknown {
     ordered: flag(false),
     groups: value([] as readonly string[], "a list of group names", isNames),
     type: text(name),
+    outbox: choice<OutboxMode>("fallback", "always", "off"),
   });
   if (o.ordered && o.key === null) {
     throw new TallyError(

@@ -163,7 +163,8 @@ export class Failures {
       });
     } catch {
       // Decided, or abandoned: then the signal has fired, or there is no ruling. Or acked, and the signal fired since.
-      if (ruling !== null && !stop.signal.aborted && this.#failing.has(job)) await this.#leave(job, ruling, last, stop.signal);
+      if (ruling !== null && !stop.signal.aborted && this.#failing.has(job))
+        await this.#leave(job, ruling, last, stop.signal);
       this.#over(job, stop);
     }
     this.#hands.rested();
@@ -216,7 +217,9 @@ export class Failures {
     if (pointless && this.#policy.effect !== "none") ruling = { kind: "deadLetter", reason: null };
     if (this.#policy.onError !== null) {
       try {
-        ruling = checked(this.#policy.onError(error as HandlingError, { attempt, deliveries: delivery.count, topic, id }));
+        ruling = checked(
+          this.#policy.onError(error as HandlingError, { attempt, deliveries: delivery.count, topic, id }),
+        );
       } catch (thrown) {
         subscription.surfaced(`onError failed, the delivery is released: ${describe(thrown)}`);
         ruling = RELEASE;

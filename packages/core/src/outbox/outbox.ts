@@ -48,6 +48,7 @@ export class Outbox<Item extends Spillable> {
   #rows: { readonly item: Item; readonly row: NewRow }[] = [];
   #throttled: Item[] = [];
   #grants = 0;
+  readonly #flushes: Set<Promise<void>> = new Set();
   #usable = false;
   #spilling = false;
   #timer: Timer | null = null;
@@ -79,6 +80,7 @@ export class Outbox<Item extends Spillable> {
     if (item.mode === "off") return "direct";
     if (item.mode === "always" || this.#spilling) return "store";
     if (item.slot === null || !this.#fence.closed(item.slot)) return "direct";
+    if (this.#closed) return "store";
     // Behind the rows of its key. While these move, no faster than they do; behind a parked one nothing moves.
     if (!this.#relay.holds || this.#relay.out === 0) return "store";
     if (this.#grants >= 1) {
@@ -94,7 +96,11 @@ export class Outbox<Item extends Spillable> {
     this.#putting.set(item, item.slot);
     if (item.slot !== null) this.#fence.add(item.slot);
     this.#rows.push({ item, row });
-    if (this.#rows.length === 1) queueMicrotask(() => void this.#flush());
+    if (this.#rows.length > 1) return;
+    const flush = Promise.resolve()
+      .then(() => this.#flush())
+      .finally(() => this.#flushes.delete(flush));
+    this.#flushes.add(flush);
   }
 
   /** The session can be used, or cannot. */
@@ -108,11 +114,18 @@ export class Outbox<Item extends Spillable> {
     this.#spilling = false;
   }
 
-  /** Ends the waiting and the relay, not the store. */
+  /** The relay takes no more rows; those on their way come to their end. */
+  finish(): void {
+    this.#relay.finish();
+  }
+
+  /** Ends the waiting and the relay, not the store. Resolves when all that was to be put has its answer. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#letAllIn();
     this.#timer?.cancel();
     this.#refresh?.cancel();
+    while (this.#flushes.size > 0) await Promise.allSettled(this.#flushes);
     await this.#relay.close();
   }
 
@@ -131,7 +144,12 @@ export class Outbox<Item extends Spillable> {
     try {
       results = await this.#o.store.put(batch.map(({ row }) => row));
     } catch (thrown) {
-      const error = TallyError.is(thrown) ? thrown : new TallyError("store", `the outbox could not be written: ${describe(thrown)}`, { cause: thrown, retryable: true });
+      const error = TallyError.is(thrown)
+        ? thrown
+        : new TallyError("store", `the outbox could not be written: ${describe(thrown)}`, {
+            cause: thrown,
+            retryable: true,
+          });
       results = batch.map(() => error);
     }
     for (const [i, { item }] of batch.entries()) {
@@ -166,9 +184,16 @@ export class Outbox<Item extends Spillable> {
   async #read(): Promise<void> {
     try {
       const counts = await this.#o.store.busySlots();
-      this.#fence.read(counts, [...this.#putting.values()].filter((slot) => slot !== null));
+      this.#fence.read(
+        counts,
+        [...this.#putting.values()].filter((slot) => slot !== null),
+      );
     } catch (thrown) {
-      this.#o.runtime.events.emit({ type: "surfaced", what: "outbox", text: `the fence could not be read: ${describe(thrown)}` });
+      this.#o.runtime.events.emit({
+        type: "surfaced",
+        what: "outbox",
+        text: `the fence could not be read: ${describe(thrown)}`,
+      });
     }
     if (this.#closed) return;
     this.#refresh = this.#o.runtime.clock.after(REFRESH_MS, () => this.#look());

@@ -6,7 +6,10 @@ import type { Proof } from "../spi.ts";
 import type { OutboxLease, OutboxStore, Row } from "../stores.ts";
 
 /** How the publisher's side of a relayed row ends; it never gives up by itself. */
-export type RelayOutcome = { readonly is: "accepted"; readonly proof: Proof } | { readonly is: "refused"; readonly error: TallyError } | { readonly is: "withdrawn" };
+export type RelayOutcome =
+  | { readonly is: "accepted"; readonly proof: Proof }
+  | { readonly is: "refused"; readonly error: TallyError }
+  | { readonly is: "withdrawn" };
 
 export interface RelayOptions {
   readonly runtime: Runtime;
@@ -45,6 +48,7 @@ export class Relay {
   readonly #out: Map<number, Row> = new Map();
   #ended: { readonly row: Row; readonly proof: Proof }[] = [];
   #taking = false;
+  #finishing = false;
   readonly #work: Set<Promise<unknown>> = new Set();
 
   constructor(options: RelayOptions) {
@@ -81,6 +85,11 @@ export class Relay {
     if (this.#state === "resting") this.#relay();
   }
 
+  /** Takes no more rows; those on their way come to their end. */
+  finish(): void {
+    this.#finishing = true;
+  }
+
   async close(): Promise<void> {
     this.#off();
     this.#state = "closed";
@@ -109,7 +118,11 @@ export class Relay {
         },
         (thrown: unknown) => {
           if (this.#asking !== asking || asking.signal.aborted) return;
-          runtime.events.emit({ type: "surfaced", what: "outbox", text: `no lease: ${TallyError.is(thrown) ? thrown.message : "the store failed"}` });
+          runtime.events.emit({
+            type: "surfaced",
+            what: "outbox",
+            text: `no lease: ${TallyError.is(thrown) ? thrown.message : "the store failed"}`,
+          });
           this.#arm(Math.max(1, fullJitter(runtime.reconnect, ++this.#tries, runtime.random)), () => this.#ask());
         },
       ),
@@ -126,7 +139,14 @@ export class Relay {
   #take(): void {
     const lease = this.#lease;
     const room = this.#o.most - this.#out.size;
-    if (this.#state !== "relaying" || lease === null || this.#taking || room < Math.ceil(this.#o.most / 4)) return;
+    if (
+      this.#finishing ||
+      this.#state !== "relaying" ||
+      lease === null ||
+      this.#taking ||
+      room < Math.ceil(this.#o.most / 4)
+    )
+      return;
     this.#taking = true;
     this.#track(
       lease.take(room).then(
@@ -196,7 +216,11 @@ export class Relay {
   }
 
   #giveUp(): void {
-    this.#o.runtime.events.emit({ type: "surfaced", what: "outbox", text: "the relay gave up its lease: its session is not usable" });
+    this.#o.runtime.events.emit({
+      type: "surfaced",
+      what: "outbox",
+      text: "the relay gave up its lease: its session is not usable",
+    });
     this.#off();
   }
 

@@ -30,8 +30,8 @@ export class Caller {
     this.#reject = rejectNew;
   }
 
-  accept(proof: Proof): void {
-    this.#resolve({ id: this.entry.message.id, state: "confirmed", proof });
+  accept(proof: Proof, state: Receipt["state"] = "confirmed"): void {
+    this.#resolve({ id: this.entry.message.id, state, proof });
   }
 
   reject(error: TallyError): void {

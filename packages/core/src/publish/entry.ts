@@ -1,4 +1,7 @@
 import type { TallyError } from "../error.ts";
+import type { OutboxMode } from "../outbox/options.ts";
+import type { Spillable } from "../outbox/outbox.ts";
+import type { RelayOutcome } from "../outbox/relay.ts";
 import type { Caller } from "./callers.ts";
 import type { Queue, Queued } from "./queue.ts";
 import type { Batch } from "./senders.ts";
@@ -9,7 +12,7 @@ import type { Timed } from "./wheel.ts";
 import type { Admitted } from "./window.ts";
 
 /** One message between `publish()` and its end: all that is allocated for it beside its snapshot and its caller. */
-export class Entry implements Timed, Admitted {
+export class Entry implements Timed, Admitted, Spillable {
   readonly message: Draft;
   readonly line: TopicLine;
   /** Bytes that it takes in the window. */
@@ -18,6 +21,12 @@ export class Entry implements Timed, Admitted {
   caller: Caller | null = null;
   /** The others that wait for it: its id was published again. */
   joined: Caller[] | null = null;
+
+  /** When it goes into the outbox, and its place in the fence. */
+  mode: OutboxMode = "off";
+  slot: number | null = null;
+  /** It comes from the outbox: who waits for its end. Nobody else does, and it is never dropped. */
+  relayed: ((outcome: RelayOutcome) => void) | null = null;
 
   state: State = HELD;
   validated = false;

@@ -31,6 +31,8 @@ export interface WireOptions {
   readonly inFlightPerLane: "window" | 1;
   /** A copy of it is about to go out. */
   sent(entry: Entry): void;
+  /** A lane fell silent, or answers again. */
+  health(): void;
   /** It stood here while its session was lost, and its topic has not been declared on the new one. */
   undeclared(entry: Entry): void;
 }
@@ -43,11 +45,18 @@ export class Wire {
   #scheduled = false;
   /** Wanted out while there was no session: without one, nobody can name a lane. */
   readonly #homeless: Queue<Entry> = new Queue();
+  /** Lanes that are suspect. */
+  #silent = 0;
   /** RabbitMQ has but one lane: no look-up for it. */
   #last: WireLane | null = null;
 
   constructor(options: WireOptions) {
     this.#o = options;
+  }
+
+  /** Whether any lane is suspect. */
+  get silent(): boolean {
+    return this.#silent > 0;
   }
 
   /** Sends a copy with the batch of this tick, or as soon as there is a session. */
@@ -58,10 +67,11 @@ export class Wire {
       return;
     }
     // A message in doubt stays where its first copy went.
-    const number = entry.doubted || entry.open > 0 ? entry.lane : session.sender.lane(entry.message);
+    const stays = (entry.doubted || entry.open > 0) && entry.lane >= 0;
+    const number = stays ? entry.lane : session.sender.lane(entry.message);
     const lane = this.#lane(number);
     entry.lane = number;
-    if (entry.copies === 0) lane.fresh.push(entry);
+    if (entry.copies === 0 && entry.relayed === null) lane.fresh.push(entry);
     else lane.resends.push(entry);
     this.#touch(lane);
   }
@@ -71,7 +81,7 @@ export class Wire {
     const { batch } = entry;
     if (batch === null) return;
     const { lane } = batch;
-    lane.suspect = true;
+    this.#suspect(lane, true);
     this.forget(entry);
     // A transport that resends in the session: the lane must not wait for the very batch that is resent.
     if (batch.holds && batch.session === this.#o.senders.current) this.#letGo(batch);
@@ -94,7 +104,7 @@ export class Wire {
       if (current && batch.holds) this.#letGo(batch);
       if (lane.probe === batch) lane.probe = null;
     }
-    if (answered && current) lane.suspect = false;
+    if (answered && current && lane.suspect) this.#suspect(lane, false);
     if (lane.fresh.first !== null || lane.resends.first !== null) this.#touch(lane);
   }
 
@@ -111,10 +121,17 @@ export class Wire {
   /** The session was lost: what is resent now goes to another one, and nothing is suspect on that. */
   lost(): void {
     for (const lane of this.#lanes.values()) {
-      lane.suspect = false;
+      this.#suspect(lane, false);
       lane.probe = null;
       lane.busy = 0;
     }
+  }
+
+  #suspect(lane: WireLane, is: boolean): void {
+    if (lane.suspect === is) return;
+    lane.suspect = is;
+    this.#silent += is ? 1 : -1;
+    this.#o.health();
   }
 
   #letGo(batch: Batch): void {

@@ -76,8 +76,8 @@ export interface Cause {
 /** What `publish()` resolves with. */
 export interface Receipt {
   readonly id: string;
-  /** `confirmed`: the broker accepted it, with this proof. */
-  readonly state: "confirmed";
+  /** `confirmed`: the broker accepted it. `stored`: its row is fsynced in the outbox, and will be sent. With this proof. */
+  readonly state: "confirmed" | "stored";
   readonly proof: Proof;
 }
 

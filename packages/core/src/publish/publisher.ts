@@ -5,22 +5,35 @@ import { milliseconds } from "../duration.ts";
 import { type ErrorCode, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SchemaResult } from "../schema.ts";
-import type { TopicPlan, Verdict } from "../spi.ts";
+import type { Proof, TopicPlan, Verdict } from "../spi.ts";
 import type { Topic } from "../topic.ts";
 import { Caller, Signals } from "./callers.ts";
 import { Entry } from "./entry.ts";
 import { Wire } from "./lanes.ts";
 import { type PublishOptions, type PublishPolicy, type Receipt, resendBackoff } from "./options.ts";
+import { Outbox } from "../outbox/outbox.ts";
+import { slotOf } from "../outbox/fence.ts";
+import type { SpillPolicy } from "../outbox/options.ts";
+import type { RelayOutcome } from "../outbox/relay.ts";
+import type { OutboxStore, PutResult, Row } from "../stores.ts";
 import { aborted, asError, assertValid, rejection, sameBytes } from "./rejections.ts";
 import { type Batch, Senders } from "./senders.ts";
 import { type Draft, snapshot } from "./snapshot.ts";
 import { type TopicLine, Topics } from "./topics.ts";
-import { BACKOFF, DRAINING, ENDED, HELD, next, OVERDUE, WIRE } from "./transitions.ts";
+import { BACKOFF, DRAINING, ENDED, HELD, next, OVERDUE, SPILLING, WAITING, WIRE } from "./transitions.ts";
 import { TimingWheel } from "./wheel.ts";
 import { Window } from "./window.ts";
 
 /** Milliseconds: the precision of time-outs and back-offs. */
 const TICK = 10;
+
+/** What a row in the outbox vouches for. */
+const STORED: Proof = Object.freeze({ routed: "unverified", persisted: "yes", replicated: "unverified" });
+
+export interface Spill {
+  readonly store: OutboxStore;
+  readonly policy: SpillPolicy;
+}
 /** Milliseconds: a close whose messages used up all its time still says good-bye to the broker. */
 const LEAVE_WITHIN = 1_000;
 
@@ -35,12 +48,16 @@ export class Publisher {
   readonly #wire: Wire;
   readonly #topics: Topics;
   readonly #signals: Signals;
+  readonly #outbox: Outbox<Entry> | null;
+  /** Without a caller, and sent on in the background: no timer finds those that only wait. */
+  readonly #carried: Set<Entry> = new Set();
+  readonly #relayed: Set<Entry> = new Set();
   /** `closing`: nothing new is taken. `closed`: nothing is carried on any more. */
   #stage: "open" | "closing" | "closed" = "open";
   #live = 0;
   #idle: (() => void) | null = null;
 
-  constructor(runtime: Runtime, policy: PublishPolicy, topics: readonly TopicPlan[]) {
+  constructor(runtime: Runtime, policy: PublishPolicy, topics: readonly TopicPlan[], spill: Spill | null = null) {
     this.#runtime = runtime;
     this.#policy = policy;
     this.#backoff = resendBackoff(policy);
@@ -63,12 +80,18 @@ export class Publisher {
       opened: () => {
         this.#topics.opened();
         this.#wire.resume(true);
+        this.#health();
       },
       dropped: () => {
         this.#topics.dropped();
         this.#wire.lost();
+        this.#health();
       },
-      unblocked: () => this.#wire.resume(false),
+      blocked: () => this.#health(),
+      unblocked: () => {
+        this.#wire.resume(false);
+        this.#health();
+      },
       verdict: (batch, index, verdict) => this.#verdict(batch, index, verdict),
     });
     this.#wire = new Wire({
@@ -76,7 +99,22 @@ export class Publisher {
       inFlightPerLane: runtime.transport.traits.inFlightPerLane,
       sent: (entry) => this.#sent(entry),
       undeclared: (entry) => this.#topics.wait(entry),
+      health: () => this.#health(),
     });
+    this.#outbox =
+      spill === null
+        ? null
+        : new Outbox<Entry>({
+            runtime,
+            ...spill,
+            spill: () => this.#spillAll(),
+            put: (entry, result) => this.#put(entry, result),
+            again: (entry) => {
+              if (entry.state === WAITING) this.#route(entry);
+            },
+            send: (row, done) => this.#relay(row, done),
+            withdraw: () => this.#withdrawRelayed(),
+          });
   }
 
   /** Messages not yet at their end. */
@@ -92,7 +130,12 @@ export class Publisher {
   // ── a call comes in ─────────────────────────────────────────────────────────
 
   /** @param producer Whose message it is; that of a dead letter stays its own. */
-  publish<In>(topic: Topic<In, unknown>, body: In, options?: PublishOptions, producer: string | null = null): Promise<Receipt> {
+  publish<In>(
+    topic: Topic<In, unknown>,
+    body: In,
+    options?: PublishOptions,
+    producer: string | null = null,
+  ): Promise<Receipt> {
     let message: Draft;
     let line: TopicLine;
     let verdict: SchemaResult<unknown> | PromiseLike<SchemaResult<unknown>> | null;
@@ -118,6 +161,7 @@ export class Publisher {
     }
 
     const entry = new Entry(line, message);
+    if (this.#outbox !== null) this.#fence(entry, topic.outbox);
     message.seq = ++line.seq;
     this.#live++;
     if (options?.id !== undefined) line.byId.set(message.id, entry);
@@ -143,7 +187,14 @@ export class Publisher {
     if (entry.state !== HELD || !entry.validated || !entry.inWindow) return;
     if (entry.message.ordered && !entry.line.isHead(entry)) return;
     entry.state = next(entry.state, "ready");
-    this.#enqueue(entry);
+    this.#route(entry);
+  }
+
+  /** To the broker, into the outbox, or nowhere until the outbox says so. */
+  #route(entry: Entry): void {
+    const turn = this.#outbox === null || entry.relayed !== null ? "direct" : this.#outbox.turn(entry);
+    if (turn === "direct") this.#enqueue(entry);
+    else if (turn === "store") this.#spill(entry);
   }
 
   #enqueue(entry: Entry): void {
@@ -154,7 +205,11 @@ export class Publisher {
   /** The same id published again: the same body joins the call in flight, another one is a conflict. */
   #join(entry: Entry, message: Draft, options: PublishOptions | undefined): Promise<Receipt> {
     const { id } = message;
-    if (entry.message.producer !== message.producer || entry.message.key !== message.key || !sameBytes(entry.message.body, message.body)) {
+    if (
+      entry.message.producer !== message.producer ||
+      entry.message.key !== message.key ||
+      !sameBytes(entry.message.body, message.body)
+    ) {
       const error = new TallyError("conflict", `${id} is in flight on ${message.topic} with another body or key`, {
         id,
       });
@@ -179,8 +234,9 @@ export class Publisher {
     // No more copies were to come; if the last one has had its answer, another one must.
     const again = entry.state === DRAINING && entry.batch === null;
     entry.state = next(entry.state, again ? "adoptedAgain" : "adopted");
+    this.#carried.delete(entry);
     this.#arm(entry);
-    if (again) this.#enqueue(entry);
+    if (again) this.#route(entry);
   }
 
   #call(entry: Entry, options: PublishOptions | undefined): Caller {
@@ -236,6 +292,7 @@ export class Publisher {
       if (was === ENDED || entry.caller === null) this.#late(entry, verdict.kind);
       if (was !== ENDED) {
         entry.caller?.accept(verdict.proof);
+        entry.relayed?.({ is: "accepted", proof: verdict.proof });
         if (entry.joined !== null) for (const caller of entry.joined) caller.accept(verdict.proof);
         this.#end(entry);
       }
@@ -283,7 +340,107 @@ export class Publisher {
   #again(entry: Entry): void {
     entry.state = next(entry.state, "due");
     this.#arm(entry);
-    this.#enqueue(entry);
+    this.#route(entry);
+  }
+
+  // ── the outbox ──────────────────────────────────────────────────────────────
+
+  #fence(entry: Entry, mode: Entry["mode"]): void {
+    const { message } = entry;
+    entry.mode = mode;
+    if (mode !== "off" && message.ordered)
+      entry.slot = slotOf(this.#runtime.transport.name, message.topic, message.key ?? "");
+  }
+
+  /** The session can be used when it is open, read by the broker, and none of its lanes is silent. */
+  #health(): void {
+    if (this.#outbox === null) return;
+    const session = this.#senders.current;
+    this.#outbox.usable(session !== null && !session.blocked && !this.#wire.silent);
+  }
+
+  /**
+   * Everything that waits; and what a blocked broker has not read, as far as anyone can know.
+   * @param open What is on the wire as well: its time is up.
+   */
+  #spillAll(open = false): void {
+    for (const entry of [...this.#wheel.items(), ...this.#carried]) {
+      const { state } = entry;
+      if (entry.mode === "off" || entry.relayed !== null) continue;
+      const unread = state === WIRE && (open || entry.batch?.session.blocked === true);
+      if (state === WAITING || state === BACKOFF || state === OVERDUE || unread) this.#spill(entry);
+    }
+  }
+
+  #spill(entry: Entry): void {
+    const { message, slot, lane } = entry;
+    if (entry.batch !== null) this.#wire.forget(entry);
+    entry.queue?.remove(entry);
+    entry.state = next(entry.state, "spill");
+    this.#arm(entry);
+    this.#outbox?.store(entry, {
+      destination: this.#runtime.transport.name,
+      slot,
+      message: { ...message },
+      doubtful: entry.doubted || entry.open > 0,
+      lane: lane < 0 ? null : lane,
+    });
+  }
+
+  #put(entry: Entry, result: PutResult | TallyError): void {
+    if (entry.state === ENDED) return; // accepted meanwhile: the row will be a duplicate, with the same id
+    const { topic, id } = entry.message;
+    if (result === "stored" || result === "same") {
+      entry.state = next(entry.state, "stored");
+      this.#runtime.events.emit({ type: "spilled", topic, id, doubtful: entry.doubted || entry.open > 0 });
+      entry.caller?.accept(STORED, "stored");
+      if (entry.joined !== null) for (const caller of entry.joined) caller.accept(STORED, "stored");
+      return this.#end(entry);
+    }
+    entry.lastError =
+      result === "full"
+        ? new TallyError(
+            "store-full",
+            `the outbox is at its bound and the broker cannot be reached: ${id} was not stored`,
+            { id, retryable: true },
+          )
+        : result === "conflict"
+          ? new TallyError("conflict", `${id} is in the outbox of ${topic} with another body or key`, { id })
+          : result;
+    entry.state = next(entry.state, entry.open === 0 ? "unstoredLast" : "unstored");
+    if (entry.state === ENDED) return this.#reject(entry);
+    entry.actAt = this.#runtime.clock.now() + this.#policy.confirmTimeout;
+    this.#arm(entry);
+  }
+
+  /** A stored row on its way to the broker: tracked like any message, without a caller, ahead of those that wait. */
+  #relay(row: Row, done: (outcome: RelayOutcome) => void): void {
+    const { topic: name, ordered } = row.message;
+    let line: TopicLine;
+    try {
+      line = this.#topics.line({ name, ordered, groups: [] });
+    } catch (thrown) {
+      return done({ is: "refused", error: asError(thrown, row.message.id) });
+    }
+    const entry = new Entry(line, { ...row.message });
+    entry.relayed = done;
+    entry.validated = true;
+    entry.doubted = row.doubtful;
+    entry.lane = row.lane ?? -1;
+    this.#live++;
+    this.#relayed.add(entry);
+    if (ordered) line.lineUp(entry);
+    this.#window.enterFirst(entry);
+  }
+
+  /** The lease is gone: what has no copy out is another relay's business. What has one is ended by its verdict. */
+  #withdrawRelayed(): void {
+    for (const entry of this.#relayed) {
+      if (entry.open > 0) continue;
+      entry.relayed?.({ is: "withdrawn" });
+      entry.state = next(entry.state, "withdrawnLast");
+      this.#end(entry);
+    }
   }
 
   // ── time ────────────────────────────────────────────────────────────────────
@@ -366,6 +523,12 @@ export class Publisher {
    */
   #release(entry: Entry, error: TallyError, forGood = this.#stage === "closed"): void {
     if (entry.state === ENDED) return;
+    if (entry.relayed !== null) return this.#refuseRelayed(entry, error);
+    if (entry.state === SPILLING) {
+      // Its row is being written, and what is written is sent.
+      this.#answerAll(entry, error, true);
+      return this.#rearm(entry);
+    }
     const mayArrive = entry.open > 0 || entry.doubted;
     const dropped = forGood || !mayArrive || !entry.message.ordered;
     // The new state before the answers: their events reach users' code, which may publish the same id in that very call.
@@ -375,6 +538,7 @@ export class Publisher {
       this.#end(entry);
     } else {
       if (dropped) this.#drain(entry);
+      else this.#carried.add(entry);
       this.#answerAll(entry, error, mayArrive);
       this.#rearm(entry);
     }
@@ -395,7 +559,14 @@ export class Publisher {
     this.#reject(entry);
   }
 
+  #refuseRelayed(entry: Entry, error: TallyError): void {
+    entry.relayed?.({ is: "refused", error });
+    entry.state = next(entry.state, entry.open > 0 ? "withdrawn" : "withdrawnLast");
+    if (entry.state === ENDED) this.#end(entry);
+  }
+
   #reject(entry: Entry): void {
+    entry.relayed?.({ is: "refused", error: entry.lastError ?? new TallyError("in-doubt", "no verdict came") });
     this.#answerAll(entry, entry.lastError ?? new TallyError("in-doubt", "no verdict came"), entry.doubted);
     this.#end(entry);
   }
@@ -424,6 +595,8 @@ export class Publisher {
     if (line.byId.get(message.id) === entry) line.byId.delete(message.id);
     const heir = message.ordered ? line.stepOut(entry) : null;
     this.#live--;
+    this.#carried.delete(entry);
+    if (entry.relayed !== null) this.#relayed.delete(entry);
     if (entry.batch !== null) this.#wire.forget(entry);
     if (entry.inWindow) {
       entry.queue?.remove(entry);
@@ -451,7 +624,13 @@ export class Publisher {
     const { clock } = this.#runtime;
     const until = clock.now() + within;
     this.#stage = "closing";
+    this.#outbox?.finish();
     if (this.#live > 0) await atMost(clock, within, new Promise<void>((resolve) => (this.#idle = resolve)));
+    if (this.#outbox !== null) {
+      // What has not come to its end in time is stored, if it may be; the rest is rejected below.
+      this.#spillAll(true);
+      await this.#outbox.close();
+    }
     this.#stage = "closed";
     this.#topics.stop();
     const abandoned = this.#live;

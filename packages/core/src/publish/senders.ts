@@ -37,6 +37,7 @@ export interface SendersOptions {
   declare(signal: AbortSignal): Promise<void>;
   opened(): void;
   dropped(): void;
+  blocked(): void;
   unblocked(): void;
   verdict(batch: Batch, index: number, verdict: Verdict): void;
 }
@@ -161,7 +162,10 @@ export class Senders {
     events.emit({ type: "blocked", what: transport.name, reason });
     const session = this.#find(epoch);
     if (session === null) this.#blockedEarly = epoch;
-    else session.blocked = true;
+    else {
+      session.blocked = true;
+      this.#o.blocked();
+    }
   }
 
   #unblocked(epoch: number): void {

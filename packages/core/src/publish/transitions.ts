@@ -10,7 +10,8 @@
  * | `OVERDUE` | that copy's verdict is overdue; another copy goes out, through a successor |
  * | `BACKOFF` | the last copy came to nothing; the next one waits for its timer |
  * | `DRAINING` | no more copies; what is still out on retired sessions decides between "rejected" and "may arrive" |
- * | `ENDED` | accepted, rejected or withdrawn |
+ * | `ENDED` | accepted, stored, rejected or withdrawn |
+ * | `SPILLING` | on its way into the outbox; no more copies meanwhile |
  *
  * Events named `OLD_…` are verdicts of copies other than the last one; `…_LAST` are those after which no copy is open.
  */
@@ -21,6 +22,7 @@ export const OVERDUE = 3;
 export const BACKOFF = 4;
 export const DRAINING = 5;
 export const ENDED = 6;
+export const SPILLING = 7;
 export type State =
   | typeof HELD
   | typeof WAITING
@@ -28,8 +30,18 @@ export type State =
   | typeof OVERDUE
   | typeof BACKOFF
   | typeof DRAINING
-  | typeof ENDED;
-export const STATES: readonly string[] = ["HELD", "WAITING", "WIRE", "OVERDUE", "BACKOFF", "DRAINING", "ENDED"];
+  | typeof ENDED
+  | typeof SPILLING;
+export const STATES: readonly string[] = [
+  "HELD",
+  "WAITING",
+  "WIRE",
+  "OVERDUE",
+  "BACKOFF",
+  "DRAINING",
+  "ENDED",
+  "SPILLING",
+];
 
 export type Event =
   /** Its turn has come: admitted, validated, head of its key. */
@@ -56,7 +68,14 @@ export type Event =
   /** The same id is published again while copies of the withdrawn one are still out. */
   | "adopted"
   /** As before, while it drains and its last copy has its verdict: another one is needed. */
-  | "adoptedAgain";
+  | "adoptedAgain"
+  /** It goes into the outbox. */
+  | "spill"
+  /** It is in the outbox. */
+  | "stored"
+  /** The outbox did not take it; with copies open, or none. */
+  | "unstored"
+  | "unstoredLast";
 
 export const EVENTS: readonly Event[] = [
   "ready",
@@ -73,6 +92,10 @@ export const EVENTS: readonly Event[] = [
   "withdrawnLast",
   "adopted",
   "adoptedAgain",
+  "spill",
+  "stored",
+  "unstored",
+  "unstoredLast",
 ];
 
 /** Marks what cannot happen: a caller's mistake, which must stop in a test, not hide. */
@@ -80,22 +103,27 @@ export const NEVER = -1;
 const N = NEVER;
 
 /** `TRANSITIONS[event][state]`: the next state. */
+// oxfmt-ignore
 export const TRANSITIONS: Readonly<Record<Event, readonly number[]>> = {
-  //               HELD      WAITING   WIRE      OVERDUE   BACKOFF   DRAINING  ENDED
-  ready: [WAITING, N, N, N, N, N, ENDED],
-  sent: [N, WIRE, N, WIRE, N, N, N],
-  accepted: [N, ENDED, ENDED, ENDED, ENDED, ENDED, ENDED],
-  refused: [N, N, DRAINING, DRAINING, N, DRAINING, ENDED],
-  refusedLast: [N, N, ENDED, ENDED, N, ENDED, ENDED],
-  failed: [N, N, BACKOFF, OVERDUE, N, N, ENDED],
-  oldFailed: [N, WAITING, WIRE, OVERDUE, BACKOFF, DRAINING, ENDED],
-  oldFailedLast: [N, WAITING, WIRE, OVERDUE, BACKOFF, ENDED, ENDED],
-  overdue: [N, N, OVERDUE, N, N, N, N],
-  due: [N, N, N, N, WAITING, N, N],
-  withdrawn: [N, DRAINING, DRAINING, DRAINING, DRAINING, DRAINING, ENDED],
-  withdrawnLast: [ENDED, ENDED, ENDED, ENDED, ENDED, ENDED, ENDED],
-  adopted: [HELD, WAITING, WIRE, OVERDUE, BACKOFF, WIRE, N],
-  adoptedAgain: [N, N, N, N, N, WAITING, N],
+  //               HELD     WAITING   WIRE      OVERDUE   BACKOFF   DRAINING  ENDED  SPILLING
+  ready:         [ WAITING, N,        N,        N,        N,        N,        ENDED, N ],
+  sent:          [ N,       WIRE,     N,        WIRE,     N,        N,        N,     N ],
+  accepted:      [ N,       ENDED,    ENDED,    ENDED,    ENDED,    ENDED,    ENDED, ENDED ],
+  refused:       [ N,       N,        DRAINING, DRAINING, N,        DRAINING, ENDED, N ],
+  refusedLast:   [ N,       N,        ENDED,    ENDED,    N,        ENDED,    ENDED, N ],
+  failed:        [ N,       N,        BACKOFF,  OVERDUE,  N,        N,        ENDED, N ],
+  oldFailed:     [ N,       WAITING,  WIRE,     OVERDUE,  BACKOFF,  DRAINING, ENDED, SPILLING ],
+  oldFailedLast: [ N,       WAITING,  WIRE,     OVERDUE,  BACKOFF,  ENDED,    ENDED, SPILLING ],
+  overdue:       [ N,       N,        OVERDUE,  N,        N,        N,        N,     N ],
+  due:           [ N,       N,        N,        N,        WAITING,  N,        N,     N ],
+  withdrawn:     [ N,       DRAINING, DRAINING, DRAINING, DRAINING, DRAINING, ENDED, N ],
+  withdrawnLast: [ ENDED,   ENDED,    ENDED,    ENDED,    ENDED,    ENDED,    ENDED, N ],
+  adopted:       [ HELD,    WAITING,  WIRE,     OVERDUE,  BACKOFF,  WIRE,     N,     SPILLING ],
+  adoptedAgain:  [ N,       N,        N,        N,        N,        WAITING,  N,     N ],
+  spill:         [ N,       SPILLING, SPILLING, SPILLING, SPILLING, N,        N,     N ],
+  stored:        [ N,       N,        N,        N,        N,        N,        ENDED, ENDED ],
+  unstored:      [ N,       N,        N,        N,        N,        N,        ENDED, DRAINING ],
+  unstoredLast:  [ N,       N,        N,        N,        N,        N,        ENDED, ENDED ],
 };
 
 export function next(state: State, event: Event): State {

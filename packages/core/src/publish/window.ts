@@ -35,6 +35,12 @@ export class Window<T extends Admitted> {
     else this.#waiting.push(who);
   }
 
+  /** Ahead of all who wait: what comes out of the outbox has waited longer. */
+  enterFirst(who: T): void {
+    if (this.#fits(who)) this.#admit(who);
+    else this.#waiting.unshift(who);
+  }
+
   /** Takes a waiting one out of the line. */
   giveUp(who: T): void {
     this.#waiting.remove(who);
