@@ -119,6 +119,7 @@ describe("a topic", () => {
       key: null,
       ordered: false,
       groups: [],
+      outbox: "fallback",
     });
     expect(Object.isFrozen(plain) && Object.isFrozen(plain.groups)).toBe(true);
   });

@@ -2,7 +2,7 @@ import { seededRandom, virtualClock, type VirtualClock } from "@tallymq/testkit"
 import { createEvents, type TallyEvent } from "../../src/events.ts";
 import { resolveOptions } from "../../src/policy.ts";
 import { PUBLISH_BOUNDS, type PublishPolicyOptions } from "../../src/publish/options.ts";
-import { Publisher } from "../../src/publish/publisher.ts";
+import { Publisher, type Spill } from "../../src/publish/publisher.ts";
 import type { Runtime } from "../../src/runtime.ts";
 import type { Outgoing, Sender, SenderEvents, TopicPlan, Traits, Transport, Verdict } from "../../src/spi.ts";
 import { TallyError } from "../../src/error.ts";
@@ -76,10 +76,11 @@ export interface RigOptions extends PublishPolicyOptions {
   readonly lane?: (message: Outgoing) => number;
   readonly topics?: readonly TopicPlan[];
   readonly seed?: number;
+  readonly spill?: Spill;
 }
 
 /** A publisher in virtual time over a transport whose every verdict the test gives. */
-export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish }: RigOptions = {}): Rig {
+export function rig({ traits, lane = () => 0, topics = [], seed = 1, spill, ...publish }: RigOptions = {}): Rig {
   const clock = virtualClock();
   const random = seededRandom(seed);
   const events: TallyEvent[] = [];
@@ -208,7 +209,7 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, ...publish 
   };
   // Its first try to connect begins here, and looks at the state.
   return Object.assign(state, {
-    publisher: new Publisher(runtime, resolveOptions("publish", publish, PUBLISH_BOUNDS as never), topics),
+    publisher: new Publisher(runtime, resolveOptions("publish", publish, PUBLISH_BOUNDS as never), topics, spill ?? null),
   });
 }
 

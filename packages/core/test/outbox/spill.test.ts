@@ -1,0 +1,321 @@
+import { memoryOutbox, type MemoryOutbox, type MemoryOutboxOptions, seededRandom, virtualClock } from "@tallymq/testkit";
+import { describe, expect, it } from "vitest";
+import { TallyError } from "../../src/error.ts";
+import { topic } from "../../src/topic.ts";
+import { accepted, no, type Rig, rig, type RigOptions, watch } from "../support/scripted-transport.ts";
+
+interface Order {
+  readonly key: string;
+  readonly n: number;
+}
+const plain = topic<Order>("plain");
+const ordered = topic<Order>("ordered", { key: (o) => o.key, ordered: true });
+const away = new TallyError("unreachable", "nobody listens", { retryable: true });
+
+interface Spilling {
+  readonly r: Rig;
+  readonly outbox: MemoryOutbox;
+  /** Until the store has answered and what follows from that has happened; no time passes. */
+  settle(): Promise<void>;
+  /** Accepts every open copy, again and again, until nothing is open. */
+  accept(): Promise<void>;
+}
+
+async function open(options: RigOptions & MemoryOutboxOptions = {}, outbox = memoryOutbox(options)): Promise<Spilling> {
+  const { maxRows: _, ...rest } = options;
+  const store = await outbox.openOutbox({ clock: virtualClock(), random: seededRandom(1), surfaced: () => {} });
+  const r = rig({ ...rest, spill: { store, policy: { after: 1_000, relayWindow: 100 } } });
+  const settle = async (): Promise<void> => {
+    for (let i = 0; i < 12; i++) await r.clock.advance(0);
+  };
+  return {
+    r,
+    outbox,
+    settle,
+    async accept() {
+      for (let i = 0; i < 20; i++) {
+        for (const copy of r.sessions.flatMap((s) => s.open)) copy.verdict(accepted);
+        await settle();
+      }
+    },
+  };
+}
+
+/** The session is gone, and none can be opened, for longer than the policy waits. */
+async function outage({ r, settle }: Spilling): Promise<void> {
+  r.away = away;
+  r.sessions.at(-1)?.lose();
+  await r.clock.advance(1_010);
+  await settle();
+}
+
+async function heal({ r, settle }: Spilling): Promise<void> {
+  r.away = null;
+  const before = r.sessions.length;
+  await r.clock.runUntil(() => r.sessions.length > before, 5_000);
+  await settle();
+}
+
+const ids = (r: Rig): string[] => r.copies.map((c) => c.message.id);
+
+describe("while the broker cannot be reached", () => {
+  it("what waits is stored after a while, what comes is stored at once, and all of it is sent in order afterwards", async () => {
+    const s = await open();
+    await s.settle();
+    const all = [1, 2].map((n) => watch(s.r.publisher.publish(plain, { key: "a", n }, { id: `m${n}` })));
+    await s.settle();
+    s.r.away = away;
+    s.r.sessions[0]?.lose();
+    await s.r.clock.advance(900);
+    await s.settle();
+    expect(s.outbox.rows).toHaveLength(0);
+    await s.r.clock.advance(110);
+    await s.settle();
+    expect(all.map((p) => p.value)).toMatchObject([{ id: "m1", state: "stored" }, { id: "m2", state: "stored" }]);
+    const late = watch(s.r.publisher.publish(plain, { key: "a", n: 3 }, { id: "m3" }));
+    await s.settle();
+    expect(late.value).toMatchObject({ state: "stored", proof: { persisted: "yes" } });
+    // The first two were sent before, and got no verdict.
+    expect(s.outbox.rows.map((row) => [row.message.id, row.doubtful])).toEqual([["m1", true], ["m2", true], ["m3", false]]);
+    expect(s.r.count("spilled")).toBe(3);
+
+    await heal(s);
+    expect(ids(s.r)).toEqual(["m1", "m2", "m1", "m2", "m3"]);
+    // A row goes when the broker has it, and not before.
+    expect(s.outbox.rows).toHaveLength(3);
+    await s.accept();
+    expect(s.outbox.rows).toHaveLength(0);
+    expect(s.r.publisher.live).toBe(0);
+    const direct = watch(s.r.publisher.publish(plain, { key: "a", n: 4 }, { id: "m4" }));
+    await s.accept();
+    expect(direct.value).toMatchObject({ state: "confirmed" });
+    expect(s.r.count("spilled")).toBe(3);
+  });
+
+  it("blocked counts as unreachable, and what the broker has not read is stored as well", async () => {
+    const s = await open();
+    await s.settle();
+    const sent = watch(s.r.publisher.publish(plain, { key: "a", n: 1 }, { id: "m1" }));
+    await s.settle();
+    s.r.sessions[0]?.events.blocked("memory alarm");
+    await s.r.clock.advance(1_010);
+    await s.settle();
+    expect(sent.value).toMatchObject({ state: "stored" });
+    expect(s.outbox.rows.map((row) => row.doubtful)).toEqual([true]);
+    s.r.sessions[0]?.events.unblocked();
+    await s.accept();
+    expect(s.outbox.rows).toHaveLength(0);
+  });
+
+  it("a session that stays silent counts as unreachable, until it answers", async () => {
+    const s = await open({ confirmTimeout: "10s", deadline: "1h" });
+    await s.settle();
+    const sent = watch(s.r.publisher.publish(plain, { key: "a", n: 1 }, { id: "m1" }));
+    await s.r.clock.advance(10_020);
+    const waiting = watch(s.r.publisher.publish(plain, { key: "a", n: 2 }, { id: "m2" }));
+    await s.r.clock.advance(1_010);
+    await s.settle();
+    expect([waiting.value, sent.state]).toMatchObject([{ state: "stored" }, "pending"]);
+    await s.accept();
+    expect(sent.value).toMatchObject({ state: "confirmed" });
+    expect(s.outbox.rows).toHaveLength(0);
+  });
+
+  it("a message that may not be stored waits, and ends at its deadline", async () => {
+    const off = topic<Order>("off", { outbox: "off" });
+    const s = await open();
+    await s.settle();
+    await outage(s);
+    const seen = watch(s.r.publisher.publish(off, { key: "a", n: 1 }, { id: "m1", deadline: "5s" }));
+    await s.r.clock.advance(5_020);
+    await s.settle();
+    expect(seen).toMatchObject({ state: "rejected", error: { code: "deadline", mayArrive: false } });
+    expect(s.outbox.rows).toHaveLength(0);
+  });
+
+  it("a verdict that comes while the row is being written counts", async () => {
+    const s = await open();
+    await s.settle();
+    const sent = watch(s.r.publisher.publish(plain, { key: "a", n: 1 }, { id: "m1" }));
+    await s.settle();
+    s.r.sessions[0]?.events.blocked("alarm");
+    await s.r.clock.advance(1_000);
+    s.r.sessions[0]?.open[0]?.verdict(accepted);
+    await s.settle();
+    expect(sent.value).toMatchObject({ state: "confirmed" });
+  });
+});
+
+describe("the outbox that cannot take a message", () => {
+  it("rejects it at its bound, and says whether a copy may arrive", async () => {
+    const s = await open({ maxRows: 1 });
+    await s.settle();
+    const doubtful = watch(s.r.publisher.publish(plain, { key: "a", n: 1 }, { id: "m1" }));
+    const second = watch(s.r.publisher.publish(plain, { key: "a", n: 2 }, { id: "m2" }));
+    await s.settle();
+    await outage(s);
+    const never = watch(s.r.publisher.publish(plain, { key: "a", n: 3 }, { id: "m3" }));
+    await s.settle();
+    expect(doubtful.value).toMatchObject({ state: "stored" });
+    expect(second).toMatchObject({ state: "rejected", error: { code: "store-full", mayArrive: true, id: "m2" } });
+    expect(never).toMatchObject({ state: "rejected", error: { code: "store-full", mayArrive: false, retryable: true } });
+  });
+
+  it("rejects it with the store's error when it fails, and loses nothing that was stored", async () => {
+    const s = await open();
+    await s.settle();
+    await outage(s);
+    const stored = watch(s.r.publisher.publish(plain, { key: "a", n: 1 }, { id: "m1" }));
+    await s.settle();
+    s.outbox.broken = new TallyError("store", "no space left on device", { retryable: true });
+    const failed = watch(s.r.publisher.publish(plain, { key: "a", n: 2 }, { id: "m2" }));
+    await s.settle();
+    expect(stored.value).toMatchObject({ state: "stored" });
+    expect(failed).toMatchObject({ state: "rejected", error: { code: "store", mayArrive: false, id: "m2" } });
+    s.outbox.broken = null;
+    await heal(s);
+    await s.r.clock.advance(3_000);
+    await s.accept();
+    expect(s.outbox.rows).toHaveLength(0);
+  });
+
+  it("the same id again is one row; another body is a conflict", async () => {
+    const s = await open();
+    await s.settle();
+    await outage(s);
+    const same = [1, 2].map(() => watch(s.r.publisher.publish(plain, { key: "a", n: 1 }, { id: "m1" })));
+    await s.settle();
+    const again = watch(s.r.publisher.publish(plain, { key: "a", n: 1 }, { id: "m1" }));
+    const other = watch(s.r.publisher.publish(plain, { key: "a", n: 9 }, { id: "m1" }));
+    await s.settle();
+    expect([...same, again].map((p) => p.value?.state)).toEqual(["stored", "stored", "stored"]);
+    expect(other).toMatchObject({ state: "rejected", error: { code: "conflict" } });
+    expect(s.outbox.rows).toHaveLength(1);
+  });
+});
+
+describe("an ordered key with rows in the outbox", () => {
+  it("goes on behind them, and no other key waits for it", async () => {
+    const s = await open();
+    await s.settle();
+    await outage(s);
+    void s.r.publisher.publish(ordered, { key: "a", n: 1 }, { id: "a1" });
+    await s.settle();
+    await heal(s);
+    expect(ids(s.r)).toEqual(["a1"]);
+    // a1 is on its way from the store: a2 must not pass it on the wire, b1 may.
+    const a2 = watch(s.r.publisher.publish(ordered, { key: "a", n: 2 }, { id: "a2" }));
+    void s.r.publisher.publish(ordered, { key: "b", n: 1 }, { id: "b1" });
+    await s.settle();
+    expect(ids(s.r)).toEqual(["a1", "b1"]);
+    await s.accept();
+    expect(a2.state).toBe("resolved");
+    expect(ids(s.r)).toEqual(["a1", "b1", "a2"]);
+    expect(s.outbox.rows).toHaveLength(0);
+    const a3 = watch(s.r.publisher.publish(ordered, { key: "a", n: 3 }, { id: "a3" }));
+    await s.accept();
+    expect(a3.value).toMatchObject({ state: "confirmed" });
+  });
+
+  it("is fenced from the start by what an earlier process left, until that is gone", async () => {
+    const outbox = memoryOutbox();
+    const first = await open({}, outbox);
+    await first.settle();
+    await outage(first);
+    void first.r.publisher.publish(ordered, { key: "a", n: 1 }, { id: "a1" });
+    await first.settle();
+    await first.r.clock.advance(5_000); // and gives up the lease
+    await first.settle();
+    const second = await open({}, outbox);
+    const a2 = watch(second.r.publisher.publish(ordered, { key: "a", n: 2 }, { id: "a2" }));
+    await second.settle();
+    await second.accept();
+    expect(ids(second.r)).toEqual(["a1", "a2"]);
+    expect(a2.state).toBe("resolved");
+  });
+
+  it("whose head is refused is parked; the key waits behind it, stored, and other keys do not", async () => {
+    const s = await open();
+    await s.settle();
+    await outage(s);
+    for (const id of ["a1", "a2", "b1"]) void s.r.publisher.publish(ordered, { key: id.slice(0, 1), n: 1 }, { id });
+    await s.settle();
+    await heal(s);
+    s.r.copies.find((c) => c.message.id === "a1")?.verdict(no("unroutable"));
+    await s.accept();
+    expect(s.outbox.parked.map((p) => [p.row.message.id, p.code])).toEqual([["a1", "unroutable"]]);
+    const a3 = watch(s.r.publisher.publish(ordered, { key: "a", n: 3 }, { id: "a3" }));
+    await s.settle();
+    expect(a3.value).toMatchObject({ state: "stored" });
+    expect(s.r.count("parked")).toBe(1);
+    // Nothing of the key passes the parked one, except what was on its way with it.
+    expect(ids(s.r).filter((id) => id === "a3")).toEqual([]);
+    expect(ids(s.r)).toContain("b1");
+  });
+});
+
+describe("the relay", () => {
+  it("stores first where the topic says so, and sends from there", async () => {
+    const always = topic<Order>("always", { outbox: "always" });
+    const s = await open();
+    await s.settle();
+    const seen = watch(s.r.publisher.publish(always, { key: "a", n: 1 }, { id: "m1" }));
+    await s.settle();
+    expect(seen.value).toMatchObject({ state: "stored" });
+    await s.r.clock.advance(1_000);
+    await s.accept();
+    expect(ids(s.r)).toEqual(["m1"]);
+    expect(s.outbox.rows).toHaveLength(0);
+  });
+
+  it("is one among all who share the store; another takes over when the lease is free, and nothing is lost", async () => {
+    const outbox = memoryOutbox();
+    const one = await open({}, outbox);
+    const two = await open({}, outbox);
+    await one.settle();
+    await two.settle();
+    await outage(one);
+    for (const n of [1, 2, 3]) void one.r.publisher.publish(plain, { key: "a", n }, { id: `m${n}` });
+    await one.settle();
+    // The holder's session has been unusable for five seconds: it gives the lease up, and the other one's is healthy.
+    await one.r.clock.advance(5_000);
+    await one.settle();
+    await two.r.clock.advance(1_000);
+    await two.accept();
+    expect(ids(two.r)).toEqual(["m1", "m2", "m3"]);
+    expect(outbox.rows).toHaveLength(0);
+  });
+
+  it("whose lease is taken away sends nothing more by it, and asks again", async () => {
+    const s = await open();
+    await s.settle();
+    await outage(s);
+    for (const n of [1, 2]) void s.r.publisher.publish(plain, { key: "a", n }, { id: `m${n}` });
+    await s.settle();
+    await heal(s);
+    s.outbox.stealLease();
+    await s.accept();
+    await s.r.clock.advance(2_000);
+    await s.accept();
+    // What was accepted under the old lease is sent once more under the new one: the same ids.
+    expect(new Set(ids(s.r))).toEqual(new Set(["m1", "m2"]));
+    expect(s.outbox.rows).toHaveLength(0);
+  });
+
+  it("a close stores what has not come to its end, and leaves no timer", async () => {
+    const s = await open({ confirmTimeout: "60s" });
+    await s.settle();
+    const sent = watch(s.r.publisher.publish(ordered, { key: "a", n: 1 }, { id: "a1" }));
+    const behind = watch(s.r.publisher.publish(ordered, { key: "a", n: 2 }, { id: "a2" }));
+    await s.settle();
+    const closed = watch(s.r.publisher.close(2_000));
+    await s.r.clock.advance(2_010);
+    await s.settle();
+    await s.r.clock.advance(2_000);
+    await s.settle();
+    expect([sent.value, behind.value]).toMatchObject([{ state: "stored" }, { state: "stored" }]);
+    expect(s.outbox.rows.map((row) => [row.message.id, row.doubtful])).toEqual([["a1", true], ["a2", false]]);
+    expect(closed).toMatchObject({ state: "resolved", value: 0 });
+    expect(s.r.clock.pending()).toBe(0);
+  });
+});
