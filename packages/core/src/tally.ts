@@ -33,8 +33,12 @@ export interface TallyOptions<Tx = never> {
   readonly onEvent?: Listener;
 }
 
-/** One service's connection to a broker. Made by {@link openTally}. `Tx`: the inbox's transaction; `never` without an inbox. */
-export interface Tally<Tx = never> extends AsyncDisposable {
+/**
+ * One service's connection to a broker. Made by {@link openTally}.
+ *
+ * `Tx` is the inbox's transaction, `never` without an inbox; `Tally` without it is any tally.
+ */
+export interface Tally<Tx = unknown> extends AsyncDisposable {
   readonly service: string;
   readonly run: string;
   readonly traits: Traits;
