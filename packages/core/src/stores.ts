@@ -201,7 +201,10 @@ export interface InboxStore<Tx> extends AsyncDisposable {
   unpark(place: number): Promise<boolean>;
 }
 
-export type InboxOutcome = { readonly is: "done" } | { readonly is: "failed" } | { readonly is: "dead"; readonly reason: string };
+export type InboxOutcome =
+  | { readonly is: "done" }
+  | { readonly is: "failed" }
+  | { readonly is: "dead"; readonly reason: string };
 
 export interface InboxTransactions<Tx> {
   /**

@@ -29,14 +29,22 @@ export class Client {
     this.path = args.path;
     this.#origin = Number(process.hrtime.bigint()) / 1e6 - host.clock.now();
     const entry = new URL(import.meta.url.endsWith(".ts") ? "./worker/entry.ts" : "./worker/entry.js", import.meta.url);
-    this.#worker = new Worker(entry, { workerData: { ...args, now: this.now() } satisfies OpenArgs, name: "tally-store" });
+    this.#worker = new Worker(entry, {
+      workerData: { ...args, now: this.now() } satisfies OpenArgs,
+      name: "tally-store",
+    });
     this.#worker.on("message", (replies: readonly Reply[]) => this.#replies(replies));
-    this.#worker.on("error", (cause) => this.#end(new TallyError("store", `the thread of ${args.path} failed`, { cause })));
+    this.#worker.on("error", (cause) =>
+      this.#end(new TallyError("store", `the thread of ${args.path} failed`, { cause })),
+    );
     this.#worker.on("exit", () => this.#end(new TallyError("store", `the thread of ${args.path} ended`)));
   }
 
   /** @throws TallyError `store` */
-  static async open(host: StoreHost, args: Omit<OpenArgs, "now">): Promise<{ readonly client: Client; readonly id: string }> {
+  static async open(
+    host: StoreHost,
+    args: Omit<OpenArgs, "now">,
+  ): Promise<{ readonly client: Client; readonly id: string }> {
     const client = new Client(host, args);
     const opened = new Promise<{ id: string }>((resolve, reject) => {
       client.#pending.set(0, (value, error) => (error === null ? resolve(value as { id: string }) : reject(error)));
@@ -104,6 +112,8 @@ export class Client {
   async close(): Promise<void> {
     if (this.#over !== null) return;
     this.#worker.ref();
+    // What was asked in this tick comes first.
+    this.flush();
     const closed = this.ask<null>("close", null);
     this.flush();
     this.#over = new TallyError("closed", `${this.path} is closed`);
@@ -137,6 +147,13 @@ export class Client {
 }
 
 function asError({ code, message, retryable, sqlite }: Failure): TallyError {
-  const cause = sqlite === null ? undefined : Object.assign(new Error(sqlite.message), { code: "ERR_SQLITE_ERROR", errcode: sqlite.errcode, errstr: sqlite.errstr });
+  const cause =
+    sqlite === null
+      ? undefined
+      : Object.assign(new Error(sqlite.message), {
+          code: "ERR_SQLITE_ERROR",
+          errcode: sqlite.errcode,
+          errstr: sqlite.errstr,
+        });
   return new TallyError(code, message, { retryable, cause });
 }

@@ -26,7 +26,13 @@ export function sqliteRig(options: SqliteOptions = {}): StoreRig {
     transactions: {
       prepare: async (place) => withFile(place, (sql) => sql.exec("CREATE TABLE IF NOT EXISTS effects (line TEXT)")),
       write: (tx, line) => tx.run("INSERT INTO effects VALUES (?)", [line]),
-      lines: async (place) => withFile(place, (sql) => sql.prepare("SELECT line FROM effects ORDER BY line").all().map((row) => String(row["line"]))),
+      lines: async (place) =>
+        withFile(place, (sql) =>
+          sql
+            .prepare("SELECT line FROM effects ORDER BY line")
+            .all()
+            .map((row) => String(row["line"])),
+        ),
     } satisfies EffectRig<SqliteTx> as EffectRig<never>,
   };
 }
