@@ -1,5 +1,5 @@
-import type { ConsumerPorts } from "./consume/attempts.ts";
 import { createConsumerBuilder } from "./consume/consumer.ts";
+import type { ConsumerPorts } from "./consume/ports.ts";
 import type { Consumer, ConsumerBuilder, ConsumerOptions, TxConsumerOptions, TxContext } from "./consume/options.ts";
 import { type Duration, milliseconds } from "./duration.ts";
 import { TallyError } from "./error.ts";

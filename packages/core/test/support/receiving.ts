@@ -1,5 +1,5 @@
 import { seededRandom, virtualClock, type VirtualClock } from "@tallymq/testkit";
-import type { ConsumerPorts } from "../../src/consume/attempts.ts";
+import type { ConsumerPorts } from "../../src/consume/ports.ts";
 import { createConsumerBuilder } from "../../src/consume/consumer.ts";
 import type { Consumer, ConsumerBuilder, ConsumerOptions } from "../../src/consume/options.ts";
 import { createEvents, type EventType, type TallyEvent } from "../../src/events.ts";
