@@ -1,5 +1,5 @@
 import { Worker } from "node:worker_threads";
-import { type StoreHost, TallyError } from "@tallymq/core/spi";
+import { type Clock, type StoreHost, TallyError } from "@tallymq/core/spi";
 import type { Failure, Now, OpenArgs, Reply, Request } from "./worker/protocol.ts";
 
 type Settled = (value: unknown, error: TallyError | null) => void;
@@ -27,7 +27,7 @@ export class Client {
   private constructor(host: StoreHost, args: Omit<OpenArgs, "now">) {
     this.host = host;
     this.path = args.path;
-    this.#origin = Number(process.hrtime.bigint()) / 1e6 - host.clock.now();
+    this.#origin = originOf(host.clock);
     const entry = new URL(import.meta.url.endsWith(".ts") ? "./worker/entry.ts" : "./worker/entry.js", import.meta.url);
     this.#worker = new Worker(entry, {
       workerData: { ...args, now: this.now() } satisfies OpenArgs,
@@ -144,6 +144,18 @@ export class Client {
     for (const settled of pending) settled(undefined, this.#over);
     for (const each of lost) each(this.#over);
   }
+}
+
+/** One distance a clock: two stores of one process agree on what time it is, also in virtual time. */
+const origins: WeakMap<Clock, number> = new WeakMap();
+
+function originOf(clock: Clock): number {
+  let origin = origins.get(clock);
+  if (origin === undefined) {
+    origin = Number(process.hrtime.bigint()) / 1e6 - clock.now();
+    origins.set(clock, origin);
+  }
+  return origin;
 }
 
 function asError({ code, message, retryable, sqlite }: Failure): TallyError {

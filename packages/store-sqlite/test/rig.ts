@@ -1,10 +1,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 import { type SqliteOptions, sqlite, type SqliteTx } from "@tallymq/store-sqlite";
 import type { EffectRig, StoreRig } from "@tallymq/testkit/conformance";
 import { afterAll } from "vitest";
+import { withFile } from "./rig-file.ts";
+
+export { withFile };
 
 /** A directory of the test file's own. */
 export function scratch(): string {
@@ -35,14 +37,4 @@ export function sqliteRig(options: SqliteOptions = {}): StoreRig {
         ),
     } satisfies EffectRig<SqliteTx> as EffectRig<never>,
   };
-}
-
-/** The user's own connection. */
-export function withFile<T>(path: string, work: (sql: DatabaseSync) => T): T {
-  const sql = new DatabaseSync(path, { timeout: 5_000 });
-  try {
-    return work(sql);
-  } finally {
-    sql.close();
-  }
 }
