@@ -2,13 +2,32 @@ export { bytes, type Codec, json } from "./codec.ts";
 export type { Clock, Random, Timer } from "./clock.ts";
 export type { Duration } from "./duration.ts";
 export { TallyError, type ErrorCode, type TallyErrorOptions } from "./error.ts";
-export { EVENT_CHANNEL, type Counters, type EventType, type Listener, type Role, type TallyEvent, type TallyEventBody } from "./events.ts";
+export {
+  EVENT_CHANNEL,
+  type Counters,
+  type EventType,
+  type Listener,
+  type Role,
+  type TallyEvent,
+  type TallyEventBody,
+} from "./events.ts";
 export type { SchemaIssue, SchemaResult, StandardSchema } from "./schema.ts";
 export type { Broker, Proof, Sure, Traits } from "./spi.ts";
 export type { InboxSpec, InboxStore, Scope } from "./stores.ts";
 export { topic, type Topic, type TopicOptions } from "./topic.ts";
 export { deadLetter, release, retry } from "./consume/rulings.ts";
-export type { Consumer, ConsumerBuilder, ConsumerOptions, Context, Effect, Failure, Handler, Ruling, TxConsumerOptions, TxContext } from "./consume/options.ts";
+export type {
+  Consumer,
+  ConsumerBuilder,
+  ConsumerOptions,
+  Context,
+  Effect,
+  Failure,
+  Handler,
+  Ruling,
+  TxConsumerOptions,
+  TxContext,
+} from "./consume/options.ts";
 export type { Platform } from "./platform/node.ts";
 export type { Cause, Publication, PublishOptions, PublishPolicyOptions, Receipt } from "./publish/options.ts";
 export { openTally, type Tally, type TallyOptions } from "./tally.ts";

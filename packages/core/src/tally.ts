@@ -7,7 +7,13 @@ import { type Counters, createEvents, type Listener } from "./events.ts";
 import { randomId } from "./ids.ts";
 import { nodePlatform, type Platform } from "./platform/node.ts";
 import { type Bounds, duration, resolveOptions, text, value } from "./policy.ts";
-import { type Publication, PUBLISH_BOUNDS, type PublishOptions, type PublishPolicyOptions, type Receipt } from "./publish/options.ts";
+import {
+  type Publication,
+  PUBLISH_BOUNDS,
+  type PublishOptions,
+  type PublishPolicyOptions,
+  type Receipt,
+} from "./publish/options.ts";
 import { Publisher } from "./publish/publisher.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Broker, Traits } from "./spi.ts";
@@ -48,7 +54,11 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
    */
   publish<In>(topic: Topic<In, unknown>, body: NoInfer<In>, options?: PublishOptions): Promise<Receipt>;
   /** One receipt or error for each entry, in their order; never rejects half-way. */
-  publishMany<In>(topic: Topic<In, unknown>, entries: readonly Publication<NoInfer<In>>[], options?: Pick<PublishOptions, "signal" | "deadline">): Promise<readonly (Receipt | TallyError)[]>;
+  publishMany<In>(
+    topic: Topic<In, unknown>,
+    entries: readonly Publication<NoInfer<In>>[],
+    options?: Pick<PublishOptions, "signal" | "deadline">,
+  ): Promise<readonly (Receipt | TallyError)[]>;
   /**
    * A member of a group; `.on(topic, handler)` for each topic, then `.start()`.
    * @throws TallyError `bad-config`
@@ -81,9 +91,19 @@ const isObject = (v: unknown): v is object => typeof v === "object" && v !== nul
 
 const BOUNDS: Bounds<Resolved> = {
   service: text("", 120),
-  broker: value<Broker | null>(null, "a broker: rabbitmq({…}), memory() …", (v): v is Broker => isObject(v) && typeof (v as Broker).open === "function"),
-  inbox: value<InboxSpec<unknown> | null>(null, "an inbox: sqlite(path) …", (v): v is InboxSpec<unknown> => isObject(v) && typeof (v as InboxSpec<unknown>).openInbox === "function"),
-  topics: value<readonly Topic<never, unknown>[]>([], "a list of topics", (v): v is readonly Topic<never, unknown>[] => Array.isArray(v)),
+  broker: value<Broker | null>(
+    null,
+    "a broker: rabbitmq({…}), memory() …",
+    (v): v is Broker => isObject(v) && typeof (v as Broker).open === "function",
+  ),
+  inbox: value<InboxSpec<unknown> | null>(
+    null,
+    "an inbox: sqlite(path) …",
+    (v): v is InboxSpec<unknown> => isObject(v) && typeof (v as InboxSpec<unknown>).openInbox === "function",
+  ),
+  topics: value<readonly Topic<never, unknown>[]>([], "a list of topics", (v): v is readonly Topic<never, unknown>[] =>
+    Array.isArray(v),
+  ),
   publish: value<PublishPolicyOptions>({}, "an object of options", isObject),
   reconnect: value<Resolved["reconnect"]>({}, "an object of options", isObject),
   connectWithin: duration("10s", 100, 600_000),
@@ -101,20 +121,46 @@ const RECONNECT_BOUNDS: Bounds<{ readonly min: number; readonly max: number }> =
  * @param platform Clock, randomness and diagnostics; tests give their own.
  * @throws TallyError `bad-config`, `store`, and `unauthorized` or whatever else waiting cannot mend.
  */
-export async function openTally<Tx = never>(options: TallyOptions<Tx>, platform: Platform = nodePlatform()): Promise<Tally<Tx>> {
+export async function openTally<Tx = never>(
+  options: TallyOptions<Tx>,
+  platform: Platform = nodePlatform(),
+): Promise<Tally<Tx>> {
   const o = resolveOptions<Resolved>("openTally", options, BOUNDS);
   const { service, broker } = o;
-  if (service === "") throw new TallyError("bad-config", "openTally: service must be given: the name whose ids these are, the same after a restart");
+  if (service === "")
+    throw new TallyError(
+      "bad-config",
+      "openTally: service must be given: the name whose ids these are, the same after a restart",
+    );
   if (broker === null) throw new TallyError("bad-config", "openTally: broker must be given: rabbitmq({…}), memory() …");
   const policy = resolveOptions("openTally: publish", o.publish, PUBLISH_BOUNDS);
   const reconnect = resolveOptions("openTally: reconnect", o.reconnect, RECONNECT_BOUNDS);
   const { clock, random } = platform;
-  const events = createEvents(() => clock.wall(), (event) => platform.diagnose(event));
+  const events = createEvents(
+    () => clock.wall(),
+    (event) => platform.diagnose(event),
+  );
   if (o.onEvent !== null) events.on(o.onEvent);
   const run = randomId(random);
-  const inbox = o.inbox === null ? null : await o.inbox.openInbox({ clock, random, surfaced: (text) => events.emit({ type: "surfaced", what: "inbox", text }) });
+  const inbox =
+    o.inbox === null
+      ? null
+      : await o.inbox.openInbox({
+          clock,
+          random,
+          surfaced: (text) => events.emit({ type: "surfaced", what: "inbox", text }),
+        });
   const transport = broker.open({ service, run, clock, random });
-  const runtime: Runtime = { service, run, clock, random, events, transport, reconnect, connectWithin: o.connectWithin };
+  const runtime: Runtime = {
+    service,
+    run,
+    clock,
+    random,
+    events,
+    transport,
+    reconnect,
+    connectWithin: o.connectWithin,
+  };
   const publisher = new Publisher(runtime, policy, o.topics);
   const tally = createTally<Tx>(runtime, publisher, inbox);
   try {
@@ -128,7 +174,10 @@ export async function openTally<Tx = never>(options: TallyOptions<Tx>, platform:
 
 function createTally<Tx>(runtime: Runtime, publisher: Publisher, inbox: InboxStore<unknown> | null): Tally<Tx> {
   const consumers = new Set<Consumer>();
-  const ports: ConsumerPorts = { inbox, publish: (topic, body, options, producer) => publisher.publish(topic, body, options, producer) };
+  const ports: ConsumerPorts = {
+    inbox,
+    publish: (topic, body, options, producer) => publisher.publish(topic, body, options, producer),
+  };
   let closing: Promise<void> | null = null;
 
   async function close(within: number): Promise<void> {
@@ -149,11 +198,20 @@ function createTally<Tx>(runtime: Runtime, publisher: Publisher, inbox: InboxSto
     publish: (topic, body, options) => publisher.publish(topic, body, options),
     publishMany: (topic, entries, shared) =>
       Promise.all(
-        entries.map(({ body, ...own }) => publisher.publish(topic, body, { ...own, ...shared }).catch((error: TallyError) => error)),
+        entries.map(({ body, ...own }) =>
+          publisher.publish(topic, body, { ...own, ...shared }).catch((error: TallyError) => error),
+        ),
       ),
     consumer(group: string, options?: ConsumerOptions | TxConsumerOptions): ConsumerBuilder<never> {
       if (closing !== null) throw new TallyError("closed", "consumer() after close()");
-      return createConsumerBuilder(runtime, ports, group, options, (c) => void consumers.add(c), (c) => void consumers.delete(c)) as ConsumerBuilder<never>;
+      return createConsumerBuilder(
+        runtime,
+        ports,
+        group,
+        options,
+        (c) => void consumers.add(c),
+        (c) => void consumers.delete(c),
+      ) as ConsumerBuilder<never>;
     },
     on: (listener) => runtime.events.on(listener),
     counters: () => runtime.events.counters(),

@@ -155,7 +155,8 @@ export class Attempts {
   }
 
   #handle(job: Job, attempt: Attempt, body: unknown): void {
-    if (this.#transactions !== null && job.claim !== null) return this.#transact(job, attempt, body, this.#transactions);
+    if (this.#transactions !== null && job.claim !== null)
+      return this.#transact(job, attempt, body, this.#transactions);
     let outcome: Promise<unknown>;
     attempt.ran = true;
     try {

@@ -56,7 +56,10 @@ export function createConsumerBuilder(
       if (handlers.size === 0)
         throw new TallyError("bad-config", `${where} has no handler: call on(topic, handler) before start()`);
       if (policy.effect === "tx" && ports.inbox?.transactions === null)
-        throw new TallyError("unsupported", `${where}: effect "tx" needs an inbox with transactions; this one has none`);
+        throw new TallyError(
+          "unsupported",
+          `${where}: effect "tx" needs an inbox with transactions; this one has none`,
+        );
       if (policy.effect !== "none") for (const { topic } of handlers.values()) deadLetterTopic(topic.name, group);
       started = true;
       const consumer = new RunningConsumer(runtime, ports, group, policy, onEnd);

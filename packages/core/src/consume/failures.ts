@@ -158,7 +158,8 @@ export class Failures {
       });
     } catch {
       // Decided, or abandoned: then the signal has fired, or there is no ruling. Or acked, and the signal fired since.
-      if (ruling !== null && !stop.signal.aborted && this.#failing.has(job)) await this.#leave(job, ruling, last, stop.signal);
+      if (ruling !== null && !stop.signal.aborted && this.#failing.has(job))
+        await this.#leave(job, ruling, last, stop.signal);
       this.#over(job, stop);
     }
     this.#hands.rested();

@@ -50,7 +50,14 @@ export class Guard {
   readonly #jobs: Map<Hold, Job> = new Map();
   #open = 0;
 
-  constructor(group: string, policy: ConsumerPolicy, runtime: Runtime, store: InboxStore<unknown>, letters: DeadLetters, hands: GuardHands) {
+  constructor(
+    group: string,
+    policy: ConsumerPolicy,
+    runtime: Runtime,
+    store: InboxStore<unknown>,
+    letters: DeadLetters,
+    hands: GuardHands,
+  ) {
     this.#group = group;
     this.#policy = policy;
     this.#runtime = runtime;
@@ -151,7 +158,12 @@ export class Guard {
       this.#jobs.set(hold, job);
       const { attempt } = hold.claim;
       if (attempt <= this.#policy.maxAttempts) this.#hands.start(job);
-      else this.#leave(job, { reason: `started ${attempt - 1} times without an end`, attempts: attempt - 1, conflict: false });
+      else
+        this.#leave(job, {
+          reason: `started ${attempt - 1} times without an end`,
+          attempts: attempt - 1,
+          conflict: false,
+        });
     } else if (answer.state === "busy") {
       this.#hands.leave();
       this.#runtime.events.emit({ type: "busy", ...this.#about(job), leftMs: answer.leftMs });
@@ -166,7 +178,11 @@ export class Guard {
       this.#leave(job, { reason: answer.reason, attempts: null, conflict: false });
     } else {
       this.#runtime.events.emit({ type: "conflict", ...this.#about(job) });
-      this.#leave(job, { reason: "conflict: the same identity came before with another body", attempts: null, conflict: true });
+      this.#leave(job, {
+        reason: "conflict: the same identity came before with another body",
+        attempts: null,
+        conflict: true,
+      });
     }
     this.#hands.rested();
   }
@@ -196,10 +212,14 @@ export class Guard {
 
   /** The claim ran out while its handler was at work, and another one has it. */
   fencedError(job: Job): TallyError<"fenced"> {
-    return new TallyError("fenced", `${this.#group} for ${job.subscription.topic.name}: the claim ran out, and another consumer has it`, {
-      id: job.id ?? undefined,
-      retryable: true,
-    });
+    return new TallyError(
+      "fenced",
+      `${this.#group} for ${job.subscription.topic.name}: the claim ran out, and another consumer has it`,
+      {
+        id: job.id ?? undefined,
+        retryable: true,
+      },
+    );
   }
 
   #forget(job: Job): void {

@@ -130,7 +130,10 @@ export interface Consumer extends AsyncDisposable {
 
 /** The resolved options: milliseconds and counts; null where the consumer's own way is taken. */
 export interface ConsumerPolicy extends Required<
-  Omit<ConsumerOptions, "effect" | "credit" | "retryMin" | "retryMax" | "processingDeadline" | "lease" | "onError" | "id">
+  Omit<
+    ConsumerOptions,
+    "effect" | "credit" | "retryMin" | "retryMax" | "processingDeadline" | "lease" | "onError" | "id"
+  >
 > {
   readonly effect: Effect;
   readonly lease: number;
@@ -172,10 +175,17 @@ const CONSUMER_BOUNDS: Bounds<
  * @param inbox Whether there is one.
  * @throws TallyError `bad-config`
  */
-export function resolveConsumer(where: string, options: ConsumerOptions | TxConsumerOptions | undefined, inbox: boolean): ConsumerPolicy {
+export function resolveConsumer(
+  where: string,
+  options: ConsumerOptions | TxConsumerOptions | undefined,
+  inbox: boolean,
+): ConsumerPolicy {
   const o = resolveOptions(where, options, CONSUMER_BOUNDS);
   if (!inbox && o.effect !== null && o.effect !== "none")
-    throw new TallyError("bad-config", `${where}: effect ${JSON.stringify(o.effect)} needs an inbox: give one to openTally`);
+    throw new TallyError(
+      "bad-config",
+      `${where}: effect ${JSON.stringify(o.effect)} needs an inbox: give one to openTally`,
+    );
   if (o.credit !== null && o.credit < o.lanes) {
     throw new TallyError(
       "bad-config",
@@ -187,5 +197,9 @@ export function resolveConsumer(where: string, options: ConsumerOptions | TxCons
       "bad-config",
       `${where}: retryMin (${o.retryMin} ms) must not exceed retryMax (${o.retryMax} ms)`,
     );
-  return Object.freeze({ ...o, credit: o.credit ?? Math.max(100, 4 * o.lanes), effect: o.effect ?? (inbox ? "marked" : "none") });
+  return Object.freeze({
+    ...o,
+    credit: o.credit ?? Math.max(100, 4 * o.lanes),
+    effect: o.effect ?? (inbox ? "marked" : "none"),
+  });
 }

@@ -27,7 +27,8 @@ export function release(options: { readonly after?: Duration } = {}): Ruling {
  * @throws TallyError `bad-config`
  */
 export function deadLetter(reason?: string): Ruling {
-  if (reason !== undefined && typeof reason !== "string") throw new TallyError("bad-config", "deadLetter: the reason must be a string");
+  if (reason !== undefined && typeof reason !== "string")
+    throw new TallyError("bad-config", "deadLetter: the reason must be a string");
   return { kind: "deadLetter", reason: reason ?? null };
 }
 

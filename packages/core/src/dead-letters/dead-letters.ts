@@ -5,7 +5,12 @@ import type { Topic } from "../topic.ts";
 import { type Death, deadLetterTopic, letter, reasonText } from "./letter.ts";
 
 /** How a consumer publishes; under the name of `producer` where that is given. */
-export type Publish = (topic: Topic<Uint8Array>, body: Uint8Array, options: PublishOptions, producer: string | null) => Promise<Receipt>;
+export type Publish = (
+  topic: Topic<Uint8Array>,
+  body: Uint8Array,
+  options: PublishOptions,
+  producer: string | null,
+) => Promise<Receipt>;
 
 /** Publishes the dead letters of a consumer. */
 export class DeadLetters {
@@ -42,6 +47,12 @@ export class DeadLetters {
         ),
       );
     await sending;
-    this.#events.emit({ type: "dead-lettered", topic: from, group: this.#group, id: job.id, reason: reasonText(death.reason) });
+    this.#events.emit({
+      type: "dead-lettered",
+      topic: from,
+      group: this.#group,
+      id: job.id,
+      reason: reasonText(death.reason),
+    });
   }
 }

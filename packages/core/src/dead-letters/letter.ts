@@ -37,7 +37,10 @@ const OWN_BYTES = 8_192;
 
 /** @throws TallyError `bad-config` when the names are too long for a broker. */
 export function deadLetterTopic(from: string, group: string): Topic<Uint8Array> {
-  return topic<Uint8Array>(`${from}.${group}.${DEAD_LETTERS}`, { groups: [DEAD_LETTERS], codec: raw("application/octet-stream") });
+  return topic<Uint8Array>(`${from}.${group}.${DEAD_LETTERS}`, {
+    groups: [DEAD_LETTERS],
+    codec: raw("application/octet-stream"),
+  });
 }
 
 export function reasonText(reason: string): string {
@@ -68,7 +71,11 @@ export function letter(
   if (message.contentEncoding?.isWellFormed() === true) headers[DEAD_HEADER.contentEncoding] = message.contentEncoding;
   const sent = idOf(id, message, death);
   return {
-    topic: { ...to, type: isName(message.type) ? message.type : to.type, codec: raw(message.contentType ?? to.codec.contentType) },
+    topic: {
+      ...to,
+      type: isName(message.type) ? message.type : to.type,
+      codec: raw(message.contentType ?? to.codec.contentType),
+    },
     options: {
       headers,
       ...(sent === null ? {} : { id: sent }),
@@ -89,12 +96,22 @@ function idOf(id: string | null, message: Incoming, { conflict }: Death): string
 }
 
 function isName(given: string | null): given is string {
-  return given !== null && given !== "" && given.isWellFormed() && !given.includes("\0") && utf8Length(given) <= MAX_NAME_BYTES;
+  return (
+    given !== null &&
+    given !== "" &&
+    given.isWellFormed() &&
+    !given.includes("\0") &&
+    utf8Length(given) <= MAX_NAME_BYTES
+  );
 }
 
 function sendable(name: string, value: string): boolean {
   return (
-    name !== "" && name.isWellFormed() && utf8Length(name) <= 128 && !name.toLowerCase().startsWith(RESERVED_PREFIX) && value.isWellFormed()
+    name !== "" &&
+    name.isWellFormed() &&
+    utf8Length(name) <= 128 &&
+    !name.toLowerCase().startsWith(RESERVED_PREFIX) &&
+    value.isWellFormed()
   );
 }
 

@@ -18,9 +18,7 @@ export class Hold {
 }
 
 /** An answer to a claim; `hold` if it is ours. */
-export type Answer =
-  | { readonly state: "fresh"; readonly hold: Hold }
-  | Exclude<Claim, FreshClaim>;
+export type Answer = { readonly state: "fresh"; readonly hold: Hold } | Exclude<Claim, FreshClaim>;
 
 export interface ClaimsOptions {
   readonly store: InboxStore<unknown>;
@@ -104,7 +102,10 @@ export class Claims {
     const sentAt = clock.now();
     let answers: readonly Claim[];
     try {
-      answers = await store.claim(asked.map(({ key }) => key), leaseMs);
+      answers = await store.claim(
+        asked.map(({ key }) => key),
+        leaseMs,
+      );
     } catch (thrown) {
       const error = storeError("the inbox gave no claim", thrown);
       for (const each of asked) each.reject(error);
@@ -114,7 +115,9 @@ export class Claims {
     for (const [i, each] of asked.entries()) {
       const answer = answers[i];
       if (answer === undefined || (late && answer.state === "fresh"))
-        each.reject(storeError(answer === undefined ? "the inbox gave no answer" : "the inbox answered after the lease", null));
+        each.reject(
+          storeError(answer === undefined ? "the inbox gave no answer" : "the inbox answered after the lease", null),
+        );
       else each.resolve(answer.state === "fresh" ? { state: "fresh", hold: this.#hold(answer, sentAt) } : answer);
     }
   }
@@ -176,5 +179,8 @@ function identity({ topic, producer, id }: InboxKey): string {
 
 export function storeError(what: string, thrown: unknown): TallyError {
   if (TallyError.is(thrown) && (thrown.code === "store" || thrown.code === "store-full")) return thrown;
-  return new TallyError("store", thrown === null ? what : `${what}: ${describe(thrown)}`, { cause: thrown ?? undefined, retryable: true });
+  return new TallyError("store", thrown === null ? what : `${what}: ${describe(thrown)}`, {
+    cause: thrown ?? undefined,
+    retryable: true,
+  });
 }

@@ -12,7 +12,12 @@ const BY_PLACE = "tally:place";
  *   redeliveries does. Never a hash of the body: two equal payments are two.
  * @returns null where there is neither.
  */
-export function inboxKey(group: string, topic: string, id: string | null, { message, place }: Delivery): InboxKey | null {
+export function inboxKey(
+  group: string,
+  topic: string,
+  id: string | null,
+  { message, place }: Delivery,
+): InboxKey | null {
   if (id === null && place === null) return null;
   return {
     group,

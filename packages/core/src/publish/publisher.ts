@@ -71,7 +71,12 @@ export class Publisher {
   // ── a call comes in ─────────────────────────────────────────────────────────
 
   /** @param producer Whose message it is; that of a dead letter stays its own. */
-  publish<In>(topic: Topic<In, unknown>, body: In, options?: PublishOptions, producer: string | null = null): Promise<Receipt> {
+  publish<In>(
+    topic: Topic<In, unknown>,
+    body: In,
+    options?: PublishOptions,
+    producer: string | null = null,
+  ): Promise<Receipt> {
     let message: Draft;
     let verdict: SchemaResult<unknown> | Promise<SchemaResult<unknown>> | null;
     try {
@@ -126,8 +131,14 @@ export class Publisher {
   /** The same id published again: the same body joins the call in flight, another one is a conflict. */
   #join(entry: Entry, message: Draft, options: PublishOptions | undefined): Promise<Receipt> {
     const { id } = message;
-    if (entry.message.producer !== message.producer || entry.message.key !== message.key || !sameBytes(entry.message.body, message.body)) {
-      const error = new TallyError("conflict", `${id} is in flight on ${message.topic} with another body or key`, { id });
+    if (
+      entry.message.producer !== message.producer ||
+      entry.message.key !== message.key ||
+      !sameBytes(entry.message.body, message.body)
+    ) {
+      const error = new TallyError("conflict", `${id} is in flight on ${message.topic} with another body or key`, {
+        id,
+      });
       return Promise.reject(this.#refuse(message.topic, options, error));
     }
     this.#runtime.events.emit({ type: "joined", topic: message.topic, id });
@@ -159,7 +170,8 @@ export class Publisher {
   }
 
   #deadlineOf(options: PublishOptions | undefined): number {
-    const within = options?.deadline === undefined ? this.#policy.deadline : milliseconds("publish: deadline", options.deadline);
+    const within =
+      options?.deadline === undefined ? this.#policy.deadline : milliseconds("publish: deadline", options.deadline);
     return this.#runtime.clock.now() + within;
   }
 
@@ -172,7 +184,13 @@ export class Publisher {
     this.#arm(entry);
     if (entry.copies > 1) {
       const because: ErrorCode = entry.lastError?.code ?? "in-doubt";
-      this.#runtime.events.emit({ type: "resend", topic: entry.message.topic, id: entry.message.id, copy: entry.copies, because });
+      this.#runtime.events.emit({
+        type: "resend",
+        topic: entry.message.topic,
+        id: entry.message.id,
+        copy: entry.copies,
+        because,
+      });
     }
   }
 
@@ -226,7 +244,8 @@ export class Publisher {
   /** Siblings of a lost session are resent at once; whoever fails again and again backs off. */
   #waitFor(entry: Entry, verdict: Exclude<Verdict, { kind: "accepted" }>): number {
     const { random } = this.#runtime;
-    if (verdict.kind === "later") return Math.max(verdict.afterMs, fullJitter(this.#backoff, entry.failures, random), 1);
+    if (verdict.kind === "later")
+      return Math.max(verdict.afterMs, fullJitter(this.#backoff, entry.failures, random), 1);
     return entry.failures === 1 ? 0 : Math.max(1, fullJitter(this.#backoff, entry.failures - 1, random));
   }
 
@@ -249,7 +268,14 @@ export class Publisher {
     const now = this.#runtime.clock.now();
     if (!entry.released && now >= entry.deadlineAt) {
       const { id } = entry.message;
-      this.#release(entry, new TallyError("deadline", `no verdict for ${id} in time; ${entry.copies} copies sent`, { id, retryable: true, cause: entry.lastError ?? undefined }));
+      this.#release(
+        entry,
+        new TallyError("deadline", `no verdict for ${id} in time; ${entry.copies} copies sent`, {
+          id,
+          retryable: true,
+          cause: entry.lastError ?? undefined,
+        }),
+      );
     }
     if (entry.state === BACKOFF && now >= entry.actAt) return this.#again(entry);
     if (entry.state === WIRE && now >= entry.actAt) this.#overdue(entry);
@@ -267,14 +293,19 @@ export class Publisher {
     this.#runtime.events.emit({ type: "overdue", topic, id, afterMs: this.#policy.confirmTimeout });
     entry.state = next(entry.state, "overdue");
     this.#wire.overdue(entry);
-    if (!this.#runtime.transport.traits.resendsInSession && session !== undefined && session === this.#senders.current) this.#senders.retire();
+    if (!this.#runtime.transport.traits.resendsInSession && session !== undefined && session === this.#senders.current)
+      this.#senders.retire();
   }
 
   // ── sessions and topology ───────────────────────────────────────────────────
 
   #line(plan: TopicPlan): TopicLine {
     let line = this.#topics.get(plan.name);
-    if (line === undefined) this.#topics.set(plan.name, (line = new TopicLine({ name: plan.name, ordered: plan.ordered, groups: plan.groups })));
+    if (line === undefined)
+      this.#topics.set(
+        plan.name,
+        (line = new TopicLine({ name: plan.name, ordered: plan.ordered, groups: plan.groups })),
+      );
     return line;
   }
 
@@ -301,7 +332,11 @@ export class Publisher {
     line.declaring = true;
     const { clock, random, reconnect } = this.#runtime;
     const { signal } = this.#closing;
-    for (let attempt = 1; !line.ready && line.waiting.length > 0 && this.#senders.current !== null && !signal.aborted; attempt++) {
+    for (
+      let attempt = 1;
+      !line.ready && line.waiting.length > 0 && this.#senders.current !== null && !signal.aborted;
+      attempt++
+    ) {
       try {
         await this.#declare(line, signal);
       } catch {
@@ -394,12 +429,21 @@ export class Publisher {
     this.#closing.abort();
     if (this.#live > 0) {
       const limit = new AbortController();
-      await Promise.race([new Promise<void>((resolve) => (this.#idle = resolve)), sleep(this.#runtime.clock, within, limit.signal).catch(() => {})]);
+      await Promise.race([
+        new Promise<void>((resolve) => (this.#idle = resolve)),
+        sleep(this.#runtime.clock, within, limit.signal).catch(() => {}),
+      ]);
       limit.abort();
     }
     const abandoned = this.#live;
     for (const entry of this.#wheel.items()) {
-      this.#release(entry, new TallyError("closed", `${entry.message.id} had no verdict when the tally was closed`, { id: entry.message.id, retryable: true }));
+      this.#release(
+        entry,
+        new TallyError("closed", `${entry.message.id} had no verdict when the tally was closed`, {
+          id: entry.message.id,
+          retryable: true,
+        }),
+      );
     }
     this.#wheel.stop();
     await this.#senders.close();
@@ -409,7 +453,11 @@ export class Publisher {
 
 function assertValid(message: Draft, result: SchemaResult<unknown>): void {
   if (result.issues === undefined) return;
-  throw new TallyError("schema", `the body of ${message.id} is not what topic ${message.topic} takes: ${describeIssues(result.issues)}`, { id: message.id });
+  throw new TallyError(
+    "schema",
+    `the body of ${message.id} is not what topic ${message.topic} takes: ${describeIssues(result.issues)}`,
+    { id: message.id },
+  );
 }
 
 function aborted(signal: AbortSignal, id: string | null): TallyError {

@@ -23,7 +23,9 @@ describe("effect", () => {
     tally.consumer("billing", { effect: "tx" }).on(orders, (_body, { tx }) => void expectTypeOf(tx.set).toBeFunction());
     // @ts-expect-error -- a marked consumer has no transaction
     tally.consumer("billing").on(orders, (_body, { tx }) => void tx);
-    tally.consumer("billing", { lanes: 4 }).on(orders, (_body, context) => void expectTypeOf(context).toEqualTypeOf<Context>());
+    tally
+      .consumer("billing", { lanes: 4 })
+      .on(orders, (_body, context) => void expectTypeOf(context).toEqualTypeOf<Context>());
     // Whoever does not care for the inbox takes any tally.
     const any = (given: Tally): string => given.service;
     expect(any(tally)).toBe("shop");
@@ -52,7 +54,7 @@ describe("end to end, on the embedded broker", () => {
         .consumer("billing", { effect: "tx", lanes: 8 })
         .on(orders, async ({ n }, { tx, attempt }) => {
           if (n % 7 === 0 && attempt === 1) throw new Error("not now");
-          tx.set(`bill ${n}`, (tx.get(`bill ${n}`) as number | undefined ?? 0) + 1);
+          tx.set(`bill ${n}`, ((tx.get(`bill ${n}`) as number | undefined) ?? 0) + 1);
         })
         .start();
       await Promise.all(Array.from({ length: 50 }, (_, n) => tally.publish(orders, { n }, { id: `order-${n}` })));
@@ -79,7 +81,9 @@ describe("end to end, on the embedded broker", () => {
     const seen = Promise.withResolvers<readonly unknown[]>();
     await using _clerk = await tally
       .consumer("dead-letters")
-      .on(topic<{ n: number }>("orders.billing.dead-letters"), (body, { id, headers }) => seen.resolve([body, id, headers["dead-reason"], headers["trace"]]))
+      .on(topic<{ n: number }>("orders.billing.dead-letters"), (body, { id, headers }) =>
+        seen.resolve([body, id, headers["dead-reason"], headers["trace"]]),
+      )
       .start();
     expect(await seen.promise).toEqual([{ n: 7 }, "order-7", "declined", "t"]);
     await broker.idle();

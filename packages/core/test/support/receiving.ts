@@ -149,7 +149,10 @@ export function bench(traits: Partial<Traits> = {}, seed = 1): Bench {
     (event) => void events.push(event),
   );
   const open = new Set<Consumer>();
-  const ports: ConsumerPorts = { inbox: null, publish: () => Promise.reject(new TallyError("unsupported", "nothing is sent here")) };
+  const ports: ConsumerPorts = {
+    inbox: null,
+    publish: () => Promise.reject(new TallyError("unsupported", "nothing is sent here")),
+  };
   const runtime: Runtime = {
     service: "shop",
     run: "0123456789abcdef0123456789abcdef",
