@@ -46,6 +46,15 @@ describe.each(PLACES)("on %s", (_name, open) => {
       "order-3 for ada at attempt 1",
     ]);
   });
+
+  it("idempotent consumer: what comes twice has one effect, what is given up has none", async () => {
+    await using place = await open();
+    expect(await example("idempotent-consumer.ts", place.env)).toEqual([
+      "acked without running: 2",
+      "order-1: 1 bill",
+      "order-2: 1 bill",
+    ]);
+  });
 });
 
 describe("existing queue of someone else", () => {
@@ -57,7 +66,9 @@ describe("existing queue of someone else", () => {
       // Nothing that Tally would declare: classic, with a limit of its own.
       const theirs = { durable: true, arguments: { "x-queue-type": "classic", "x-max-length": 1000 } };
       await channel.assertQueue("invoices", theirs);
-      channel.sendToQueue("invoices", Buffer.from('{"number":"I-1","cents":100}'), { headers: { "invoice-number": "I-1" } });
+      channel.sendToQueue("invoices", Buffer.from('{"number":"I-1","cents":100}'), {
+        headers: { "invoice-number": "I-1" },
+      });
       const lines = await example("existing-queue.ts", { AMQP_URL: rabbit.url, QUEUE: "invoices" });
       expect(lines).toEqual(["archived I-1 (id I-1): 100 cents", "answered with I-2: confirmed"]);
 
@@ -65,7 +76,12 @@ describe("existing queue of someone else", () => {
       const answer = await channel.get("invoices", { noAck: true });
       if (answer === false) throw new Error("the answer is not in the queue");
       expect(JSON.parse(answer.content.toString())).toEqual({ number: "I-2", cents: 250 });
-      expect(answer.properties).toMatchObject({ messageId: "I-2", appId: "archive", contentType: "application/json", deliveryMode: 2 });
+      expect(answer.properties).toMatchObject({
+        messageId: "I-2",
+        appId: "archive",
+        contentType: "application/json",
+        deliveryMode: 2,
+      });
       expect(answer.properties.headers).toMatchObject({ "invoice-number": "I-2" });
       expect(await channel.get("invoices", { noAck: true })).toBe(false);
     } finally {
