@@ -50,6 +50,6 @@ database.exec("CREATE TABLE bills (order_id TEXT, cents INTEGER)");
 }
 
 for (const row of database.prepare("SELECT order_id, count(*) AS times FROM bills GROUP BY order_id").all())
-  console.log(`${row["order_id"]}: ${row["times"]} bill`);
+  console.log(`${String(row["order_id"])}: ${String(row["times"])} bill`);
 database.close();
 rmSync(directory, { recursive: true });

@@ -113,8 +113,8 @@ test("whatever is killed, fenced or broken: each message has one effect or a dea
     for (let i = 0; i < MESSAGES; i++) {
       const id = `m${i}`;
       const state = w.inbox.marks.find(({ key }) => key.id === id)?.state;
-      const effects = w.inbox.rows.get(id) ?? 0;
-      const outcome = `seed ${seed}, ${id}: ${state}, ${String(effects)} effects, letter ${letters.includes(id)}`;
+      const effects = Number(w.inbox.rows.get(id) ?? 0);
+      const outcome = `seed ${seed}, ${id}: ${state}, ${effects} effects, letter ${letters.includes(id)}`;
       expect([
         `seed ${seed}, ${id}: done, 1 effects, letter false`,
         `seed ${seed}, ${id}: dead, 0 effects, letter true`,
