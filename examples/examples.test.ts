@@ -46,6 +46,15 @@ describe.each(PLACES)("on %s", (_name, open) => {
       "order-3 for ada at attempt 1",
     ]);
   });
+
+  it("idempotent consumer: what comes twice has one effect, what is given up has none", async () => {
+    await using place = await open();
+    expect(await example("idempotent-consumer.ts", place.env)).toEqual([
+      "acked without running: 2",
+      "order-1: 1 bill",
+      "order-2: 1 bill",
+    ]);
+  });
 });
 
 describe("existing queue of someone else", () => {

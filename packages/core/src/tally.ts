@@ -1,4 +1,4 @@
-import type { ConsumerPorts } from "./consume/attempts.ts";
+import type { ConsumerPorts } from "./consume/ports.ts";
 import { createConsumerBuilder } from "./consume/consumer.ts";
 import { atMost } from "./clock.ts";
 import type { Consumer, ConsumerBuilder, ConsumerOptions, TxConsumerOptions, TxContext } from "./consume/options.ts";
@@ -49,8 +49,12 @@ export interface TallyOptions<Tx = never> {
   readonly onEvent?: Listener;
 }
 
-/** One service's connection to a broker. Made by {@link openTally}. `Tx`: the inbox's transaction; `never` without an inbox. */
-export interface Tally<Tx = never> extends AsyncDisposable {
+/**
+ * One service's connection to a broker. Made by {@link openTally}.
+ *
+ * `Tx` is the inbox's transaction, `never` without an inbox; `Tally` without it is any tally.
+ */
+export interface Tally<Tx = unknown> extends AsyncDisposable {
   readonly service: string;
   /** 128 random bits, hex: this `openTally()`. */
   readonly run: string;

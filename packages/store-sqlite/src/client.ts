@@ -1,5 +1,5 @@
 import { Worker } from "node:worker_threads";
-import { type StoreHost, TallyError } from "@tallymq/core/spi";
+import { type Clock, type StoreHost, TallyError } from "@tallymq/core/spi";
 import type { Failure, Now, OpenArgs, Reply, Request } from "./worker/protocol.ts";
 
 type Settled = (value: unknown, error: TallyError | null) => void;
@@ -27,16 +27,24 @@ export class Client {
   private constructor(host: StoreHost, args: Omit<OpenArgs, "now">) {
     this.host = host;
     this.path = args.path;
-    this.#origin = Number(process.hrtime.bigint()) / 1e6 - host.clock.now();
+    this.#origin = originOf(host.clock);
     const entry = new URL(import.meta.url.endsWith(".ts") ? "./worker/entry.ts" : "./worker/entry.js", import.meta.url);
-    this.#worker = new Worker(entry, { workerData: { ...args, now: this.now() } satisfies OpenArgs, name: "tally-store" });
+    this.#worker = new Worker(entry, {
+      workerData: { ...args, now: this.now() } satisfies OpenArgs,
+      name: "tally-store",
+    });
     this.#worker.on("message", (replies: readonly Reply[]) => this.#replies(replies));
-    this.#worker.on("error", (cause) => this.#end(new TallyError("store", `the thread of ${args.path} failed`, { cause })));
+    this.#worker.on("error", (cause) =>
+      this.#end(new TallyError("store", `the thread of ${args.path} failed`, { cause })),
+    );
     this.#worker.on("exit", () => this.#end(new TallyError("store", `the thread of ${args.path} ended`)));
   }
 
   /** @throws TallyError `store` */
-  static async open(host: StoreHost, args: Omit<OpenArgs, "now">): Promise<{ readonly client: Client; readonly id: string }> {
+  static async open(
+    host: StoreHost,
+    args: Omit<OpenArgs, "now">,
+  ): Promise<{ readonly client: Client; readonly id: string }> {
     const client = new Client(host, args);
     const opened = new Promise<{ id: string }>((resolve, reject) => {
       client.#pending.set(0, (value, error) => (error === null ? resolve(value as { id: string }) : reject(error)));
@@ -104,6 +112,8 @@ export class Client {
   async close(): Promise<void> {
     if (this.#over !== null) return;
     this.#worker.ref();
+    // What was asked in this tick comes first.
+    this.flush();
     const closed = this.ask<null>("close", null);
     this.flush();
     this.#over = new TallyError("closed", `${this.path} is closed`);
@@ -136,7 +146,26 @@ export class Client {
   }
 }
 
+/** One distance a clock: two stores of one process agree on what time it is, also in virtual time. */
+const origins: WeakMap<Clock, number> = new WeakMap();
+
+function originOf(clock: Clock): number {
+  let origin = origins.get(clock);
+  if (origin === undefined) {
+    origin = Number(process.hrtime.bigint()) / 1e6 - clock.now();
+    origins.set(clock, origin);
+  }
+  return origin;
+}
+
 function asError({ code, message, retryable, sqlite }: Failure): TallyError {
-  const cause = sqlite === null ? undefined : Object.assign(new Error(sqlite.message), { code: "ERR_SQLITE_ERROR", errcode: sqlite.errcode, errstr: sqlite.errstr });
+  const cause =
+    sqlite === null
+      ? undefined
+      : Object.assign(new Error(sqlite.message), {
+          code: "ERR_SQLITE_ERROR",
+          errcode: sqlite.errcode,
+          errstr: sqlite.errstr,
+        });
   return new TallyError(code, message, { retryable, cause });
 }

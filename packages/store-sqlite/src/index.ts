@@ -22,8 +22,10 @@ export interface SqliteStore extends OutboxSpec, InboxSpec<SqliteTx> {}
  * @throws TallyError `bad-config`
  */
 export function sqlite(path: string, options?: SqliteOptions): SqliteStore {
-  if (typeof path !== "string" || path === "" || path.includes("\0")) throw new TallyError("bad-config", "sqlite: the path must be that of a file");
-  if (path.startsWith(":") || /^file:/i.test(path)) throw new TallyError("bad-config", "sqlite: a store is a file on a disk; give its path, not a URI or :memory:");
+  if (typeof path !== "string" || path === "" || path.includes("\0"))
+    throw new TallyError("bad-config", "sqlite: the path must be that of a file");
+  if (path.startsWith(":") || /^file:/i.test(path))
+    throw new TallyError("bad-config", "sqlite: a store is a file on a disk; give its path, not a URI or :memory:");
   const file = resolve(path);
   const resolved = resolveSqlite(options);
   return Object.freeze({
@@ -38,7 +40,12 @@ export function sqlite(path: string, options?: SqliteOptions): SqliteStore {
   } satisfies SqliteStore);
 }
 
-function argsOf(kind: OpenArgs["kind"], path: string, { maxBytes, processes, maxParked, keepFor }: Resolved, host: StoreHost): Omit<OpenArgs, "now"> {
+function argsOf(
+  kind: OpenArgs["kind"],
+  path: string,
+  { maxBytes, processes, maxParked, keepFor }: Resolved,
+  host: StoreHost,
+): Omit<OpenArgs, "now"> {
   const id = Array.from(host.random.bytes(16), (byte) => byte.toString(16).padStart(2, "0")).join("");
   return { kind, path, maxBytes, processes, maxParked, keepFor, id };
 }

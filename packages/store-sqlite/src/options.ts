@@ -25,7 +25,10 @@ export interface SqliteOptions {
   readonly txTimeout?: Duration;
 }
 
-export type Resolved = Required<Omit<SqliteOptions, "keepFor" | "txTimeout">> & { readonly keepFor: number; readonly txTimeout: number };
+export type Resolved = Required<Omit<SqliteOptions, "keepFor" | "txTimeout">> & {
+  readonly keepFor: number;
+  readonly txTimeout: number;
+};
 
 const GIB = 1024 ** 3;
 const DAY = 86_400_000;

@@ -1,10 +1,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 import { type SqliteOptions, sqlite, type SqliteTx } from "@tallymq/store-sqlite";
 import type { EffectRig, StoreRig } from "@tallymq/testkit/conformance";
 import { afterAll } from "vitest";
+import { withFile } from "./rig-file.ts";
+
+export { withFile };
 
 /** A directory of the test file's own. */
 export function scratch(): string {
@@ -26,17 +28,13 @@ export function sqliteRig(options: SqliteOptions = {}): StoreRig {
     transactions: {
       prepare: async (place) => withFile(place, (sql) => sql.exec("CREATE TABLE IF NOT EXISTS effects (line TEXT)")),
       write: (tx, line) => tx.run("INSERT INTO effects VALUES (?)", [line]),
-      lines: async (place) => withFile(place, (sql) => sql.prepare("SELECT line FROM effects ORDER BY line").all().map((row) => String(row["line"]))),
+      lines: async (place) =>
+        withFile(place, (sql) =>
+          sql
+            .prepare("SELECT line FROM effects ORDER BY line")
+            .all()
+            .map((row) => String(row["line"])),
+        ),
     } satisfies EffectRig<SqliteTx> as EffectRig<never>,
   };
-}
-
-/** The user's own connection. */
-export function withFile<T>(path: string, work: (sql: DatabaseSync) => T): T {
-  const sql = new DatabaseSync(path, { timeout: 5_000 });
-  try {
-    return work(sql);
-  } finally {
-    sql.close();
-  }
 }

@@ -18,5 +18,11 @@ export {
   type QueuedMessage,
 } from "./memory/index.ts";
 export { type MemoryBrokerOptions, type MemoryBrokerProcess, startMemoryBroker } from "./start.ts";
-export { type MemoryInbox, memoryInbox, type MemoryInboxOptions, type MemoryMark, type MemoryTx } from "./stores/inbox.ts";
+export {
+  type MemoryInbox,
+  memoryInbox,
+  type MemoryInboxOptions,
+  type MemoryMark,
+  type MemoryTx,
+} from "./stores/inbox.ts";
 export { type MemoryOutbox, memoryOutbox, type MemoryOutboxOptions } from "./stores/outbox.ts";

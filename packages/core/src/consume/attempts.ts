@@ -1,21 +1,17 @@
-import { DeadLetters, type Publish } from "../dead-letters/dead-letters.ts";
+import { DeadLetters } from "../dead-letters/dead-letters.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
-import type { InboxStore, InboxTransactions } from "../stores.ts";
+import type { InboxTransactions } from "../stores.ts";
 import { Attempt, type Job } from "./attempt.ts";
 import { readBody } from "./body.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Failures } from "./failures.ts";
 import { Guard } from "./guard.ts";
 import { Lanes } from "./lanes.ts";
+import { identify } from "./identify.ts";
 import { handleInTransaction } from "./in-transaction.ts";
 import type { ConsumerPolicy } from "./options.ts";
-
-/** What a consumer uses of the tally that it belongs to. */
-export interface ConsumerPorts {
-  readonly inbox: InboxStore<unknown> | null;
-  readonly publish: Publish;
-}
+import type { ConsumerPorts } from "./ports.ts";
 
 /**
  * Runs handlers on the lanes, under their deadlines, and acks what they have done. What fails goes to {@link Failures}.
@@ -65,7 +61,7 @@ export class Attempts {
       ? null
       : new Guard(group, policy, runtime, inbox, letters, {
           failures: this.failures,
-          identify: (job) => this.#identify(job, new Attempt(job, job.attempts + 1)),
+          identify: (job) => identify(policy.id, new Attempt(job, job.attempts + 1)),
           start: (job) => this.#start(job),
           leave: () => this.lanes.leave(),
           ack: (job) => this.#ack(job),
@@ -137,7 +133,7 @@ export class Attempts {
     job.running = attempt;
     let body: unknown;
     try {
-      this.#identify(job, attempt);
+      identify(this.#policy.id, attempt);
       // Read anew for each attempt: a handler may have changed the body that it got before.
       body = readBody(job.subscription.topic, job.delivery.message);
     } catch (error) {
@@ -273,21 +269,6 @@ export class Attempts {
   }
 
   // ── small things ────────────────────────────────────────────────────────────
-
-  #identify(job: Job, attempt: Attempt): void {
-    if (job.id !== null || this.#policy.id === null) return;
-    let id: unknown;
-    try {
-      id = this.#policy.id(attempt);
-    } catch (thrown) {
-      throw new TallyError("decode", `${this.#name(job)}: id() of the consumer failed: ${describe(thrown)}`, {
-        cause: thrown,
-      });
-    }
-    if (typeof id !== "string" || id === "")
-      throw new TallyError("decode", `${this.#name(job)}: id() of the consumer gave no string`);
-    job.id = id;
-  }
 
   /** Whatever was thrown, as an error of ours: p-retry would not retry a TypeError, nor what is no Error. */
   #wrap(job: Job, thrown: unknown): TallyError<"handler"> {

@@ -4,7 +4,7 @@ import { TallyError } from "../error.ts";
 import { text } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Topic } from "../topic.ts";
-import { Attempts, type ConsumerPorts } from "./attempts.ts";
+import { Attempts } from "./attempts.ts";
 import {
   type Consumer,
   type ConsumerBuilder,
@@ -14,6 +14,7 @@ import {
   resolveConsumer,
   type TxConsumerOptions,
 } from "./options.ts";
+import type { ConsumerPorts } from "./ports.ts";
 import { TopicSubscription } from "./subscription.ts";
 
 const CLOSE_WITHIN = 30_000;

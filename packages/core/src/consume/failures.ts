@@ -7,16 +7,11 @@ import { describe, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Job } from "./attempt.ts";
 import type { Lanes } from "./lanes.ts";
+import { decide, type HandlingError, isNotItsOwn, RELEASE, type Wait } from "./decide.ts";
 import type { ConsumerPolicy, Ruling } from "./options.ts";
 
 // Ends waits inside; nobody outside sees it.
 const UNSETTLED: TallyError = new TallyError("closed", "the delivery can no longer be settled here");
-
-type Wait = Extract<Ruling, { readonly afterMs: number | null }>;
-const RETRY: Wait = Object.freeze({ kind: "retry", afterMs: null });
-const RELEASE: Wait = Object.freeze({ kind: "release", afterMs: null });
-
-export type HandlingError = TallyError<"handler" | "handler-deadline" | "decode" | "schema">;
 
 /** What {@link Failures} asks of who runs the attempts. */
 export interface Hands {
@@ -192,7 +187,12 @@ export class Failures {
 
   async #leave(job: Job, ruling: Ruling, error: TallyError, stop: AbortSignal): Promise<void> {
     if (ruling.kind === "deadLetter") {
-      if (job.late !== null) await this.#lateEnd(job, stop).catch(() => {});
+      try {
+        // What it still does must not come beside its dead letter.
+        if (job.late !== null) await this.#lateEnd(job, stop);
+      } catch {
+        return;
+      }
       const attempts = job.claim?.claim.attempt ?? job.attempts;
       return await this.#bury(job, { reason: ruling.reason ?? error.message, attempts, conflict: false }, stop);
     }
@@ -210,26 +210,13 @@ export class Failures {
     const topic = subscription.topic.name;
     this.#emit({ type: "attempt-failed", topic, group: this.#group, id, attempt, error });
     if (this.#closing || !job.held) return null;
-    // The same bytes give the same error: another attempt at once is for nothing, a later one may meet a newer consumer.
-    const pointless = error.code === "decode" || error.code === "schema";
-    let ruling: Ruling = attempt < this.#policy.attempts ? RETRY : RELEASE;
-    // Not for ever with an inbox, which keeps the dead from running.
-    if (pointless && this.#policy.effect !== "none") ruling = { kind: "deadLetter", reason: null };
-    if (this.#policy.onError !== null) {
-      try {
-        ruling = checked(
-          this.#policy.onError(error as HandlingError, { attempt, deliveries: delivery.count, topic, id }),
-        );
-      } catch (thrown) {
-        subscription.surfaced(`onError failed, the delivery is released: ${describe(thrown)}`);
-        ruling = RELEASE;
-      }
-    }
+    const about = { attempt, deliveries: delivery.count, topic, id };
+    const ruling = decide(this.#policy, error as HandlingError, about, (text) => subscription.surfaced(text));
     if (ruling.kind === "deadLetter") return ruling;
     // A broker that takes nothing back leaves only this place to try again.
     if (this.#runtime.transport.traits.release === "none")
       return { kind: "retry", afterMs: ruling.afterMs ?? this.#beforeRelease(job) };
-    return pointless ? { kind: "release", afterMs: ruling.afterMs } : ruling;
+    return ruling;
   }
 
   async #waitToRetry(job: Job, ruling: Wait, stop: AbortSignal): Promise<Wait> {
@@ -310,18 +297,4 @@ export class Failures {
   #emit(event: Parameters<Runtime["events"]["emit"]>[0]): void {
     this.#runtime.events.emit(event);
   }
-}
-
-/** The store's, or the claim's: no handler has failed. */
-function isNotItsOwn({ code }: TallyError): boolean {
-  return code === "store" || code === "fenced";
-}
-
-function checked(given: Ruling | null | undefined): Ruling {
-  if (given?.kind === "deadLetter")
-    return { kind: "deadLetter", reason: typeof given.reason === "string" ? given.reason : null };
-  if (given?.kind !== "retry" && given?.kind !== "release")
-    throw new TallyError("bad-config", "onError must return retry(), release() or deadLetter()");
-  const { kind, afterMs } = given;
-  return { kind, afterMs: typeof afterMs === "number" && afterMs >= 0 && afterMs < 2 ** 31 ? afterMs : null };
 }

@@ -88,7 +88,8 @@ export class Guard {
       this.#hands.identify(job);
     } catch {
       // The same will come again as the first attempt's failure.
-      return this.#unguarded(job);
+      job.unguarded = true;
+      return this.#hands.start(job);
     }
     const key = inboxKey(this.#group, job.subscription.topic.name, job.id, job.delivery);
     if (key === null) return this.#unguarded(job);

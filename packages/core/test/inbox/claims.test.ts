@@ -15,14 +15,20 @@ describe("rule 13: a claim is fresh, busy, done, dead or conflict; only done and
   test("killed in its handler: the redelivery meets the unexpired claim, is not acked, and runs when the lease is over", async () => {
     const w = world();
     const a = await w.process();
-    await a.consumer().on(orders, () => new Promise<void>(() => {})).start();
+    await a
+      .consumer()
+      .on(orders, () => new Promise<void>(() => {}))
+      .start();
     a.receiver.deliver({ id: "m1" });
     await turns();
     a.kill();
 
     const b = await w.process();
     const ran: number[] = [];
-    await b.consumer({ lease: "15s" }).on(orders, () => void ran.push(w.clock.now())).start();
+    await b
+      .consumer({ lease: "15s" })
+      .on(orders, () => void ran.push(w.clock.now()))
+      .start();
     b.receiver.deliver({ id: "m1", count: 2 });
     await w.pass(14_000);
     expect(b.receiver.settled).toEqual([]);
@@ -38,9 +44,15 @@ describe("rule 13: a claim is fresh, busy, done, dead or conflict; only done and
     const w = world();
     const [a, b] = [await w.process(), await w.process()];
     const gate = Promise.withResolvers<void>();
-    await a.consumer({ processingDeadline: "10m" }).on(orders, () => gate.promise).start();
+    await a
+      .consumer({ processingDeadline: "10m" })
+      .on(orders, () => gate.promise)
+      .start();
     let ran = 0;
-    await b.consumer().on(orders, () => void ran++).start();
+    await b
+      .consumer()
+      .on(orders, () => void ran++)
+      .start();
     a.receiver.deliver({ id: "m1" });
     await turns();
     b.receiver.deliver({ id: "m1" });
@@ -59,7 +71,10 @@ describe("rule 13: a claim is fresh, busy, done, dead or conflict; only done and
     const w = world();
     const a = await w.process();
     let ran = 0;
-    await a.consumer().on(orders, () => void ran++).start();
+    await a
+      .consumer()
+      .on(orders, () => void ran++)
+      .start();
     a.receiver.deliver({ id: "m1" });
     await turns();
     a.receiver.deliver({ id: "m1", count: 2 });
@@ -74,7 +89,10 @@ describe("rule 13: a claim is fresh, busy, done, dead or conflict; only done and
     const a = await w.process();
     const gate = Promise.withResolvers<void>();
     let ran = 0;
-    await a.consumer().on(orders, () => (ran++, gate.promise)).start();
+    await a
+      .consumer()
+      .on(orders, () => (ran++, gate.promise))
+      .start();
     a.receiver.deliver({ id: "m1" });
     await turns();
     a.receiver.events.lost(new TallyError("session-lost", "cut", { retryable: true }));
@@ -92,13 +110,19 @@ describe("rule 13: a claim is fresh, busy, done, dead or conflict; only done and
   test("a busy head of an ordered key holds up its key, and no other", async () => {
     const w = world();
     const a = await w.process();
-    await a.consumer().on(ordered, () => new Promise<void>(() => {})).start();
+    await a
+      .consumer()
+      .on(ordered, () => new Promise<void>(() => {}))
+      .start();
     a.receiver.deliver({ id: "m1", key: "k" });
     await turns();
     a.kill();
     const b = await w.process();
     const ran: (string | null)[] = [];
-    await b.consumer({ lanes: 1 }).on(ordered, (_body, { id }) => void ran.push(id)).start();
+    await b
+      .consumer({ lanes: 1 })
+      .on(ordered, (_body, { id }) => void ran.push(id))
+      .start();
     b.receiver.deliver({ id: "m1", key: "k" }, { id: "m2", key: "k" }, { id: "n1", key: "n" });
     await turns();
     expect(ran).toEqual(["n1"]);
@@ -112,7 +136,10 @@ describe("claims", () => {
     const w = world();
     const a = await w.process();
     const gate = Promise.withResolvers<void>();
-    await a.consumer({ lanes: 8, credit: 500 }).on(orders, () => gate.promise).start();
+    await a
+      .consumer({ lanes: 8, credit: 500 })
+      .on(orders, () => gate.promise)
+      .start();
     a.receiver.deliver(...Array.from({ length: 500 }, (_, i) => ({ id: `m${i}` })));
     await turns();
     expect(w.inbox.claims).toEqual([8]);
@@ -126,7 +153,10 @@ describe("claims", () => {
     const w = world();
     const a = await w.process();
     const seen: string[] = [];
-    await a.consumer().on(orders, () => void seen.push(w.inbox.marks[0]!.state)).start();
+    await a
+      .consumer()
+      .on(orders, () => void seen.push(w.inbox.marks[0]!.state))
+      .start();
     a.receiver.deliver({ id: "m1" });
     let acked = false;
     for (let i = 0; i < 50 && !acked; i++) {
@@ -147,9 +177,17 @@ describe("claims", () => {
         if (fails) throw new Error("declined");
       })
       .start();
-    a.receiver.deliver({ id: "m1" });
-    await w.until(() => a.receiver.settled.length > 0, 10_000);
-    expect(a.receiver.settled).toEqual(["release m1"]);
+    const { receiver } = a;
+    const settle = receiver.settle.bind(receiver);
+    const leases: number[] = [];
+    receiver.settle = (batch) => {
+      leases.push(w.inbox.marks[0]!.until);
+      settle(batch);
+    };
+    receiver.deliver({ id: "m1" });
+    await w.until(() => receiver.settled.length > 0, 10_000);
+    expect(receiver.settled).toEqual(["release m1"]);
+    expect(leases).toEqual([Number.NEGATIVE_INFINITY]);
     expect(w.inbox.marks).toMatchObject([{ state: "open", attempts: 1, until: Number.NEGATIVE_INFINITY }]);
     fails = false;
     a.receiver.deliver({ id: "m1", count: 2 });
@@ -162,8 +200,14 @@ describe("claims", () => {
     const w = world();
     const [a, b] = [await w.process(), await w.process()];
     const gate = Promise.withResolvers<void>();
-    await a.consumer().on(orders, () => gate.promise).start();
-    await b.consumer().on(orders, () => new Promise<void>(() => {})).start();
+    await a
+      .consumer()
+      .on(orders, () => gate.promise)
+      .start();
+    await b
+      .consumer()
+      .on(orders, () => new Promise<void>(() => {}))
+      .start();
     a.receiver.deliver({ id: "m1" });
     await turns();
     w.inbox.expireLeases();
@@ -189,7 +233,10 @@ describe("claims", () => {
         return new Promise<void>(() => {});
       })
       .start();
-    await b.consumer().on(orders, () => new Promise<void>(() => {})).start();
+    await b
+      .consumer()
+      .on(orders, () => new Promise<void>(() => {}))
+      .start();
     a.receiver.deliver({ id: "m1" });
     await turns();
     w.inbox.expireLeases();
@@ -199,37 +246,43 @@ describe("claims", () => {
     expect(signals[0]?.reason).toMatchObject({ code: "fenced" });
   });
 
-  test.each(["claim", "end"])("a store that fails at %s: no ack, released after a back-off, surfaced; later it runs", async (when) => {
-    const w = world();
-    const a = await w.process();
-    let ran = 0;
-    await a
-      .consumer()
-      .on(orders, () => {
-        if (ran++ === 0 && when === "end") w.inbox.broken = disk;
-      })
-      .start();
-    if (when === "claim") w.inbox.broken = disk;
-    a.receiver.deliver({ id: "m1" });
-    await turns();
-    expect(a.receiver.settled).toEqual([]);
-    expect(a.of("surfaced").some(({ text }) => text.includes("the disk is gone"))).toBe(true);
-    await w.until(() => a.receiver.settled.length > 0, 30_000);
-    expect(a.receiver.settled).toEqual(["release m1"]);
-    expect(ran).toBe(when === "claim" ? 0 : 1);
-    expect(a.of("attempt-failed")).toEqual([]);
-    w.inbox.broken = null;
-    w.inbox.expireLeases();
-    a.receiver.deliver({ id: "m1", count: 2 });
-    await w.pass(30_000);
-    expect(a.receiver.settled).toEqual(["release m1", "ack m1"]);
-  });
+  test.each(["claim", "end"])(
+    "a store that fails at %s: no ack, released after a back-off, surfaced; later it runs",
+    async (when) => {
+      const w = world();
+      const a = await w.process();
+      let ran = 0;
+      await a
+        .consumer()
+        .on(orders, () => {
+          if (ran++ === 0 && when === "end") w.inbox.broken = disk;
+        })
+        .start();
+      if (when === "claim") w.inbox.broken = disk;
+      a.receiver.deliver({ id: "m1" });
+      await turns();
+      expect(a.receiver.settled).toEqual([]);
+      expect(a.of("surfaced").some(({ text }) => text.includes("the disk is gone"))).toBe(true);
+      await w.until(() => a.receiver.settled.length > 0, 30_000);
+      expect(a.receiver.settled).toEqual(["release m1"]);
+      expect(ran).toBe(when === "claim" ? 0 : 1);
+      expect(a.of("attempt-failed")).toEqual([]);
+      w.inbox.broken = null;
+      w.inbox.expireLeases();
+      a.receiver.deliver({ id: "m1", count: 2 });
+      await w.pass(30_000);
+      expect(a.receiver.settled).toEqual(["release m1", "ack m1"]);
+    },
+  );
 
   test("where a broker takes nothing back, a failing store is asked again in place", async () => {
     const w = world();
     const a = await w.process({ release: "none", countsDeliveries: false });
     let ran = 0;
-    await a.consumer().on(orders, () => void ran++).start();
+    await a
+      .consumer()
+      .on(orders, () => void ran++)
+      .start();
     w.inbox.broken = disk;
     a.receiver.deliver({ id: "m1", count: null });
     await w.pass(60_000);
@@ -244,7 +297,10 @@ describe("claims", () => {
     const w = world();
     const a = await w.process();
     const gate = Promise.withResolvers<void>();
-    const consumer = await a.consumer().on(orders, () => gate.promise).start();
+    const consumer = await a
+      .consumer()
+      .on(orders, () => gate.promise)
+      .start();
     a.receiver.deliver({ id: "m1" }, { id: "m2" });
     await turns();
     const closing = consumer.close();
@@ -279,10 +335,12 @@ describe("`tx`", () => {
     const w = world();
     const [a, b] = [await w.process(), await w.process()];
     const gate = Promise.withResolvers<void>();
-    const write = (by: string) => async (_body: unknown, { tx }: { tx: never }) => {
-      (tx as { set(name: string, value: unknown): void }).set("by", by);
-      if (by === "a") await gate.promise;
-    };
+    const write =
+      (by: string) =>
+      async (_body: unknown, { tx }: { tx: never }) => {
+        (tx as { set(name: string, value: unknown): void }).set("by", by);
+        if (by === "a") await gate.promise;
+      };
     await a.consumer({ effect: "tx" }).on(orders, write("a")).start();
     await b.consumer({ effect: "tx" }).on(orders, write("b")).start();
     a.receiver.deliver({ id: "m1" });
@@ -315,7 +373,10 @@ describe("`tx`", () => {
   test("is refused by name where the inbox has no transactions", async () => {
     const w = world(memoryInbox({ transactions: false }));
     const a = await w.process();
-    const starting = a.consumer({ effect: "tx" }).on(orders, () => {}).start();
+    const starting = a
+      .consumer({ effect: "tx" })
+      .on(orders, () => {})
+      .start();
     await expect(starting).rejects.toMatchObject({ code: "unsupported" });
   });
 });
@@ -325,7 +386,10 @@ describe("rule 1: the identity of an effect is (group, topic, producer, id), com
     const w = world();
     const a = await w.process();
     const ran: string[] = [];
-    await a.consumer().on(orders, (_body, { id }) => void ran.push(id ?? "")).start();
+    await a
+      .consumer()
+      .on(orders, (_body, { id }) => void ran.push(id ?? ""))
+      .start();
     a.receiver.deliver({ id: "pay-1", run: "a".repeat(32), seq: 7 }, { id: "pay-1", run: "b".repeat(32), seq: 1 });
     await turns();
     expect(ran).toEqual(["pay-1"]);
@@ -337,7 +401,10 @@ describe("rule 1: the identity of an effect is (group, topic, producer, id), com
     const a = await w.process();
     const ran: string[] = [];
     for (const group of ["billing", "mail"]) {
-      await a.consumer({}, group).on(orders, () => void ran.push(group)).start();
+      await a
+        .consumer({}, group)
+        .on(orders, () => void ran.push(group))
+        .start();
       a.receiver.deliver({ id: "m1" });
       await turns();
     }
@@ -356,7 +423,10 @@ describe("rule 1: the identity of an effect is (group, topic, producer, id), com
     const count = (): void => void ran++;
     await a.consumer().on(orders, count).on(topic("bills"), count).start();
     const body = asJson({});
-    for (const message of [{ id: "m1", body, ...one }, { id: "m1", body, ...other }]) {
+    for (const message of [
+      { id: "m1", body, ...one },
+      { id: "m1", body, ...other },
+    ]) {
       const to = (message as { topic?: string }).topic ?? "orders";
       a.transport.receivers.find((r) => r.subscription.topic.name === to)!.deliver(message);
     }
@@ -368,7 +438,10 @@ describe("rule 1: the identity of an effect is (group, topic, producer, id), com
     const w = world();
     const a = await w.process();
     let ran = 0;
-    await a.consumer().on(orders, () => void ran++).start();
+    await a
+      .consumer()
+      .on(orders, () => void ran++)
+      .start();
     a.receiver.deliver({ id: "m1", body: asJson({ cents: 1 }) });
     await turns();
     a.receiver.deliver({ id: "m1", body: asJson({ cents: 2 }) });
@@ -390,7 +463,10 @@ describe("rule 2: a foreign message without id", () => {
     const w = world();
     const a = await w.process({ position: true });
     let ran = 0;
-    await a.consumer().on(orders, () => void ran++).start();
+    await a
+      .consumer()
+      .on(orders, () => void ran++)
+      .start();
     a.receiver.deliver({ ...foreign, place: "0/17" }, { ...foreign, place: "0/18" }, { ...foreign, place: "0/17" });
     await turns();
     expect(ran).toBe(2);
@@ -401,7 +477,10 @@ describe("rule 2: a foreign message without id", () => {
     const w = world();
     const a = await w.process();
     let ran = 0;
-    await a.consumer({ id: ({ headers }) => headers["n"] ?? "" }).on(orders, () => void ran++).start();
+    await a
+      .consumer({ id: ({ headers }) => headers["n"] ?? "" })
+      .on(orders, () => void ran++)
+      .start();
     a.receiver.deliver(...["1", "2", "1"].map((n) => ({ ...foreign, headers: { n } })));
     await turns();
     expect(ran).toBe(2);
@@ -411,7 +490,10 @@ describe("rule 2: a foreign message without id", () => {
     const w = world();
     const a = await w.process();
     let ran = 0;
-    await a.consumer().on(orders, () => void ran++).start();
+    await a
+      .consumer()
+      .on(orders, () => void ran++)
+      .start();
     a.receiver.deliver(foreign, foreign, foreign);
     await turns();
     expect(ran).toBe(3);

@@ -45,14 +45,22 @@ describe("rule 14: `dead` with its reason is written before the dead letter is p
   test("`dead` is durable when the letter leaves, the letter confirmed when the ack leaves", async () => {
     const w = world();
     const a = await w.process();
-    await a.consumer({ onError: () => deadLetter() }).on(orders, fail).start();
+    await a
+      .consumer({ onError: () => deadLetter() })
+      .on(orders, fail)
+      .start();
     a.noLetters = unreachable;
     a.receiver.deliver({ id: "m1" });
     await turns();
     expect(w.inbox.marks).toMatchObject([{ state: "dead" }]);
     await w.until(() => a.receiver.settled.length > 0, 30_000);
     expect(a.receiver.settled).toEqual(["release m1"]);
-    expect(a.of("surfaced").map(({ text }) => text).join()).toContain("nobody listens");
+    expect(
+      a
+        .of("surfaced")
+        .map(({ text }) => text)
+        .join(),
+    ).toContain("nobody listens");
     a.noLetters = null;
     a.receiver.deliver({ id: "m1", count: 2 });
     await turns();
@@ -82,8 +90,14 @@ describe("rule 14: `dead` with its reason is written before the dead letter is p
     const w = world();
     const [a, b] = [await w.process(), await w.process()];
     const gate = Promise.withResolvers<never>();
-    await a.consumer({ onError: () => deadLetter() }).on(orders, () => gate.promise).start();
-    await b.consumer().on(orders, () => {}).start();
+    await a
+      .consumer({ onError: () => deadLetter() })
+      .on(orders, () => gate.promise)
+      .start();
+    await b
+      .consumer()
+      .on(orders, () => {})
+      .start();
     a.receiver.deliver({ id: "m1" });
     await turns();
     w.inbox.expireLeases();
@@ -101,7 +115,10 @@ describe("a dead letter", () => {
   test("keeps bytes, content type, key, headers and producer, says why, and goes to a topic that has a group", async () => {
     const w = world();
     const a = await w.process();
-    await a.consumer({ onError: () => deadLetter("not for us") }).on(orders, fail).start();
+    await a
+      .consumer({ onError: () => deadLetter("not for us") })
+      .on(orders, fail)
+      .start();
     a.receiver.deliver({
       id: "m1",
       key: "k",
@@ -134,13 +151,18 @@ describe("a dead letter", () => {
         },
       },
     ]);
-    expect(a.of("dead-lettered")).toMatchObject([{ topic: "orders", group: "billing", id: "m1", reason: "not for us" }]);
+    expect(a.of("dead-lettered")).toMatchObject([
+      { topic: "orders", group: "billing", id: "m1", reason: "not for us" },
+    ]);
   });
 
   test("of two producers that use one id: both leave, one after the other", async () => {
     const w = world();
     const a = await w.process();
-    await a.consumer({ onError: () => deadLetter() }).on(orders, fail).start();
+    await a
+      .consumer({ onError: () => deadLetter() })
+      .on(orders, fail)
+      .start();
     a.receiver.deliver({ id: "m1", producer: "web" }, { id: "m1", producer: "shop" });
     await turns(40);
     expect(a.letters.map(({ producer }) => producer).toSorted()).toEqual(["shop", "web"]);
@@ -151,14 +173,20 @@ describe("a dead letter", () => {
     const w = world();
     const a = await w.process();
     const strict = topic("orders", { schema: z.object({ n: z.number() }) });
-    await a.consumer().on(strict, () => {}).start();
+    await a
+      .consumer()
+      .on(strict, () => {})
+      .start();
     a.receiver.deliver({ id: "m1", body: Uint8Array.of(0xff) }, { id: "m2", body: asJson({ n: "x" }) });
     await turns();
     expect(a.letters.map(({ options }) => options.id)).toEqual(["m1", "m2"]);
     expect(a.receiver.settled).toEqual(["ack m1", "ack m2"]);
 
     const without = bench();
-    await without.consumer().on(strict, () => {}).start();
+    await without
+      .consumer()
+      .on(strict, () => {})
+      .start();
     without.receiver.deliver({ id: "m1", body: Uint8Array.of(0xff) });
     await without.clock.advance(20_000);
     expect(without.receiver.settled).toEqual(["release m1"]);
@@ -167,7 +195,10 @@ describe("a dead letter", () => {
   test("a reason of any length and kind can be sent", async () => {
     const w = world();
     const a = await w.process();
-    await a.consumer({ onError: () => deadLetter(`\0\ud800${"x".repeat(5_000)}`) }).on(orders, fail).start();
+    await a
+      .consumer({ onError: () => deadLetter(`\0\ud800${"x".repeat(5_000)}`) })
+      .on(orders, fail)
+      .start();
     a.receiver.deliver({ id: "m1" });
     await turns();
     const reason = a.letters[0]!.options.headers!["dead-reason"]!;
@@ -183,7 +214,10 @@ describe("rule 18: poison is counted by started attempts, durably, in the claim"
     let starts = 0;
     for (let n = 1; n <= 16; n++) {
       const p = await w.process();
-      await p.consumer().on(orders, () => (starts++, new Promise<void>(() => {}))).start();
+      await p
+        .consumer()
+        .on(orders, () => (starts++, new Promise<void>(() => {})))
+        .start();
       p.receiver.deliver({ id: "poison" });
       await turns();
       p.kill();
@@ -191,7 +225,10 @@ describe("rule 18: poison is counted by started attempts, durably, in the claim"
     }
     expect(starts).toBe(16);
     const last = await w.process();
-    await last.consumer().on(orders, () => void starts++).start();
+    await last
+      .consumer()
+      .on(orders, () => void starts++)
+      .start();
     last.receiver.deliver({ id: "poison" });
     await turns();
     expect(starts).toBe(16);
@@ -205,7 +242,10 @@ describe("rule 18: poison is counted by started attempts, durably, in the claim"
     const ids = Array.from({ length: 500 }, (_, i) => `m${i}`);
     for (let n = 1; n <= 25; n++) {
       const p = await w.process();
-      await p.consumer({ lanes: 4, credit: 500, maxAttempts: 16 }).on(orders, () => new Promise<void>(() => {})).start();
+      await p
+        .consumer({ lanes: 4, credit: 500, maxAttempts: 16 })
+        .on(orders, () => new Promise<void>(() => {}))
+        .start();
       // Redelivered in another order each time: what was returned last may come first.
       p.receiver.deliver(...ids.map((_, i) => ({ id: ids[(i + 4 * n) % 500]! })));
       await turns();
@@ -214,7 +254,10 @@ describe("rule 18: poison is counted by started attempts, durably, in the claim"
     }
     const last = await w.process();
     const ran = new Set<string | null>();
-    await last.consumer({ lanes: 4, credit: 500 }).on(orders, (_body, { id }) => void ran.add(id)).start();
+    await last
+      .consumer({ lanes: 4, credit: 500 })
+      .on(orders, (_body, { id }) => void ran.add(id))
+      .start();
     last.receiver.deliver(...ids.map((id) => ({ id })));
     await turns(3_000);
     expect(last.letters).toEqual([]);

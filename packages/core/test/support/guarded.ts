@@ -23,8 +23,6 @@ export interface GuardedBench {
   readonly transport: ScriptedTransport;
   readonly events: TallyEvent[];
   readonly letters: Letter[];
-  /** In their order: what was settled, and which letters went out. */
-  readonly log: string[];
   /** While set, no letter goes out. */
   noLetters: TallyError | null;
   of<T extends EventType>(type: T): Extract<TallyEvent, { readonly type: T }>[];
@@ -72,9 +70,13 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
       const transport = new ScriptedTransport(traits);
       const events: TallyEvent[] = [];
       const letters: Letter[] = [];
-      const log: string[] = [];
+      const out = new Set<string>();
       const own = { ...clock, after: (ms: number, fn: () => void) => clock.after(ms, () => alive && fn()) };
-      const store: InboxStore<unknown> = await inbox.openInbox({ clock: own, random: seededRandom(1), surfaced: () => {} });
+      const store: InboxStore<unknown> = await inbox.openInbox({
+        clock: own,
+        random: seededRandom(1),
+        surfaced: () => {},
+      });
       const runtime: Runtime = {
         service: "shop",
         run: "0123456789abcdef0123456789abcdef",
@@ -92,7 +94,6 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
         transport,
         events,
         letters,
-        log,
         noLetters: null,
         of: <T extends EventType>(type: T) =>
           events.filter((e): e is Extract<TallyEvent, { readonly type: T }> => e.type === type),
@@ -102,12 +103,27 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
             {
               inbox: store,
               async publish(topic, body, given, producer) {
+                // As the publisher: one id at a time is one message.
+                const line = `${topic.name} ${given.id}`;
+                if (out.has(line)) throw new TallyError("conflict", "in flight with another body");
+                out.add(line);
                 await turns(2);
+                out.delete(line);
                 if (bench.noLetters !== null) throw bench.noLetters;
                 const { contentType } = topic.codec;
-                letters.push({ topic: topic.name, groups: topic.groups, contentType, body: new TextDecoder().decode(body), producer, options: given });
-                log.push(`letter ${given.id}`);
-                return { id: given.id ?? "", state: "confirmed", proof: { routed: "yes", persisted: "yes", replicated: "yes" } };
+                letters.push({
+                  topic: topic.name,
+                  groups: topic.groups,
+                  contentType,
+                  body: new TextDecoder().decode(body),
+                  producer,
+                  options: given,
+                });
+                return {
+                  id: given.id ?? "",
+                  state: "confirmed",
+                  proof: { routed: "yes", persisted: "yes", replicated: "yes" },
+                };
               },
             },
             group,

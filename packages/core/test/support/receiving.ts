@@ -1,5 +1,5 @@
 import { seededRandom, virtualClock, type VirtualClock } from "@tallymq/testkit";
-import type { ConsumerPorts } from "../../src/consume/attempts.ts";
+import type { ConsumerPorts } from "../../src/consume/ports.ts";
 import { createConsumerBuilder } from "../../src/consume/consumer.ts";
 import type { Consumer, ConsumerBuilder, ConsumerOptions } from "../../src/consume/options.ts";
 import { createEvents, type EventType, type TallyEvent } from "../../src/events.ts";
@@ -149,7 +149,10 @@ export function bench(traits: Partial<Traits> = {}, seed = 1): Bench {
     (event) => void events.push(event),
   );
   const open = new Set<Consumer>();
-  const ports: ConsumerPorts = { inbox: null, publish: () => Promise.reject(new TallyError("unsupported", "nothing is sent here")) };
+  const ports: ConsumerPorts = {
+    inbox: null,
+    publish: () => Promise.reject(new TallyError("unsupported", "nothing is sent here")),
+  };
   const runtime: Runtime = {
     service: "shop",
     run: "0123456789abcdef0123456789abcdef",

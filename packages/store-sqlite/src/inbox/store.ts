@@ -1,4 +1,16 @@
-import { type Claim, type FreshClaim, type InboxKey, type InboxOutcome, type InboxStore, type InboxTransactions, type ParkedKey, type ParkedMessage, type ParkedPlace, type ParkResult, type Scope } from "@tallymq/core/spi";
+import {
+  type Claim,
+  type FreshClaim,
+  type InboxKey,
+  type InboxOutcome,
+  type InboxStore,
+  type InboxTransactions,
+  type ParkedKey,
+  type ParkedMessage,
+  type ParkedPlace,
+  type ParkResult,
+  type Scope,
+} from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
 import { unpackRecords } from "../outbox/records.ts";
 import { FRAME, Heads, packFor } from "../record/pack.ts";
@@ -23,7 +35,11 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
   }
 
   async claim(keys: readonly InboxKey[], leaseMs: number): Promise<readonly Claim[]> {
-    const claimed = await this.#client.ask<readonly Claimed[]>("claim", { keys: keys.map(plain), leaseMs, now: this.#client.now() });
+    const claimed = await this.#client.ask<readonly Claimed[]>("claim", {
+      keys: keys.map(plain),
+      leaseMs,
+      now: this.#client.now(),
+    });
     return claimed.map((each, index): Claim => ({ ...each, key: keys[index] as InboxKey }));
   }
 
@@ -32,7 +48,12 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
   }
 
   end(claim: FreshClaim, outcome: InboxOutcome): Promise<boolean> {
-    return this.#client.ask("inbox.end", { key: plain(claim.key), fence: claim.fence, outcome, now: this.#client.now() });
+    return this.#client.ask("inbox.end", {
+      key: plain(claim.key),
+      fence: claim.fence,
+      outcome,
+      now: this.#client.now(),
+    });
   }
 
   async parkedKeys(group: string, topic: string, keys: readonly string[]): Promise<ReadonlySet<string>> {
@@ -43,7 +64,14 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
     const pack = packFor({ destination: "", slot: null, message, doubtful: false, lane: null }, this.#heads);
     const record = new Uint8Array(pack.bytes.subarray(FRAME, pack.used));
     const identity = { group, topic, producer: message.producer, id: message.id };
-    return await this.#client.ask("inbox.park", { identity, key, reason, record, wall: this.#client.host.clock.wall(), begin });
+    return await this.#client.ask("inbox.park", {
+      identity,
+      key,
+      reason,
+      record,
+      wall: this.#client.host.clock.wall(),
+      begin,
+    });
   }
 
   parked(most: number): Promise<readonly ParkedKey[]> {
@@ -51,8 +79,19 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
   }
 
   async parkedMessages(group: string, topic: string, key: string, most: number): Promise<readonly ParkedPlace[]> {
-    const { records, reasons } = await this.#client.ask<{ records: Records; reasons: readonly string[] }>("parkedMessages", { group, topic, key, most });
-    return unpackRecords(records, ({ message }, place, parkedAt, index) => ({ group, topic, key, message, reason: reasons[index] ?? "", place, parkedAt }));
+    const { records, reasons } = await this.#client.ask<{ records: Records; reasons: readonly string[] }>(
+      "parkedMessages",
+      { group, topic, key, most },
+    );
+    return unpackRecords(records, ({ message }, place, parkedAt, index) => ({
+      group,
+      topic,
+      key,
+      message,
+      reason: reasons[index] ?? "",
+      place,
+      parkedAt,
+    }));
   }
 
   unpark(place: number): Promise<boolean> {

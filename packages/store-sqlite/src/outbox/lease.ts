@@ -9,7 +9,12 @@ const ASK_MS = 25;
 let leases = 0;
 
 /** Resolves when nobody else relays to these destinations. */
-export async function waitForLease(client: Client, destinations: readonly string[], lost: (error: TallyError) => void, signal: AbortSignal): Promise<OutboxLease> {
+export async function waitForLease(
+  client: Client,
+  destinations: readonly string[],
+  lost: (error: TallyError) => void,
+  signal: AbortSignal,
+): Promise<OutboxLease> {
   const lease = ++leases;
   for (;;) {
     signal.throwIfAborted();
@@ -77,7 +82,13 @@ class Lease implements OutboxLease {
   async park(place: number, error: TallyError): Promise<void> {
     this.#check();
     const { host } = this.#client;
-    await this.#client.ask("park", { lease: this.#lease, place, code: error.code, reason: error.message, wall: host.clock.wall() });
+    await this.#client.ask("park", {
+      lease: this.#lease,
+      place,
+      code: error.code,
+      reason: error.message,
+      wall: host.clock.wall(),
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

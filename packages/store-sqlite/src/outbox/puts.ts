@@ -69,7 +69,8 @@ function settle(callers: readonly Caller[], codes: Uint8Array, error: TallyError
     }
     const code = codes[i] ?? 0;
     caller.left--;
-    if (caller.left === 0 && caller.results.length === 0) caller.resolve(code === 0 ? STORED : [RESULTS[code] as PutResult]);
+    if (caller.left === 0 && caller.results.length === 0)
+      caller.resolve(code === 0 ? STORED : [RESULTS[code] as PutResult]);
     else {
       caller.results.push(RESULTS[code] as PutResult);
       if (caller.left === 0) caller.resolve(caller.results);

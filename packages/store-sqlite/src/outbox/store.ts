@@ -1,4 +1,13 @@
-import type { NewRow, OutboxLease, OutboxStats, OutboxStore, ParkedRow, PutResult, Scope, TallyError } from "@tallymq/core/spi";
+import type {
+  NewRow,
+  OutboxLease,
+  OutboxStats,
+  OutboxStore,
+  ParkedRow,
+  PutResult,
+  Scope,
+  TallyError,
+} from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
 import type { Records } from "../worker/protocol.ts";
 import { waitForLease } from "./lease.ts";
@@ -43,7 +52,10 @@ export class SqliteOutbox implements OutboxStore {
 
   async parked(most: number): Promise<readonly ParkedRow[]> {
     const { records, lines } = await this.#client.ask<{ records: Records; lines: readonly Line[] }>("parked", { most });
-    return unpackRecords(records, (row, place, storedAt, index) => ({ row: { ...row, place, storedAt }, ...(lines[index] as Line) }));
+    return unpackRecords(records, (row, place, storedAt, index) => ({
+      row: { ...row, place, storedAt },
+      ...(lines[index] as Line),
+    }));
   }
 
   replay(place: number): Promise<boolean> {

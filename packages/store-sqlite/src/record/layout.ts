@@ -53,7 +53,8 @@ export function viewOf(bytes: Uint8Array): DataView {
 
 /** @throws RangeError if these bytes cannot be a record. */
 export function partsOf(view: DataView): Parts {
-  if (view.byteLength < AT.texts || view.getUint8(AT.format) !== FORMAT) throw new RangeError("not a record of this format");
+  if (view.byteLength < AT.texts || view.getUint8(AT.format) !== FORMAT)
+    throw new RangeError("not a record of this format");
   const id = AT.texts + view.getUint16(AT.head, true);
   const traits = id + view.getUint16(AT.id, true);
   const key = traits + view.getUint32(AT.traits, true);

@@ -34,7 +34,15 @@ export class Pack {
     const extra = extraOf(row);
     const native = nativeOf(row);
     // 3 bytes are the most that one UTF-16 unit takes.
-    const most = FRAME + AT.texts + head.head.length + head.traits.length + 3 * (message.id.length + (message.key?.length ?? 0)) + extra.length + native.length + message.body.length;
+    const most =
+      FRAME +
+      AT.texts +
+      head.head.length +
+      head.traits.length +
+      3 * (message.id.length + (message.key?.length ?? 0)) +
+      extra.length +
+      native.length +
+      message.body.length;
     if (this.used + most > this.bytes.length) return false;
     const [view, bytes] = [this.#view, this.bytes];
     const start = this.used + FRAME;
@@ -67,7 +75,10 @@ export class Pack {
     view.setUint8(start + AT.format, FORMAT);
     view.setUint8(
       start + AT.flags,
-      (message.ordered ? FLAG.ordered : 0) | (row.doubtful ? FLAG.doubtful : 0) | (message.key === null ? 0 : FLAG.key) | (row.lane === null ? 0 : FLAG.lane),
+      (message.ordered ? FLAG.ordered : 0) |
+        (row.doubtful ? FLAG.doubtful : 0) |
+        (message.key === null ? 0 : FLAG.key) |
+        (row.lane === null ? 0 : FLAG.lane),
     );
     view.setUint16(start + AT.head, head.head.length, true);
     view.setUint16(start + AT.id, idBytes, true);
@@ -92,9 +103,19 @@ export function packFor(row: NewRow, heads: Heads): Pack {
   const pack = new Pack(PACK_BYTES);
   if (pack.add(row, heads)) return pack;
   const { message } = row;
-  const texts = JSON.stringify([message.headers, message.correlationId, message.causationId, message.id, message.key, message.type, message.contentType, message.contentEncoding]).length;
+  const texts = JSON.stringify([
+    message.headers,
+    message.correlationId,
+    message.causationId,
+    message.id,
+    message.key,
+    message.type,
+    message.contentType,
+    message.contentEncoding,
+  ]).length;
   const large = new Pack(PACK_BYTES + message.body.length + 3 * texts + nativeOf(row).length);
-  if (!large.add(row, heads)) throw new TallyError("store", "a message does not fit the size that was computed for it", { id: message.id });
+  if (!large.add(row, heads))
+    throw new TallyError("store", "a message does not fit the size that was computed for it", { id: message.id });
   return large;
 }
 
@@ -102,7 +123,10 @@ export function packFor(row: NewRow, heads: Heads): Pack {
 export function checkRow(row: NewRow): void {
   const { message } = row;
   if (message.native !== null) nativeOf(row);
-  if (message.id.length > MOST_ID || message.topic.length + message.producer.length + row.destination.length > MOST_ID) {
+  if (
+    message.id.length > MOST_ID ||
+    message.topic.length + message.producer.length + row.destination.length > MOST_ID
+  ) {
     throw new TallyError("bad-message", "id, topic, producer or destination is too long to be stored");
   }
 }
@@ -133,7 +157,9 @@ export class Heads {
       return this.#head;
     }
     const head = encoder.encode(JSON.stringify([row.destination, message.producer, message.topic]));
-    const traits = encoder.encode(JSON.stringify([message.run, message.type, message.contentType, message.contentEncoding]));
+    const traits = encoder.encode(
+      JSON.stringify([message.run, message.type, message.contentType, message.contentEncoding]),
+    );
     // Without the body: it would be held for as long as the topic does not change.
     this.#row = { ...row, message: { ...message, body: NO_BYTES, native: null } };
     return (this.#head = { head, traits });

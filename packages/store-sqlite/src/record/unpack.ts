@@ -14,9 +14,16 @@ export function unpack(bytes: Uint8Array): NewRow {
   const flags = view.getUint8(AT.flags);
   const text = (from: number, to: number): string => decoder.decode(bytes.subarray(from, to));
   const [destination, producer, topic] = JSON.parse(text(AT.texts, parts.id)) as [string, string, string];
-  const [run, type, contentType, contentEncoding] = JSON.parse(text(parts.traits, parts.key)) as [string, string | null, string, string | null];
+  const [run, type, contentType, contentEncoding] = JSON.parse(text(parts.traits, parts.key)) as [
+    string,
+    string | null,
+    string,
+    string | null,
+  ];
   const [headers, correlationId, causationId] =
-    parts.extra === parts.native ? [{}, null, null] : (JSON.parse(text(parts.extra, parts.native)) as [Outgoing["headers"], string | null, string | null]);
+    parts.extra === parts.native
+      ? [{}, null, null]
+      : (JSON.parse(text(parts.extra, parts.native)) as [Outgoing["headers"], string | null, string | null]);
   const slot = view.getInt32(AT.slot, true);
   return {
     destination,
@@ -40,7 +47,10 @@ export function unpack(bytes: Uint8Array): NewRow {
       causationId,
       headers: Object.freeze(headers),
       body: bytes.slice(parts.body),
-      native: parts.native === parts.body ? null : (deserialize(bytes.subarray(parts.native, parts.body)) as Outgoing["native"]),
+      native:
+        parts.native === parts.body
+          ? null
+          : (deserialize(bytes.subarray(parts.native, parts.body)) as Outgoing["native"]),
     }),
   };
 }

@@ -17,7 +17,10 @@ export interface SqliteTx {
   query(sql: string, params?: SqliteParams): Promise<readonly SqliteRow[]>;
   /** The first row, or undefined. */
   get(sql: string, params?: SqliteParams): Promise<SqliteRow | undefined>;
-  run(sql: string, params?: SqliteParams): Promise<{ readonly changes: number | bigint; readonly lastInsertRowid: number | bigint }>;
+  run(
+    sql: string,
+    params?: SqliteParams,
+  ): Promise<{ readonly changes: number | bigint; readonly lastInsertRowid: number | bigint }>;
 }
 
 export class TxHandle implements SqliteTx {
@@ -42,7 +45,10 @@ export class TxHandle implements SqliteTx {
     return this.#ask("turn.sql", { turn: this.#turn, how: "get", text: sql, params });
   }
 
-  run(sql: string, params: SqliteParams = []): Promise<{ readonly changes: number | bigint; readonly lastInsertRowid: number | bigint }> {
+  run(
+    sql: string,
+    params: SqliteParams = [],
+  ): Promise<{ readonly changes: number | bigint; readonly lastInsertRowid: number | bigint }> {
     return this.#ask("turn.sql", { turn: this.#turn, how: "run", text: sql, params });
   }
 

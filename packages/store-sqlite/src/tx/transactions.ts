@@ -1,4 +1,12 @@
-import { type FreshClaim, type InboxTransactions, type NewRow, type OutboxStore, type PutResult, TallyError, type Timer } from "@tallymq/core/spi";
+import {
+  type FreshClaim,
+  type InboxTransactions,
+  type NewRow,
+  type OutboxStore,
+  type PutResult,
+  TallyError,
+  type Timer,
+} from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
 import { packAll, resultsOf } from "../outbox/puts.ts";
 import { SqliteOutbox } from "../outbox/store.ts";
@@ -50,7 +58,9 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
   async put(tx: SqliteTx, rows: readonly NewRow[]): Promise<readonly PutResult[]> {
     if (!(tx instanceof TxHandle)) throw new TallyError("bad-config", "this tx is not one of the inbox's");
     const wall = this.#client.host.clock.wall();
-    const codes = packAll(rows, this.#heads).map((pack) => tx.put({ bytes: pack.bytes.buffer, used: pack.used, rows: pack.rows, wall }));
+    const codes = packAll(rows, this.#heads).map((pack) =>
+      tx.put({ bytes: pack.bytes.buffer, used: pack.used, rows: pack.rows, wall }),
+    );
     return (await Promise.all(codes)).flatMap(resultsOf);
   }
 
@@ -98,12 +108,17 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
         const idle = tx.idleMs();
         if (idle >= this.#timeoutMs) {
           const waited = `the handler of ${JSON.stringify(claim.key.topic)} did nothing with its tx for ${this.#timeoutMs} ms and was rolled back: others wait for their turn`;
-          return end({ is: "thrown", error: new TallyError("handler-deadline", waited, { id: claim.key.id, retryable: true }) });
+          return end({
+            is: "thrown",
+            error: new TallyError("handler-deadline", waited, { id: claim.key.id, retryable: true }),
+          });
         }
         if (idle >= SLOW_MS && !said) {
           said = true;
           limit = this.#timeoutMs;
-          surfaced(`a tx handler of ${JSON.stringify(claim.key.topic)} waited ${SLOW_MS} ms for something other than its tx, while others wait for their turn`);
+          surfaced(
+            `a tx handler of ${JSON.stringify(claim.key.topic)} waited ${SLOW_MS} ms for something other than its tx, while others wait for their turn`,
+          );
         }
         timer = clock.after(Math.max(1, limit - tx.idleMs()), look);
       };

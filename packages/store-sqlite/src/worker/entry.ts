@@ -1,34 +1,18 @@
 // The worker thread: one store, one connection. `workerData` is OpenArgs. It drains its port until that is empty, commits once, and
 // posts one list of replies: group commit without a timer, and no wait for one who is alone.
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
-import { asFault, Fault, sqliteErrorOf } from "./fault.ts";
-import { type Kind, openStore } from "./file/open.ts";
+import { asFault, sqliteErrorOf } from "./fault.ts";
+import { openStore } from "./file/open.ts";
 import type { Answers } from "./group.ts";
-import { createInbox, createBucket, repairInbox, savedInbox } from "./inbox/schema.ts";
 import { inboxRoom } from "./inbox/room.ts";
+import { kindOf } from "./kinds.ts";
 import { outboxRoom } from "./outbox/operations.ts";
-import { createOutbox, repairOutbox, SAVED_OUTBOX } from "./outbox/schema.ts";
 import type { OpenArgs, PutArgs, Reply, Request } from "./protocol.ts";
 import { Pump } from "./pump.ts";
 import { vacuumStep } from "./vacuum.ts";
 
 /** A commit takes no more than about this much: its pages stay in memory until then. */
 const COMMIT_BYTES = 8 * 1024 * 1024;
-
-const KINDS: Readonly<Record<OpenArgs["kind"], (fresh: () => Parameters<Kind["create"]>[0]) => Kind>> = {
-  outbox: () => ({ create: createOutbox, saved: () => SAVED_OUTBOX, repaired: repairOutbox }),
-  inbox: (fresh) => ({
-    create(sql) {
-      createInbox(sql);
-      createOutbox(sql);
-    },
-    saved: (damaged) => [...savedInbox(damaged, (bucket) => createBucket(fresh(), bucket)), ...SAVED_OUTBOX],
-    repaired(sql) {
-      repairInbox(sql);
-      repairOutbox(sql);
-    },
-  }),
-};
 
 function serve(port: MessagePort, args: OpenArgs): void {
   let replies: Reply[] = [];
@@ -52,22 +36,10 @@ function serve(port: MessagePort, args: OpenArgs): void {
     },
   };
 
-  let sql: Parameters<Kind["create"]>[0] | null = null;
-  const kind = KINDS[args.kind](() => {
-    if (sql === null) throw new Fault("store", "the new store is not there yet");
-    return sql;
-  });
-  const create: Kind = {
-    ...kind,
-    create(into) {
-      sql = into;
-      kind.create(into);
-    },
-  };
   let opened;
   let rooms;
   try {
-    opened = openStore(args, create, surfaced);
+    opened = openStore(args, kindOf(args.kind), surfaced);
     const { db } = opened;
     const inbox = args.kind === "inbox" ? inboxRoom(db, args, surfaced) : null;
     rooms = { outbox: outboxRoom(db, inbox === null ? null : args.maxBytes, surfaced), inbox };
@@ -85,7 +57,7 @@ function serve(port: MessagePort, args: OpenArgs): void {
 
   const round = (first: readonly Request[]): void => {
     let deleted = false;
-    for (let list: readonly Request[] | undefined = first; list !== undefined; ) {
+    for (let list: readonly Request[] | undefined = first; list !== undefined;) {
       let bytes = 0;
       for (; list !== undefined && bytes < COMMIT_BYTES; list = next(port)) {
         for (const request of list) {

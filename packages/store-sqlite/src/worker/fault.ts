@@ -6,7 +6,11 @@ export class Fault extends Error {
   readonly code: ErrorCode;
   readonly retryable: boolean;
 
-  constructor(code: ErrorCode, message: string, given: { readonly retryable?: boolean; readonly cause?: unknown } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    given: { readonly retryable?: boolean; readonly cause?: unknown } = {},
+  ) {
     super(message, given.cause === undefined ? undefined : { cause: given.cause });
     this.code = code;
     this.retryable = given.retryable ?? false;
@@ -14,7 +18,18 @@ export class Fault extends Error {
 }
 
 /** Result codes of SQLite, without their extensions. */
-export const SQLITE = { error: 1, busy: 5, locked: 6, readonly: 8, ioerr: 10, corrupt: 11, full: 13, cantopen: 14, constraint: 19, notadb: 26 } as const;
+export const SQLITE = {
+  error: 1,
+  busy: 5,
+  locked: 6,
+  readonly: 8,
+  ioerr: 10,
+  corrupt: 11,
+  full: 13,
+  cantopen: 14,
+  constraint: 19,
+  notadb: 26,
+} as const;
 
 /** The primary result code of an error that node:sqlite threw; 0 for any other. */
 export function sqliteCode(error: unknown): number {
@@ -34,7 +49,10 @@ export function asFault(error: unknown, path: string): Fault {
     case SQLITE.ioerr:
     case SQLITE.cantopen:
     case SQLITE.readonly:
-      return new Fault("store", `${path} cannot be read or written: ${messageOf(error)}`, { retryable: true, cause: error });
+      return new Fault("store", `${path} cannot be read or written: ${messageOf(error)}`, {
+        retryable: true,
+        cause: error,
+      });
     case SQLITE.corrupt:
     case SQLITE.notadb:
       return new Fault("store", `${path} is damaged: ${messageOf(error)}`, { cause: error });
@@ -48,6 +66,9 @@ export function messageOf(error: unknown): string {
 }
 
 export function sqliteErrorOf(cause: unknown): SqliteError | null {
-  const { errcode, errstr } = (typeof cause === "object" && cause !== null ? cause : {}) as { errcode?: unknown; errstr?: unknown };
+  const { errcode, errstr } = (typeof cause === "object" && cause !== null ? cause : {}) as {
+    errcode?: unknown;
+    errstr?: unknown;
+  };
   return typeof errcode === "number" ? { message: messageOf(cause), errcode, errstr: String(errstr) } : null;
 }

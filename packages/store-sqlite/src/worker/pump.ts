@@ -56,7 +56,8 @@ export class Pump {
     if (this.#turns?.held === true) return false;
     const deleted = this.#relayJobs.length > 0;
     if (this.#relay !== this.#writes) this.#writes.commit();
-    for (const request of this.#relayJobs.splice(0)) this.#relay.add({ n: request.n, run: () => this.#operation(request) });
+    for (const request of this.#relayJobs.splice(0))
+      this.#relay.add({ n: request.n, run: () => this.#operation(request) });
     this.#relay.commit();
     for (const request of this.#reads.splice(0)) {
       try {

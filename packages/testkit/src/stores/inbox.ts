@@ -58,7 +58,10 @@ export interface MemoryInboxOptions {
 }
 
 /** Several tallies that are given the same value share one store, as processes share a file. */
-export function memoryInbox({ transactions = true, maxParked = Number.POSITIVE_INFINITY }: MemoryInboxOptions = {}): MemoryInbox {
+export function memoryInbox({
+  transactions = true,
+  maxParked = Number.POSITIVE_INFINITY,
+}: MemoryInboxOptions = {}): MemoryInbox {
   const marks = new Map<string, MemoryMark>();
   const rows = new Map<string, unknown>();
   const parked: ParkedPlace[] = [];
@@ -147,7 +150,11 @@ export function memoryInbox({ transactions = true, maxParked = Number.POSITIVE_I
     outbox: rowsOf(),
   });
 
-  function park({ group, topic, key, message, reason }: ParkedMessage, begin: boolean, wall: number): "parked" | "full" | "free" {
+  function park(
+    { group, topic, key, message, reason }: ParkedMessage,
+    begin: boolean,
+    wall: number,
+  ): "parked" | "full" | "free" {
     const there = parked.filter((p) => p.group === group && p.topic === topic && p.key === key);
     if (there.length === 0 && !begin) return "free";
     if (there.some((p) => p.message.id === message.id && p.message.producer === message.producer)) return "parked";
@@ -193,7 +200,9 @@ export function memoryInbox({ transactions = true, maxParked = Number.POSITIVE_I
         },
         async parkedKeys(group, topic, keys) {
           await working();
-          return new Set(keys.filter((key) => parked.some((p) => p.group === group && p.topic === topic && p.key === key)));
+          return new Set(
+            keys.filter((key) => parked.some((p) => p.group === group && p.topic === topic && p.key === key)),
+          );
         },
         async park(message, begin) {
           await working();

@@ -7,7 +7,10 @@ import { checkStamp, foreignTables, readStamp } from "./stamp.ts";
  * - `unstamped`: a database without a store of ours: fresh, or the user's own.
  * - `damaged`: ours, as far as can be told, and not to be written to.
  */
-export type Judgement = { readonly is: "whole" } | { readonly is: "unstamped"; readonly foreign: boolean } | { readonly is: "damaged"; readonly reason: string; readonly foreign: boolean };
+export type Judgement =
+  | { readonly is: "whole" }
+  | { readonly is: "unstamped"; readonly foreign: boolean }
+  | { readonly is: "damaged"; readonly reason: string; readonly foreign: boolean };
 
 /**
  * Looks at a file that nobody has open.
@@ -24,7 +27,8 @@ export function judge(path: string, kind: "outbox" | "inbox", initialised: boole
     if (stamp === null) {
       // A store is never without a stamp, as far as commits go: this one lost it, or never was one.
       if (initialised && !foreign) return { is: "damaged", reason: "its tables are gone", foreign };
-      if (foreign && kind === "outbox") throw new Fault("store", `${path} is a database of something else; an outbox has a file of its own`);
+      if (foreign && kind === "outbox")
+        throw new Fault("store", `${path} is a database of something else; an outbox has a file of its own`);
       return { is: "unstamped", foreign };
     }
     checkStamp(path, stamp, kind);
@@ -43,7 +47,9 @@ export function judge(path: string, kind: "outbox" | "inbox", initialised: boole
 
 /** What is wrong, or null. In a file with tables of the user's only ours are read: his may be large. */
 function check(sql: DatabaseSync, foreign: boolean): string | null {
-  const tables = foreign ? sql.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'tally~_%' ESCAPE '~'").all() : [null];
+  const tables = foreign
+    ? sql.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'tally~_%' ESCAPE '~'").all()
+    : [null];
   for (const table of tables) {
     const pragma = table === null ? "quick_check(1)" : `quick_check('${String(table["name"])}')`;
     const found = String(Object.values(sql.prepare(`PRAGMA ${pragma}`).get() ?? {})[0]);

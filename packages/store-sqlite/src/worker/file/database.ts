@@ -34,9 +34,12 @@ export class Database {
       // Page size and vacuum count for a fresh file only.
       this.sql.exec(`PRAGMA page_size=${PAGE_BYTES}; PRAGMA auto_vacuum=INCREMENTAL`);
       const mode = this.sql.prepare("PRAGMA journal_mode=WAL").get()?.["journal_mode"];
-      if (mode !== "wal") throw new Fault("store", `${path} cannot have a write-ahead log there (SQLite answers "${String(mode)}")`);
+      if (mode !== "wal")
+        throw new Fault("store", `${path} cannot have a write-ahead log there (SQLite answers "${String(mode)}")`);
       // No spill: what a transaction writes reaches the disk at its commit, so that "full" before it means the bound.
-      this.sql.exec("PRAGMA synchronous=FULL; PRAGMA cache_spill=OFF; PRAGMA cache_size=-32768; PRAGMA wal_autocheckpoint=500; PRAGMA journal_size_limit=16777216; PRAGMA temp_store=MEMORY");
+      this.sql.exec(
+        "PRAGMA synchronous=FULL; PRAGMA cache_spill=OFF; PRAGMA cache_size=-32768; PRAGMA wal_autocheckpoint=500; PRAGMA journal_size_limit=16777216; PRAGMA temp_store=MEMORY",
+      );
       if (process.platform === "darwin") this.sql.exec("PRAGMA fullfsync=1");
       const page = Number(this.sql.prepare("PRAGMA page_size").get()?.["page_size"]);
       this.#maxPages = maxBytes === null ? null : Math.max(16, Math.floor(maxBytes / page));
@@ -87,8 +90,10 @@ export class Database {
     this.#level = null;
     const synchronous = level === "acked" ? 2 : 1;
     this.sql.exec(`PRAGMA synchronous=${synchronous}`);
-    if (this.number("synchronous") !== synchronous) throw new Fault("store", `${this.path}: SQLite does not take the durability that it is asked for`);
-    if (this.#maxPages !== null) this.sql.exec(`PRAGMA max_page_count=${this.#maxPages + (level === "acked" ? 0 : RESERVE)}`);
+    if (this.number("synchronous") !== synchronous)
+      throw new Fault("store", `${this.path}: SQLite does not take the durability that it is asked for`);
+    if (this.#maxPages !== null)
+      this.sql.exec(`PRAGMA max_page_count=${this.#maxPages + (level === "acked" ? 0 : RESERVE)}`);
     this.#level = level;
   }
 }

@@ -21,14 +21,14 @@ export class Members {
     this.#path = path;
     createPrivate(`${path}-open`);
     this.#side = new DatabaseSync(`${path}-open`, { timeout: 0 });
-    this.#side.exec("PRAGMA synchronous=FULL");
   }
 
   /** Runs `check` while nobody else has the store open; false: somebody has. */
   alone(check: (initialised: boolean) => void): boolean {
     if (!this.#lock("BEGIN EXCLUSIVE")) return false;
     try {
-      const marked = this.#side.prepare("SELECT 1 AS one FROM sqlite_schema WHERE name='initialised'").get() !== undefined;
+      const marked =
+        this.#side.prepare("SELECT 1 AS one FROM sqlite_schema WHERE name='initialised'").get() !== undefined;
       check(marked);
       // From here on an empty file is not a fresh one.
       if (!marked) this.#side.exec("CREATE TABLE initialised (at)");
@@ -46,7 +46,8 @@ export class Members {
    */
   join(processes: "many" | "one"): void {
     if (processes === "one") {
-      if (!this.#lock("BEGIN EXCLUSIVE")) throw new Fault("store", `${this.#path} was made for one process, and process ${this.#pid()} has it open`);
+      if (!this.#lock("BEGIN EXCLUSIVE"))
+        throw new Fault("store", `${this.#path} was made for one process, and process ${this.#pid()} has it open`);
     } else {
       this.#side.exec(`PRAGMA busy_timeout=${OTHERS_CHECK_MS}; BEGIN`);
       try {
@@ -56,7 +57,11 @@ export class Members {
         throw new Fault("store", `${this.#path} is held by process ${this.#pid()}, which opened it for itself alone`);
       }
     }
-    const file = openSync(`${this.#path}-pid`, constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC | (constants.O_NOFOLLOW ?? 0), 0o600);
+    const file = openSync(
+      `${this.#path}-pid`,
+      constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC | (constants.O_NOFOLLOW ?? 0),
+      0o600,
+    );
     fchmodSync(file, 0o600);
     writeSync(file, `${process.pid}\n`);
     closeSync(file);

@@ -14,7 +14,7 @@ import { keepLog, lostFrames } from "./wal.ts";
 /** What a kind of store brings: its tables, and which of them can be saved from a damaged file. */
 export interface Kind {
   create(sql: DatabaseSync): void;
-  saved(damaged: DatabaseSync): readonly Saved[];
+  saved(damaged: DatabaseSync, into: DatabaseSync): readonly Saved[];
   /** After rows were saved: counters that go with them. */
   repaired(sql: DatabaseSync): void;
 }
@@ -67,7 +67,10 @@ function prepare(args: OpenArgs, kind: Kind, initialised: boolean, surfaced: (wh
   const { path } = args;
   const found = inspectPlace(path);
   if (found === "empty" && initialised) {
-    throw new Fault("store", `${path} has no bytes, and it was a store before: something emptied it. Move it and ${path}-wal aside to begin anew`);
+    throw new Fault(
+      "store",
+      `${path} has no bytes, and it was a store before: something emptied it. Move it and ${path}-wal aside to begin anew`,
+    );
   }
   const stamp = timeName(args);
   if (found === "missing") {
@@ -82,11 +85,17 @@ function prepare(args: OpenArgs, kind: Kind, initialised: boolean, surfaced: (wh
     const lost = initialised ? lostFrames(path) : 0;
     if (lost > 0) {
       keepLog(path, `${path}-wal.damaged-${stamp}`);
-      surfaced(`the log of ${path} is damaged in front of ${lost} pages, which were not recovered; it is kept as ${path}-wal.damaged-${stamp}`);
+      surfaced(
+        `the log of ${path} is damaged in front of ${lost} pages, which were not recovered; it is kept as ${path}-wal.damaged-${stamp}`,
+      );
     }
     const judgement = judge(path, args.kind, initialised);
     if (judgement.is === "damaged") {
-      if (judgement.foreign) throw new Fault("store", `${path} is damaged (${judgement.reason}) and holds other tables too: it is left as it is`);
+      if (judgement.foreign)
+        throw new Fault(
+          "store",
+          `${path} is damaged (${judgement.reason}) and holds other tables too: it is left as it is`,
+        );
       return quarantine(args, kind, judgement.reason, stamp, surfaced);
     }
     if (judgement.is === "unstamped" && judgement.foreign && isOpenToOthers(path)) {
@@ -121,7 +130,7 @@ function quarantine(args: OpenArgs, kind: Kind, reason: string, stamp: string, s
   createPrivate(path);
   let said = "";
   make(args, kind, (sql) => {
-    const { rows, spoilt, torn } = recover(aside, sql, (damaged) => kind.saved(damaged));
+    const { rows, spoilt, torn } = recover(aside, sql, (damaged) => kind.saved(damaged, sql));
     kind.repaired(sql);
     said = `${rows} rows were recovered${spoilt > 0 ? `, ${spoilt} were spoilt` : ""}${torn.length > 0 ? `, not all of ${torn.join(", ")} could be read` : ""}`;
   });

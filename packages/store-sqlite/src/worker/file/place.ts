@@ -39,13 +39,15 @@ export function inspectPlace(path: string): Found {
   const network = process.platform === "linux" ? networkFileSystem(statfsSync(directory).type) : null;
   if (network !== null) throw new Fault("store", `${path} is on ${network}: SQLite loses data there; use a local disk`);
   for (const side of ["-wal", "-shm", "-open", "-pid"]) {
-    if (lstat(path + side)?.isSymbolicLink() === true) throw new Fault("store", `${basename(path + side)} is a symbolic link; a store lies where its name is`);
+    if (lstat(path + side)?.isSymbolicLink() === true)
+      throw new Fault("store", `${basename(path + side)} is a symbolic link; a store lies where its name is`);
   }
   const file = lstat(path);
   if (file === null) return "missing";
   if (file.isSymbolicLink()) throw new Fault("store", `${path} is a symbolic link; give the file itself`);
   if (!file.isFile()) throw new Fault("store", `${path} is not a file`);
-  if (file.nlink > 1) throw new Fault("store", `${path} has a second name (a hard link), under which SQLite would not find its log`);
+  if (file.nlink > 1)
+    throw new Fault("store", `${path} has a second name (a hard link), under which SQLite would not find its log`);
   // Asked for by mode as well: the superuser passes every access check.
   if ((file.mode & 0o200) === 0) throw new Fault("store", `${path} is read-only`);
   try {
@@ -59,9 +61,12 @@ export function inspectPlace(path: string): Found {
 /** Makes the file if there is none, for its owner alone; SQLite gives its log and shared memory the same mode. */
 export function createPrivate(path: string): void {
   try {
-    closeSync(openSync(path, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR | (constants.O_NOFOLLOW ?? 0), 0o600));
+    closeSync(
+      openSync(path, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR | (constants.O_NOFOLLOW ?? 0), 0o600),
+    );
   } catch (error) {
-    if (codeOf(error) !== "EEXIST") throw new Fault("store", `${path} cannot be made: ${codeOf(error)}`, { retryable: true, cause: error });
+    if (codeOf(error) !== "EEXIST")
+      throw new Fault("store", `${path} cannot be made: ${codeOf(error)}`, { retryable: true, cause: error });
   }
 }
 

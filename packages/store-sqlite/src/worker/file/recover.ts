@@ -22,7 +22,11 @@ export interface Recovered {
  * Copies what can be read of a damaged store: forward to the first bad page, then backward from the end to the last one.
  * The damaged file is only read.
  */
-export function recover(from: string, into: DatabaseSync, tables: (damaged: DatabaseSync) => readonly Saved[]): Recovered {
+export function recover(
+  from: string,
+  into: DatabaseSync,
+  tables: (damaged: DatabaseSync) => readonly Saved[],
+): Recovered {
   let [rows, spoilt] = [0, 0];
   const torn: string[] = [];
   let damaged: DatabaseSync;
@@ -33,10 +37,14 @@ export function recover(from: string, into: DatabaseSync, tables: (damaged: Data
   }
   try {
     for (const saved of list(damaged, tables, torn)) {
-      const insert = into.prepare(`INSERT OR IGNORE INTO ${saved.table} (${saved.columns.join(", ")}) VALUES (${saved.columns.map(() => "?").join(", ")})`);
+      const insert = into.prepare(
+        `INSERT OR IGNORE INTO ${saved.table} (${saved.columns.join(", ")}) VALUES (${saved.columns.map(() => "?").join(", ")})`,
+      );
       const copy = (direction: "ASC" | "DESC"): string | null => {
         try {
-          const read = damaged.prepare(`SELECT ${saved.columns.join(", ")} FROM ${saved.table} NOT INDEXED ORDER BY ${saved.order} ${direction}`);
+          const read = damaged.prepare(
+            `SELECT ${saved.columns.join(", ")} FROM ${saved.table} NOT INDEXED ORDER BY ${saved.order} ${direction}`,
+          );
           read.setReadBigInts(true);
           for (const row of read.iterate()) {
             if (saved.isWhole?.(row) === false) {
@@ -60,7 +68,11 @@ export function recover(from: string, into: DatabaseSync, tables: (damaged: Data
   return { rows, spoilt, torn };
 }
 
-function list(damaged: DatabaseSync, tables: (damaged: DatabaseSync) => readonly Saved[], torn: string[]): readonly Saved[] {
+function list(
+  damaged: DatabaseSync,
+  tables: (damaged: DatabaseSync) => readonly Saved[],
+  torn: string[],
+): readonly Saved[] {
   try {
     return tables(damaged);
   } catch {

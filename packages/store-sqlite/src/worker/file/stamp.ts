@@ -23,12 +23,20 @@ export function readStamp(sql: DatabaseSync): Stamp | null {
 }
 
 export function checkStamp(path: string, stamp: Stamp, kind: string): void {
-  if (stamp.format > STORE_FORMAT) throw new Fault("store", `${path} was written by a newer Tally (format ${stamp.format}; this one knows ${STORE_FORMAT}): it is left as it is`);
+  if (stamp.format > STORE_FORMAT)
+    throw new Fault(
+      "store",
+      `${path} was written by a newer Tally (format ${stamp.format}; this one knows ${STORE_FORMAT}): it is left as it is`,
+    );
   if (stamp.kind !== kind) throw new Fault("store", `${path} is an ${stamp.kind}; an ${kind} has a file of its own`);
 }
 
 /** Tables that are not Tally's. */
 export function foreignTables(sql: DatabaseSync): readonly string[] {
-  const rows = sql.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'tally~_%' ESCAPE '~' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'").all();
+  const rows = sql
+    .prepare(
+      "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'tally~_%' ESCAPE '~' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'",
+    )
+    .all();
   return rows.map((row) => String(row["name"]));
 }

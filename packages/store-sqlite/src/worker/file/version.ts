@@ -11,6 +11,7 @@ export function judgeSqlite(version: string, processes: "many" | "one"): string 
   if (number < 3_007_000) throw new Fault("store", `SQLite ${version} has no write-ahead log`);
   if (number >= 3_051_003) return null;
   const bug = `SQLite ${version} can damage a store that several connections write (fixed in 3.51.3)`;
-  if (processes === "many") throw new Fault("store", `${bug}: use a Node with a newer one, or open the store with processes: "one"`);
+  if (processes === "many")
+    throw new Fault("store", `${bug}: use a Node with a newer one, or open the store with processes: "one"`);
   return bug;
 }

@@ -36,7 +36,9 @@ export class Ageing {
     this.#sql = sql;
     this.#bucketMs = Math.ceil(keepForMs / (KEPT - 1));
     this.#read = sql.prepare("SELECT bucket, aged, boot, boots, monotonic, wall FROM tally_inbox");
-    this.#write = sql.prepare("UPDATE tally_inbox SET bucket = ?, aged = ?, boot = ?, boots = ?, monotonic = ?, wall = ?");
+    this.#write = sql.prepare(
+      "UPDATE tally_inbox SET bucket = ?, aged = ?, boot = ?, boots = ?, monotonic = ?, wall = ?",
+    );
   }
 
   /** Inside a transaction: this process has opened the inbox. */
@@ -68,7 +70,8 @@ export class Ageing {
     this.#write.run(bucket, aged - steps * this.#bucketMs, ages.boot, ages.boots, now.monotonic, now.wall);
     if (steps > 0) {
       createBucket(this.#sql, bucket);
-      for (const old of bucketsIn(this.#sql)) if (old <= bucket - KEPT) this.#sql.exec(`DROP TABLE ${bucketTable(old)}`);
+      for (const old of bucketsIn(this.#sql))
+        if (old <= bucket - KEPT) this.#sql.exec(`DROP TABLE ${bucketTable(old)}`);
     }
     this.#look();
   }

@@ -61,7 +61,13 @@ export class Marks {
       }
       fence++;
       const attempt = (mark?.attempts ?? 0) + 1;
-      this.#write(identity, key, found?.bucket ?? null, { state: STATE.open, attempts: attempt, fence, until: now.monotonic + leaseMs, reason: null });
+      this.#write(identity, key, found?.bucket ?? null, {
+        state: STATE.open,
+        attempts: attempt,
+        fence,
+        until: now.monotonic + leaseMs,
+        reason: null,
+      });
       return { state: "fresh", attempt, fence };
     });
   }
@@ -76,7 +82,13 @@ export class Marks {
     const identity = identityOf(key);
     const held = this.#held(identity, key, fence);
     if (held === null) return false;
-    this.#write(identity, key, held.bucket, { state: STATE.open, attempts: held.mark.attempts, fence, until: now.monotonic + leaseMs, reason: null });
+    this.#write(identity, key, held.bucket, {
+      state: STATE.open,
+      attempts: held.mark.attempts,
+      fence,
+      until: now.monotonic + leaseMs,
+      reason: null,
+    });
     return true;
   }
 
@@ -98,7 +110,9 @@ export class Marks {
 
   #held(identity: Uint8Array, key: InboxKey, fence: number): { readonly bucket: number; readonly mark: Mark } | null {
     const found = this.#find(identity, key.bodyHash);
-    return found !== null && found.mark.same === 1 && found.mark.state === STATE.open && found.mark.fence === fence ? found : null;
+    return found !== null && found.mark.same === 1 && found.mark.state === STATE.open && found.mark.fence === fence
+      ? found
+      : null;
   }
 
   #find(identity: Uint8Array, bodyHash: bigint): { readonly bucket: number; readonly mark: Mark } | null {
@@ -111,10 +125,24 @@ export class Marks {
   }
 
   /** Into the youngest bucket, whichever it was in: the memory of an effect begins at its end. */
-  #write(identity: Uint8Array, key: InboxKey, was: number | null, mark: Pick<Mark, "state" | "attempts" | "fence" | "until" | "reason">): void {
+  #write(
+    identity: Uint8Array,
+    key: InboxKey,
+    was: number | null,
+    mark: Pick<Mark, "state" | "attempts" | "fence" | "until" | "reason">,
+  ): void {
     const { current, boot } = this.#ageing;
     if (was !== null && was !== current) this.#bucket(was).remove.run(identity);
-    this.#bucket(current).write.run(identity, BigInt.asIntN(64, key.bodyHash), mark.state, mark.attempts, mark.fence, boot, mark.until, mark.reason);
+    this.#bucket(current).write.run(
+      identity,
+      BigInt.asIntN(64, key.bodyHash),
+      mark.state,
+      mark.attempts,
+      mark.fence,
+      boot,
+      mark.until,
+      mark.reason,
+    );
   }
 
   #bucket(bucket: number): Bucket {
@@ -122,8 +150,12 @@ export class Marks {
     if (found === undefined) {
       const table = bucketTable(bucket);
       found = {
-        find: this.#sql.prepare(`SELECT state, attempts, fence, boot, until, reason, body = ? AS same FROM ${table} WHERE identity = ?`),
-        write: this.#sql.prepare(`INSERT OR REPLACE INTO ${table} (identity, body, state, attempts, fence, boot, until, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`),
+        find: this.#sql.prepare(
+          `SELECT state, attempts, fence, boot, until, reason, body = ? AS same FROM ${table} WHERE identity = ?`,
+        ),
+        write: this.#sql.prepare(
+          `INSERT OR REPLACE INTO ${table} (identity, body, state, attempts, fence, boot, until, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+        ),
         remove: this.#sql.prepare(`DELETE FROM ${table} WHERE identity = ?`),
       };
       this.#buckets.set(bucket, found);
@@ -133,7 +165,12 @@ export class Marks {
 }
 
 /** 16 bytes of SHA-256 over (group, topic, producer, id), each with its length: bytes are compared, nothing is normalised. */
-export function identityOf({ group, topic, producer, id }: Pick<InboxKey, "group" | "topic" | "producer" | "id">): Uint8Array {
+export function identityOf({
+  group,
+  topic,
+  producer,
+  id,
+}: Pick<InboxKey, "group" | "topic" | "producer" | "id">): Uint8Array {
   const parts = [group, topic, producer, id].map((part) => Buffer.from(part));
   const lengths = Buffer.alloc(16);
   for (const [index, part] of parts.entries()) lengths.writeUInt32LE(part.length, 4 * index);

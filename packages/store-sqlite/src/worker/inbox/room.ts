@@ -38,9 +38,15 @@ export function inboxRoom(db: Database, args: OpenArgs, surfaced: (what: string)
       now = newest;
     },
     operations: {
-      claim: operation("write", (of: { keys: readonly InboxKey[]; leaseMs: number; now: Now }) => ({ value: marks.claim(of.keys, of.leaseMs, of.now) })),
-      renew: operation("write", (of: One & { leaseMs: number }) => ({ value: marks.renew(of.key, of.fence, of.leaseMs, of.now) })),
-      "inbox.end": operation("write", (of: One & { outcome: InboxOutcome }) => ({ value: marks.end(of.key, of.fence, of.outcome) })),
+      claim: operation("write", (of: { keys: readonly InboxKey[]; leaseMs: number; now: Now }) => ({
+        value: marks.claim(of.keys, of.leaseMs, of.now),
+      })),
+      renew: operation("write", (of: One & { leaseMs: number }) => ({
+        value: marks.renew(of.key, of.fence, of.leaseMs, of.now),
+      })),
+      "inbox.end": operation("write", (of: One & { outcome: InboxOutcome }) => ({
+        value: marks.end(of.key, of.fence, of.outcome),
+      })),
       ...parkedOperations(db.sql, args.maxParked, db.path, surfaced),
     },
   };

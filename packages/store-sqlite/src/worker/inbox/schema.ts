@@ -56,6 +56,10 @@ export function savedInbox(damaged: DatabaseSync, into: (bucket: number) => void
 export function repairInbox(sql: DatabaseSync): void {
   const buckets = bucketsIn(sql);
   let fence = 0;
-  for (const bucket of buckets) fence = Math.max(fence, Number(sql.prepare(`SELECT coalesce(max(fence), 0) AS fence FROM ${bucketTable(bucket)}`).get()?.["fence"]));
+  for (const bucket of buckets)
+    fence = Math.max(
+      fence,
+      Number(sql.prepare(`SELECT coalesce(max(fence), 0) AS fence FROM ${bucketTable(bucket)}`).get()?.["fence"]),
+    );
   sql.prepare("UPDATE tally_inbox SET fence = ?, bucket = ?").run(fence + 1_000_000, buckets.at(-1) ?? 1);
 }

@@ -23,12 +23,20 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
   const parked = new Parked(db);
   const relays = new Map<number, Relay>();
   const remove = sql.prepare("DELETE FROM tally_rows WHERE place = ? RETURNING length(record) AS bytes");
-  const park = sql.prepare("INSERT OR REPLACE INTO tally_parked_rows (place, code, reason, parked_at) VALUES (?, ?, ?, ?)");
+  const park = sql.prepare(
+    "INSERT OR REPLACE INTO tally_parked_rows (place, code, reason, parked_at) VALUES (?, ?, ?, ?)",
+  );
   const unpark = sql.prepare("DELETE FROM tally_parked_rows WHERE place = ?");
-  const list = sql.prepare("SELECT r.place AS place, stored_at, record, code, reason, parked_at FROM tally_parked_rows p JOIN tally_rows r USING (place) ORDER BY r.place LIMIT ?");
-  const oldest = sql.prepare("SELECT stored_at FROM tally_rows WHERE place NOT IN (SELECT place FROM tally_parked_rows) ORDER BY place LIMIT 1");
+  const list = sql.prepare(
+    "SELECT r.place AS place, stored_at, record, code, reason, parked_at FROM tally_parked_rows p JOIN tally_rows r USING (place) ORDER BY r.place LIMIT ?",
+  );
+  const oldest = sql.prepare(
+    "SELECT stored_at FROM tally_rows WHERE place NOT IN (SELECT place FROM tally_parked_rows) ORDER BY place LIMIT 1",
+  );
   const slots = sql.prepare("SELECT slot, count(*) AS n FROM tally_rows WHERE slot IS NOT NULL GROUP BY slot");
-  const setAside = sql.prepare("INSERT OR REPLACE INTO tally_damaged_rows (place, slot, stored_at, crc, record) SELECT place, slot, stored_at, crc, record FROM tally_rows WHERE place = ?");
+  const setAside = sql.prepare(
+    "INSERT OR REPLACE INTO tally_damaged_rows (place, slot, stored_at, crc, record) SELECT place, slot, stored_at, crc, record FROM tally_rows WHERE place = ?",
+  );
 
   const drop = (places: readonly number[]): number => {
     let [count, bytes] = [0, 0];
@@ -51,7 +59,8 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
       db.rollback();
       throw error;
     }
-    for (const place of places) surfaced(`row ${place} of ${db.path} is damaged: it is kept in the table tally_damaged_rows and not sent`);
+    for (const place of places)
+      surfaced(`row ${place} of ${db.path} is damaged: it is kept in the table tally_damaged_rows and not sent`);
   };
   const relayOf = ({ lease }: At): Relay => {
     const relay = relays.get(lease);
@@ -115,9 +124,18 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
     parked: operation("read", ({ most }: { most: number }) => {
       const lines = list.all(most) as unknown as ParkedLine[];
       const packed = packRecords(lines);
-      return { ...packed, value: { records: packed.value, lines: lines.map(({ code, reason, parked_at }) => ({ code, reason, parkedAt: parked_at })) } };
+      return {
+        ...packed,
+        value: {
+          records: packed.value,
+          lines: lines.map(({ code, reason, parked_at }) => ({ code, reason, parkedAt: parked_at })),
+        },
+      };
     }),
-    replay: operation("relay", ({ place }: { place: number }) => ({ value: unpark.run(place).changes === 1, committed: () => freed(place) })),
+    replay: operation("relay", ({ place }: { place: number }) => ({
+      value: unpark.run(place).changes === 1,
+      committed: () => freed(place),
+    })),
     purge: operation("relay", ({ place }: { place: number }) => {
       const found = unpark.run(place).changes === 1;
       if (found) drop([place]);

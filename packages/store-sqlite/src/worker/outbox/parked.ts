@@ -11,7 +11,9 @@ export class Parked {
   #seen = -1;
 
   constructor(db: Database) {
-    this.#load = db.sql.prepare("SELECT p.place AS place, r.slot AS slot FROM tally_parked_rows p JOIN tally_rows r USING (place)");
+    this.#load = db.sql.prepare(
+      "SELECT p.place AS place, r.slot AS slot FROM tally_parked_rows p JOIN tally_rows r USING (place)",
+    );
     this.#version = db.sql.prepare("PRAGMA data_version");
   }
 

@@ -35,7 +35,9 @@ export class Relay {
     this.#path = db.path;
     this.#parked = parked;
     this.#destinations = new Set(destinations);
-    this.#next = db.sql.prepare("SELECT place, slot, stored_at, crc, record FROM tally_rows WHERE place > ? ORDER BY place");
+    this.#next = db.sql.prepare(
+      "SELECT place, slot, stored_at, crc, record FROM tally_rows WHERE place > ? ORDER BY place",
+    );
   }
 
   /** What lies at or behind `place` may go now. */
@@ -65,7 +67,11 @@ export class Relay {
   }
 
   #isServed(record: Uint8Array): boolean {
-    const head = Buffer.from(record.buffer, record.byteOffset, record.length).toString("latin1", AT.texts, partsOf(viewOf(record)).id);
+    const head = Buffer.from(record.buffer, record.byteOffset, record.length).toString(
+      "latin1",
+      AT.texts,
+      partsOf(viewOf(record)).id,
+    );
     let served = this.#serves.get(head);
     if (served === undefined) {
       const [destination] = JSON.parse(Buffer.from(head, "latin1").toString()) as [string];
@@ -78,10 +84,17 @@ export class Relay {
   }
 }
 
-export function packRecords(rows: readonly { readonly place: number; readonly stored_at: number; readonly record: Uint8Array }[]): Answer {
+export function packRecords(
+  rows: readonly { readonly place: number; readonly stored_at: number; readonly record: Uint8Array }[],
+): Answer {
   const bytes = new ArrayBuffer(rows.reduce((sum, row) => sum + row.record.length, 0));
   const target = new Uint8Array(bytes);
-  const records: { places: number[]; at: number[]; ends: number[]; bytes: ArrayBuffer } = { places: [], at: [], ends: [], bytes };
+  const records: { places: number[]; at: number[]; ends: number[]; bytes: ArrayBuffer } = {
+    places: [],
+    at: [],
+    ends: [],
+    bytes,
+  };
   let end = 0;
   for (const { place, stored_at, record } of rows) {
     target.set(record, end);

@@ -22,7 +22,9 @@ export class Rows {
   constructor(db: Database, maxSum: number | null) {
     this.#maxSum = maxSum;
     // OR IGNORE: with it SQLite needs no copy of each page to undo the statement alone, and the answer says if it was there.
-    this.#insert = db.sql.prepare("INSERT OR IGNORE INTO tally_rows (place, id, nth, slot, stored_at, crc, record) VALUES (?, ?, ?, ?, ?, ?, ?)");
+    this.#insert = db.sql.prepare(
+      "INSERT OR IGNORE INTO tally_rows (place, id, nth, slot, stored_at, crc, record) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    );
     this.#find = db.sql.prepare("SELECT nth, record FROM tally_rows WHERE id = ? ORDER BY nth");
     this.#counters = db.sql.prepare("SELECT next, rows, bytes FROM tally_outbox");
     this.#count = db.sql.prepare("UPDATE tally_outbox SET next = ?, rows = ?, bytes = ?");
@@ -97,7 +99,10 @@ export class Rows {
 
 /** What a record is beside one that is stored: null if their identities differ, compared as bytes. */
 function compare(given: Uint8Array, stored: Uint8Array): number | null {
-  const [a, b] = [Buffer.from(given.buffer, given.byteOffset, given.length), Buffer.from(stored.buffer, stored.byteOffset, stored.length)];
+  const [a, b] = [
+    Buffer.from(given.buffer, given.byteOffset, given.length),
+    Buffer.from(stored.buffer, stored.byteOffset, stored.length),
+  ];
   const [x, y] = [partsOf(viewOf(a)), partsOf(viewOf(b))];
   const part = (from: "head" | keyof typeof x, to: keyof typeof x | "end"): boolean => {
     const [af, bf] = from === "head" ? [AT.texts, AT.texts] : [x[from], y[from]];
@@ -107,5 +112,7 @@ function compare(given: Uint8Array, stored: Uint8Array): number | null {
   // Head and id by themselves: their border could lie elsewhere in the same bytes.
   if (!part("head", "id") || !part("id", "traits")) return null;
   const keyed = (a[AT.flags] ?? 0) & FLAG.key;
-  return keyed === ((b[AT.flags] ?? 0) & FLAG.key) && part("key", "extra") && part("body", "end") ? PUT.same : PUT.conflict;
+  return keyed === ((b[AT.flags] ?? 0) & FLAG.key) && part("key", "extra") && part("body", "end")
+    ? PUT.same
+    : PUT.conflict;
 }

@@ -4,7 +4,18 @@ import { Fault, messageOf } from "../fault.ts";
 /** Prepared statements of handlers that are kept. */
 const KEPT = 200;
 /** What would end or leave the transaction that an effect shares with its mark. */
-const FORBIDDEN: ReadonlySet<string> = new Set(["BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "ATTACH", "DETACH", "PRAGMA", "VACUUM"]);
+const FORBIDDEN: ReadonlySet<string> = new Set([
+  "BEGIN",
+  "COMMIT",
+  "END",
+  "ROLLBACK",
+  "SAVEPOINT",
+  "RELEASE",
+  "ATTACH",
+  "DETACH",
+  "PRAGMA",
+  "VACUUM",
+]);
 /** White space and comments, in front of a statement or behind it. */
 const BLANK = /^(?:\s|--[^\n]*(?:\n|$)|\/\*[\s\S]*?(?:\*\/|$)|;)*/;
 
@@ -22,7 +33,11 @@ export class Statements {
     const kept = this.#kept.get(text);
     if (kept !== undefined) return kept;
     const word = /^[a-z]+/i.exec(text.replace(BLANK, ""))?.[0].toUpperCase() ?? "";
-    if (FORBIDDEN.has(word)) throw new Fault("bad-config", `${word} cannot be used in a handler's tx: its transaction is shared with the mark, and with other handlers`);
+    if (FORBIDDEN.has(word))
+      throw new Fault(
+        "bad-config",
+        `${word} cannot be used in a handler's tx: its transaction is shared with the mark, and with other handlers`,
+      );
     const statement = this.#sql.prepare(text);
     // SQLite prepares the first statement and ignores the rest: what is not run must not look as if it were.
     const rest = text.replace(BLANK, "").slice(statement.sourceSQL.replace(BLANK, "").length);

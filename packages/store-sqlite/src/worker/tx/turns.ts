@@ -83,7 +83,8 @@ export class Turns {
     try {
       this.#group.open();
       this.#db.sql.exec("SAVEPOINT tally_turn");
-      if (!this.#marks.holds(args.key, args.fence)) failed = new Fault("fenced", "the claim ran out, and somebody else has it");
+      if (!this.#marks.holds(args.key, args.fence))
+        failed = new Fault("fenced", "the claim ran out, and somebody else has it");
     } catch (error) {
       failed = asFault(error, this.#db.path);
       this.#broken(error);
@@ -94,7 +95,8 @@ export class Turns {
 
   #inTurn(n: number, { turn: number }: { readonly turn: number }, work: (turn: Turn) => Answer): void {
     const turn = this.#turn;
-    if (turn === null || turn.turn !== number) return this.#answers.failed(n, new Fault("store", "this transaction is over"));
+    if (turn === null || turn.turn !== number)
+      return this.#answers.failed(n, new Fault("store", "this transaction is over"));
     if (turn.failed !== null) return this.#answers.failed(n, turn.failed);
     try {
       this.#answers.ok(n, work(turn));
@@ -110,7 +112,8 @@ export class Turns {
       ? statement[how](...(params as SQLInputValue[]))
       : statement[how](params as Record<string, SQLInputValue>);
     // OR ROLLBACK and RAISE(ROLLBACK) succeed in ending everybody's transaction.
-    if (!this.#db.sql.isTransaction) this.#broken(new Fault("store", "a handler's statement ended the transaction that it shares"), turn);
+    if (!this.#db.sql.isTransaction)
+      this.#broken(new Fault("store", "a handler's statement ended the transaction that it shares"), turn);
     return { value: result };
   }
 
@@ -125,7 +128,8 @@ export class Turns {
 
   #leave(n: number, { turn: number, done }: { readonly turn: number; readonly done: boolean }): void {
     const turn = this.#turn;
-    if (turn === null || turn.turn !== number) return this.#answers.failed(n, new Fault("store", "this transaction is over"));
+    if (turn === null || turn.turn !== number)
+      return this.#answers.failed(n, new Fault("store", "this transaction is over"));
     this.#turn = null;
     try {
       if (turn.failed === null && done) {
@@ -135,14 +139,18 @@ export class Turns {
         let ran = false;
         // In a transaction that had to be begun anew there would be a mark without its effect.
         const run = (): Answer => {
-          if (ran) throw new Fault("store", "the transaction could not be committed; the effect is undone", { retryable: true });
+          if (ran)
+            throw new Fault("store", "the transaction could not be committed; the effect is undone", {
+              retryable: true,
+            });
           ran = true;
           return { value: null };
         };
         this.#group.add({ n, run });
         return;
       }
-      if (turn.generation === this.#group.generation && this.#db.sql.isTransaction) this.#db.sql.exec("ROLLBACK TO tally_turn; RELEASE tally_turn");
+      if (turn.generation === this.#group.generation && this.#db.sql.isTransaction)
+        this.#db.sql.exec("ROLLBACK TO tally_turn; RELEASE tally_turn");
       if (turn.failed !== null) this.#answers.failed(n, turn.failed);
       else this.#answers.ok(n, { value: null });
     } catch (error) {

@@ -10,14 +10,20 @@ import { transactionCases } from "./transactions.ts";
 export const storeCases: readonly StoreCase[] = [...outboxCases, ...leaseCases, ...inboxCases, ...transactionCases];
 
 /** Registers one test for each case, as `conform` does for brokers; answers which say nothing about this store. */
-export function conformStore(runner: Runner, rig: StoreRig, cases: readonly StoreCase[] = storeCases): readonly string[] {
-  if (new Set(cases.map((c) => c.name)).size !== cases.length) throw new Error("two conformance cases have the same name");
+export function conformStore(
+  runner: Runner,
+  rig: StoreRig,
+  cases: readonly StoreCase[] = storeCases,
+): readonly string[] {
+  if (new Set(cases.map((c) => c.name)).size !== cases.length)
+    throw new Error("two conformance cases have the same name");
   const lacks = (c: StoreCase): readonly StoreNeed[] => c.needs.filter((need) => rig[need] === null);
   runner.describe(`${rig.name} conforms`, () => {
     for (const c of cases) {
       const missing = lacks(c);
       if (missing.length > 0) runner.it(`not applicable: ${missing.join(", ")}: ${c.name}`, () => {});
-      else runner.it(c.name, () => within(5 * rig.limitMs, `the case "${c.name}" to end`, c.run(rig)), 10 * rig.limitMs);
+      else
+        runner.it(c.name, () => within(5 * rig.limitMs, `the case "${c.name}" to end`, c.run(rig)), 10 * rig.limitMs);
     }
   });
   return cases.filter((c) => lacks(c).length > 0).map((c) => c.name);

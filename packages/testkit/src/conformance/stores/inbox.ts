@@ -33,14 +33,25 @@ export const inboxCases: readonly StoreCase[] = [
     const keys = Array.from({ length: 200 }, (_, n) => inboxKey({ id: `${n}` }));
     const answers = await Promise.all([one, two].flatMap((inbox) => keys.map((key) => inbox.claim([key], 60_000))));
     const states = answers.map(([claim]) => claim!.state);
-    assert.deepEqual([states.filter((s) => s === "fresh").length, states.filter((s) => s === "busy").length], [200, 200]);
-    for (const [index, key] of keys.entries()) assert.deepEqual([answers[index], answers[index + 200]].filter(([c] = []) => c!.state === "fresh").length, 1, key.id);
+    assert.deepEqual(
+      [states.filter((s) => s === "fresh").length, states.filter((s) => s === "busy").length],
+      [200, 200],
+    );
+    for (const [index, key] of keys.entries())
+      assert.deepEqual(
+        [answers[index], answers[index + 200]].filter(([c] = []) => c!.state === "fresh").length,
+        1,
+        key.id,
+      );
   }),
 
   storeCase("the same key twice in one call is claimed once", ["inbox"], async (stage) => {
     const inbox = await stage.inbox();
     const claims = await inbox.claim([inboxKey(), inboxKey(), inboxKey({ id: "2" })], 1_000);
-    assert.deepEqual(claims.map((claim) => claim.state), ["fresh", "busy", "fresh"]);
+    assert.deepEqual(
+      claims.map((claim) => claim.state),
+      ["fresh", "busy", "fresh"],
+    );
     assert.deepEqual(await inbox.claim([], 1_000), []);
   }),
 
@@ -69,7 +80,12 @@ export const inboxCases: readonly StoreCase[] = [
       inboxKey({ group: "ab", topic: "c" }),
       inboxKey({ id: "1\0" }),
     ];
-    for (const key of keys) assert.equal((await claimed(inbox, key)).state, "fresh", JSON.stringify([key.group, key.topic, key.producer, key.id]));
+    for (const key of keys)
+      assert.equal(
+        (await claimed(inbox, key)).state,
+        "fresh",
+        JSON.stringify([key.group, key.topic, key.producer, key.id]),
+      );
     for (const key of keys) assert.equal((await claimed(inbox, key)).state, "busy");
   }),
 
@@ -91,7 +107,8 @@ export const inboxCases: readonly StoreCase[] = [
     const second = await fresh(inbox);
     assert.ok(second.fence > first.fence, "expected fences to rise");
     assert.equal(await inbox.renew(first, 5_000), false);
-    for (const outcome of [{ is: "done" }, { is: "failed" }, { is: "dead", reason: "r" }] as const) assert.equal(await inbox.end(first, outcome), false);
+    for (const outcome of [{ is: "done" }, { is: "failed" }, { is: "dead", reason: "r" }] as const)
+      assert.equal(await inbox.end(first, outcome), false);
     assert.equal((await claimed(inbox)).state, "busy");
     assert.equal(await inbox.end(second, { is: "done" }), true);
     assert.equal(await inbox.end(second, { is: "failed" }), false, "expected an end to be the end");
@@ -160,22 +177,43 @@ export const inboxCases: readonly StoreCase[] = [
 
   storeCase("a parked key is seen by all, with its messages whole and in order", ["inbox"], async (stage) => {
     const [one, two] = [await stage.inbox(), await stage.inbox()];
-    const messages = [stage.message({ key: "k", headers: { a: "b" } }), stage.message({ key: "k" }), stage.message({ key: "k" })];
-    const park = (index: number, begin: boolean) => one.park({ group: "g", topic: "orders", key: "k", message: messages[index]!, reason: `reason ${index}` }, begin);
+    const messages = [
+      stage.message({ key: "k", headers: { a: "b" } }),
+      stage.message({ key: "k" }),
+      stage.message({ key: "k" }),
+    ];
+    const park = (index: number, begin: boolean) =>
+      one.park({ group: "g", topic: "orders", key: "k", message: messages[index]!, reason: `reason ${index}` }, begin);
     assert.equal(await park(1, false), "free", "expected nothing to be parked behind nobody");
-    assert.deepEqual([await park(0, true), await park(1, false), await park(2, false), await park(1, false)], ["parked", "parked", "parked", "parked"]);
+    assert.deepEqual(
+      [await park(0, true), await park(1, false), await park(2, false), await park(1, false)],
+      ["parked", "parked", "parked", "parked"],
+    );
     assert.deepEqual([...(await two.parkedKeys("g", "orders", ["k", "other"]))], ["k"]);
     assert.deepEqual([...(await two.parkedKeys("another", "orders", ["k"]))], []);
     const rows = await two.parkedMessages("g", "orders", "k", 10);
-    assert.deepEqual(rows.map((row) => row.message), messages);
-    assert.deepEqual(rows.map((row) => row.reason), ["reason 0", "reason 1", "reason 2"]);
+    assert.deepEqual(
+      rows.map((row) => row.message),
+      messages,
+    );
+    assert.deepEqual(
+      rows.map((row) => row.reason),
+      ["reason 0", "reason 1", "reason 2"],
+    );
     const [key] = await two.parked(10);
-    assert.deepEqual([key!.group, key!.topic, key!.key, key!.messages, key!.reason], ["g", "orders", "k", 3, "reason 0"]);
+    assert.deepEqual(
+      [key!.group, key!.topic, key!.key, key!.messages, key!.reason],
+      ["g", "orders", "k", 3, "reason 0"],
+    );
     for (const row of rows) {
       assert.equal((await one.parkedKeys("g", "orders", ["k"])).size, 1);
       assert.equal(await one.unpark(row.place), true);
     }
-    assert.equal((await two.parkedKeys("g", "orders", ["k"])).size, 0, "expected the key to be free with its last message");
+    assert.equal(
+      (await two.parkedKeys("g", "orders", ["k"])).size,
+      0,
+      "expected the key to be free with its last message",
+    );
     assert.equal(await one.unpark(rows[0]!.place), false);
   }),
 ];

@@ -43,10 +43,12 @@ export const leaseCases: readonly StoreCase[] = [
     const [one, two] = [await stage.outbox(), await stage.outbox()];
     const first = await stage.lease(one);
     let second = false;
-    const waiting = two.lease(["other", "broker"], () => {}, AbortSignal.timeout(stage.rig.limitMs)).then((lease) => {
-      second = true;
-      return lease;
-    });
+    const waiting = two
+      .lease(["other", "broker"], () => {}, AbortSignal.timeout(stage.rig.limitMs))
+      .then((lease) => {
+        second = true;
+        return lease;
+      });
     await pause(150);
     assert.equal(second, false, "expected the second to wait");
     await stage.close(first);
@@ -75,13 +77,25 @@ export const leaseCases: readonly StoreCase[] = [
 
   storeCase("three writers: each row once, places in the order of each writer", ["outbox"], async (stage) => {
     const stores = [await stage.outbox(), await stage.outbox(), await stage.outbox()];
-    const rows = stores.map((_, writer) => Array.from({ length: 200 }, (__, n) => stage.row({}, { id: `${writer}-${n}` })));
-    await Promise.all(stores.map(async (store, writer) => {
-      for (let at = 0; at < 200; at += 10) assert.deepEqual(await store.put(rows[writer]!.slice(at, at + 10)), Array.from({ length: 10 }, () => "stored"));
-    }));
+    const rows = stores.map((_, writer) =>
+      Array.from({ length: 200 }, (__, n) => stage.row({}, { id: `${writer}-${n}` })),
+    );
+    await Promise.all(
+      stores.map(async (store, writer) => {
+        for (let at = 0; at < 200; at += 10)
+          assert.deepEqual(
+            await store.put(rows[writer]!.slice(at, at + 10)),
+            Array.from({ length: 10 }, () => "stored"),
+          );
+      }),
+    );
     const taken = await (await stage.lease(stores[1]!)).take(10_000);
     assert.equal(new Set(taken.map((row) => row.place)).size, 600);
-    for (const writer of [0, 1, 2]) assert.deepEqual(rowIds(taken).filter((id) => id.startsWith(`${writer}-`)), rows[writer]!.map((row) => row.message.id));
+    for (const writer of [0, 1, 2])
+      assert.deepEqual(
+        rowIds(taken).filter((id) => id.startsWith(`${writer}-`)),
+        rows[writer]!.map((row) => row.message.id),
+      );
   }),
 
   storeCase("a parked row is kept with its reason, and holds up its slot alone", ["outbox"], async (stage) => {
@@ -93,7 +107,10 @@ export const leaseCases: readonly StoreCase[] = [
     await lease.park(head!.place, refusal());
     assert.deepEqual(rowIds(await lease.take(10)), [rows[2]!.message.id, rows[3]!.message.id]);
     const [parked] = await outbox.parked(10);
-    assert.deepEqual([parked!.row.message.id, parked!.code, parked!.row.place], [rows[0]!.message.id, "refused", head!.place]);
+    assert.deepEqual(
+      [parked!.row.message.id, parked!.code, parked!.row.place],
+      [rows[0]!.message.id, "refused", head!.place],
+    );
     assert.match(parked!.reason, /too large for the broker/);
     assert.ok(parked!.parkedAt >= parked!.row.storedAt);
   }),
@@ -120,7 +137,10 @@ export const leaseCases: readonly StoreCase[] = [
     assert.deepEqual(await lease.take(10), []);
     assert.equal(await outbox.replay(head!.place), true);
     assert.equal(await outbox.replay(head!.place), false);
-    assert.deepEqual(rowIds(await lease.take(10)), rows.map((row) => row.message.id));
+    assert.deepEqual(
+      rowIds(await lease.take(10)),
+      rows.map((row) => row.message.id),
+    );
   }),
 
   storeCase("a purged row is gone, and what waited behind it goes on", ["outbox"], async (stage) => {
@@ -144,7 +164,10 @@ export const leaseCases: readonly StoreCase[] = [
     await outbox.put([stage.row()]);
     const lease = await stage.lease(outbox);
     const [row] = await lease.take(1);
-    assert.deepEqual([await outbox.purge(row!.place), await outbox.replay(row!.place), await outbox.purge(10_000)], [false, false, false]);
+    assert.deepEqual(
+      [await outbox.purge(row!.place), await outbox.replay(row!.place), await outbox.purge(10_000)],
+      [false, false, false],
+    );
     assert.equal((await outbox.stats()).rows, 1);
   }),
 ];

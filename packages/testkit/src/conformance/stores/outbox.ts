@@ -32,7 +32,14 @@ export const outboxCases: readonly StoreCase[] = [
       assert.ok(Number.isSafeInteger(place) && storedAt > 0);
       const { message: sent, ...expected } = put;
       assert.deepEqual(rest, expected);
-      assert.deepEqual({ ...message, native: message.native === null ? null : { ...message.native, bytes: [...(message.native["bytes"] as Uint8Array)] } }, { ...sent, native: sent.native === null ? null : { ...sent.native, bytes: [1, 2] } });
+      assert.deepEqual(
+        {
+          ...message,
+          native:
+            message.native === null ? null : { ...message.native, bytes: [...(message.native["bytes"] as Uint8Array)] },
+        },
+        { ...sent, native: sent.native === null ? null : { ...sent.native, bytes: [1, 2] } },
+      );
     }
   }),
 
@@ -42,7 +49,10 @@ export const outboxCases: readonly StoreCase[] = [
     await Promise.all(rows.map((row) => outbox.put([row])));
     await stage.close(outbox);
     const again = await stage.outbox();
-    assert.deepEqual(rowIds(await (await stage.lease(again)).take(1_000)), rows.map((row) => row.message.id));
+    assert.deepEqual(
+      rowIds(await (await stage.lease(again)).take(1_000)),
+      rows.map((row) => row.message.id),
+    );
     assert.equal((await again.stats()).rows, 100);
   }),
 
@@ -62,7 +72,10 @@ export const outboxCases: readonly StoreCase[] = [
     const row = stage.row({}, { id: "order-1", key: "k" });
     const { message } = row;
     assert.deepEqual(await outbox.put([row]), ["stored"]);
-    assert.deepEqual(await outbox.put([row, { ...row, message: { ...message, seq: 99, run: "another" } }]), ["same", "same"]);
+    assert.deepEqual(await outbox.put([row, { ...row, message: { ...message, seq: 99, run: "another" } }]), [
+      "same",
+      "same",
+    ]);
     assert.deepEqual(await outbox.put([{ ...row, message: { ...message, body: noise(3) } }]), ["conflict"]);
     assert.deepEqual(await outbox.put([{ ...row, message: { ...message, key: "other" } }]), ["conflict"]);
     assert.deepEqual(await outbox.put([{ ...row, message: { ...message, key: null } }]), ["conflict"]);
@@ -73,7 +86,12 @@ export const outboxCases: readonly StoreCase[] = [
     const outbox = await stage.outbox();
     const row = stage.row({}, { id: "1" });
     const { message } = row;
-    const others = [{ ...row, destination: "other" }, { ...row, message: { ...message, topic: "events" } }, { ...row, message: { ...message, producer: "till" } }, row];
+    const others = [
+      { ...row, destination: "other" },
+      { ...row, message: { ...message, topic: "events" } },
+      { ...row, message: { ...message, producer: "till" } },
+      row,
+    ];
     assert.deepEqual(await outbox.put(others), ["stored", "stored", "stored", "stored"]);
     assert.deepEqual(await outbox.put(others), ["same", "same", "same", "same"]);
   }),
@@ -83,7 +101,10 @@ export const outboxCases: readonly StoreCase[] = [
     // Equal after Unicode normalisation, after case folding, after trimming, or up to a NUL.
     const ids = ["é", "e\u0301", "a", "A", "a ", "a\0b", "a\0c", "'; DROP TABLE tally_rows; --", "../x"];
     const rows = ids.map((id) => stage.row({}, { id }));
-    assert.deepEqual(await outbox.put(rows), ids.map(() => "stored"));
+    assert.deepEqual(
+      await outbox.put(rows),
+      ids.map(() => "stored"),
+    );
     assert.deepEqual(rowIds(await (await stage.lease(outbox)).take(100)), ids);
   }),
 
@@ -106,7 +127,12 @@ export const outboxCases: readonly StoreCase[] = [
 
   storeCase("busy slots count waiting and parked rows", ["outbox"], async (stage) => {
     const outbox = await stage.outbox();
-    await outbox.put([stage.row({ slot: 0 }), stage.row({ slot: 7 }), stage.row({ slot: 7 }), stage.row({ slot: null })]);
+    await outbox.put([
+      stage.row({ slot: 0 }),
+      stage.row({ slot: 7 }),
+      stage.row({ slot: 7 }),
+      stage.row({ slot: null }),
+    ]);
     const lease = await stage.lease(outbox);
     const [first, second] = await lease.take(2);
     await lease.park(first!.place, refusal());
@@ -130,24 +156,29 @@ export const outboxCases: readonly StoreCase[] = [
     assert.ok(second!.storedAt - first!.storedAt >= 60_000);
   }),
 
-  storeCase("at the bound rows are full, nothing of them is kept, and deleting makes room", ["bound"], async (stage) => {
-    const outbox = await stage.boundOutbox();
-    const results: string[] = [];
-    const row = () => stage.row({}, { body: noise(20_000) });
-    while (!results.includes("full") && results.length < 5_000) results.push(...(await outbox.put(Array.from({ length: 50 }, row))));
-    const stored = results.filter((result) => result === "stored").length;
-    assert.deepEqual([...new Set(results)].sort(), ["full", "stored"]);
-    assert.equal((await outbox.stats()).rows, stored);
-    const refused = row();
-    assert.deepEqual(await outbox.put([refused]), ["full"]);
-    const lease = await stage.lease(outbox);
-    let taken = await lease.take(1_000);
-    await lease.park(taken[0]!.place, refusal());
-    taken = taken.slice(1);
-    for (; taken.length > 0; taken = await lease.take(1_000)) await lease.end(ended(taken));
-    assert.deepEqual(await outbox.put([refused]), ["stored"]);
-    assert.deepEqual(await outbox.stats(), { rows: 1, parked: 1, oldestAt: (await outbox.stats()).oldestAt });
-  }),
+  storeCase(
+    "at the bound rows are full, nothing of them is kept, and deleting makes room",
+    ["bound"],
+    async (stage) => {
+      const outbox = await stage.boundOutbox();
+      const results: string[] = [];
+      const row = () => stage.row({}, { body: noise(20_000) });
+      while (!results.includes("full") && results.length < 5_000)
+        results.push(...(await outbox.put(Array.from({ length: 50 }, row))));
+      const stored = results.filter((result) => result === "stored").length;
+      assert.deepEqual([...new Set(results)].sort(), ["full", "stored"]);
+      assert.equal((await outbox.stats()).rows, stored);
+      const refused = row();
+      assert.deepEqual(await outbox.put([refused]), ["full"]);
+      const lease = await stage.lease(outbox);
+      let taken = await lease.take(1_000);
+      await lease.park(taken[0]!.place, refusal());
+      taken = taken.slice(1);
+      for (; taken.length > 0; taken = await lease.take(1_000)) await lease.end(ended(taken));
+      assert.deepEqual(await outbox.put([refused]), ["stored"]);
+      assert.deepEqual(await outbox.stats(), { rows: 1, parked: 1, oldestAt: (await outbox.stats()).oldestAt });
+    },
+  ),
 ];
 
 export function refusal(): TallyError {

@@ -1,13 +1,28 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import type { Claim, FreshClaim, InboxKey, InboxStore, NewRow, Outgoing, OutboxLease, OutboxStore, Row, StoreHost } from "@tallymq/core/spi";
+import type {
+  Claim,
+  FreshClaim,
+  InboxKey,
+  InboxStore,
+  NewRow,
+  Outgoing,
+  OutboxLease,
+  OutboxStore,
+  Row,
+  StoreHost,
+} from "@tallymq/core/spi";
 import { testHost } from "../host.ts";
 import { Messages } from "../messages.ts";
 import { asFailure, within } from "../wait.ts";
 import type { StoreCase, StoreNeed, StoreRig } from "./case.ts";
 
 /** A case, with everything that it opened closed at its end. */
-export function storeCase(name: string, needs: readonly StoreNeed[], body: (stage: StoreStage) => Promise<void>): StoreCase {
+export function storeCase(
+  name: string,
+  needs: readonly StoreNeed[],
+  body: (stage: StoreStage) => Promise<void>,
+): StoreCase {
   return {
     name,
     needs,
@@ -40,7 +55,11 @@ export class StoreStage {
     const { clock, random } = testHost();
     this.host = {
       random,
-      clock: { now: () => clock.now() + this.#ahead, wall: () => clock.wall() + this.#ahead, after: (ms, fn) => clock.after(ms, fn) },
+      clock: {
+        now: () => clock.now() + this.#ahead,
+        wall: () => clock.wall() + this.#ahead,
+        after: (ms, fn) => clock.after(ms, fn),
+      },
       surfaced: (what) => this.surfaced.push(what),
     };
   }
@@ -99,7 +118,8 @@ export class StoreStage {
   }
 
   async end(): Promise<void> {
-    for (const each of this.#open.splice(0).toReversed()) await within(this.rig.limitMs, "a store to be closed", each[Symbol.asyncDispose]());
+    for (const each of this.#open.splice(0).toReversed())
+      await within(this.rig.limitMs, "a store to be closed", each[Symbol.asyncDispose]());
   }
 
   async #opened<T extends AsyncDisposable>(opening: Promise<T>): Promise<T> {
@@ -131,13 +151,21 @@ export function inboxKey(given: Partial<InboxKey> = {}): InboxKey {
 }
 
 /** One claim, expected to be ours. */
-export async function fresh(inbox: InboxStore<unknown>, key: InboxKey = inboxKey(), leaseMs = 60_000): Promise<FreshClaim> {
+export async function fresh(
+  inbox: InboxStore<unknown>,
+  key: InboxKey = inboxKey(),
+  leaseMs = 60_000,
+): Promise<FreshClaim> {
   const claim = await claimed(inbox, key, leaseMs);
   assert.equal(claim.state, "fresh");
   return claim as FreshClaim;
 }
 
-export async function claimed(inbox: InboxStore<unknown>, key: InboxKey = inboxKey(), leaseMs = 60_000): Promise<Claim> {
+export async function claimed(
+  inbox: InboxStore<unknown>,
+  key: InboxKey = inboxKey(),
+  leaseMs = 60_000,
+): Promise<Claim> {
   const claims = await inbox.claim([key], leaseMs);
   assert.equal(claims.length, 1, "expected one answer for one key");
   return claims[0] as Claim;

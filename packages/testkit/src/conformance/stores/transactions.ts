@@ -39,46 +39,57 @@ export const transactionCases: readonly StoreCase[] = [
     const late = transactions.run(claim, (tx) => write(tx, "late"));
     await assert.rejects(late, (error) => TallyError.is(error) && error.code === "fenced");
     await transactions.run(second, (tx) => write(tx, "second"));
-    await assert.rejects(transactions.run(second, (tx) => write(tx, "again")), (error) => TallyError.is(error) && error.code === "fenced");
+    await assert.rejects(
+      transactions.run(second, (tx) => write(tx, "again")),
+      (error) => TallyError.is(error) && error.code === "fenced",
+    );
     assert.deepEqual(await lines(), ["second"]);
   }),
 
-  storeCase("handlers at once: each effect once, those that fail alone undone", ["inbox", "transactions"], async (stage) => {
-    const { inbox, transactions, write, lines } = await stage.effects();
-    const keys = Array.from({ length: 300 }, (_, n) => inboxKey({ id: `${n}` }));
-    const claims = await inbox.claim(keys, 60_000);
-    const runs = claims.map((claim, n) => {
-      assert.equal(claim.state, "fresh");
-      return transactions.run(claim as never, async (tx) => {
-        await write(tx, `${n} a`);
-        if (n % 7 === 3) throw new Error("no");
-        await write(tx, `${n} b`);
+  storeCase(
+    "handlers at once: each effect once, those that fail alone undone",
+    ["inbox", "transactions"],
+    async (stage) => {
+      const { inbox, transactions, write, lines } = await stage.effects();
+      const keys = Array.from({ length: 300 }, (_, n) => inboxKey({ id: `${n}` }));
+      const claims = await inbox.claim(keys, 60_000);
+      const runs = claims.map((claim, n) => {
+        assert.equal(claim.state, "fresh");
+        return transactions.run(claim as never, async (tx) => {
+          await write(tx, `${n} a`);
+          if (n % 7 === 3) throw new Error("no");
+          await write(tx, `${n} b`);
+        });
       });
-    });
-    const settled = await Promise.allSettled(runs);
-    const good = settled.flatMap((each, n) => (each.status === "fulfilled" ? [n] : []));
-    assert.equal(good.length, 300 - 43);
-    assert.deepEqual([...(await lines())].sort(), good.flatMap((n) => [`${n} a`, `${n} b`]).sort());
-  }),
+      const settled = await Promise.allSettled(runs);
+      const good = settled.flatMap((each, n) => (each.status === "fulfilled" ? [n] : []));
+      assert.equal(good.length, 300 - 43);
+      assert.deepEqual([...(await lines())].sort(), good.flatMap((n) => [`${n} a`, `${n} b`]).sort());
+    },
+  ),
 
-  storeCase("rows put with tx are sent if, and only if, the effect commits", ["inbox", "transactions"], async (stage) => {
-    const { inbox, transactions, write } = await stage.effects();
-    const [kept, gone] = [stage.row(), stage.row()];
-    const good = await fresh(inbox, inboxKey({ id: "good" }));
-    const bad = await fresh(inbox, inboxKey({ id: "bad" }));
-    await transactions.run(good, async (tx) => {
-      await write(tx, "effect");
-      assert.deepEqual(await transactions.put(tx, [kept]), ["stored"]);
-    });
-    const failing = transactions.run(bad, async (tx) => {
-      assert.deepEqual(await transactions.put(tx, [gone, kept]), ["stored", "same"]);
-      throw new Error("no");
-    });
-    await assert.rejects(failing, /no/);
-    const lease = await stage.lease(transactions.outbox);
-    assert.deepEqual(rowIds(await lease.take(10)), [kept.message.id]);
-    assert.equal((await transactions.outbox.stats()).rows, 1);
-  }),
+  storeCase(
+    "rows put with tx are sent if, and only if, the effect commits",
+    ["inbox", "transactions"],
+    async (stage) => {
+      const { inbox, transactions, write } = await stage.effects();
+      const [kept, gone] = [stage.row(), stage.row()];
+      const good = await fresh(inbox, inboxKey({ id: "good" }));
+      const bad = await fresh(inbox, inboxKey({ id: "bad" }));
+      await transactions.run(good, async (tx) => {
+        await write(tx, "effect");
+        assert.deepEqual(await transactions.put(tx, [kept]), ["stored"]);
+      });
+      const failing = transactions.run(bad, async (tx) => {
+        assert.deepEqual(await transactions.put(tx, [gone, kept]), ["stored", "same"]);
+        throw new Error("no");
+      });
+      await assert.rejects(failing, /no/);
+      const lease = await stage.lease(transactions.outbox);
+      assert.deepEqual(rowIds(await lease.take(10)), [kept.message.id]);
+      assert.equal((await transactions.outbox.stats()).rows, 1);
+    },
+  ),
 
   storeCase("a tx that is over takes nothing more", ["inbox", "transactions"], async (stage) => {
     const { inbox, transactions, write, lines } = await stage.effects();
@@ -87,29 +98,42 @@ export const transactionCases: readonly StoreCase[] = [
       kept = tx;
       await write(tx, "in time");
     });
-    await assert.rejects(async () => await write(kept, "late"), (error) => TallyError.is(error) && error.code === "store");
-    await assert.rejects(transactions.put(kept, [stage.row()]), (error) => TallyError.is(error) && error.code === "store");
+    await assert.rejects(
+      async () => await write(kept, "late"),
+      (error) => TallyError.is(error) && error.code === "store",
+    );
+    await assert.rejects(
+      transactions.put(kept, [stage.row()]),
+      (error) => TallyError.is(error) && error.code === "store",
+    );
     assert.deepEqual(await lines(), ["in time"]);
   }),
 
-  storeCase("claims and ends go on while a handler is at its turn, and are not undone with it", ["inbox", "transactions"], async (stage) => {
-    const { inbox, transactions, write, lines } = await stage.effects();
-    const turn = await fresh(inbox, inboxKey({ id: "turn" }));
-    const other = await fresh(inbox, inboxKey({ id: "other" }));
-    const started = Promise.withResolvers<void>();
-    const run = transactions.run(turn, async (tx) => {
-      await write(tx, "undone");
-      started.resolve();
-      await pause(20);
-      throw new Error("no");
-    });
-    const failed = assert.rejects(run, /no/);
-    await started.promise;
-    const [third, end] = await Promise.all([claimed(inbox, inboxKey({ id: "third" })), inbox.end(other, { is: "done" })]);
-    await failed;
-    assert.deepEqual([third.state, end], ["fresh", true]);
-    assert.equal((await claimed(inbox, inboxKey({ id: "other" }))).state, "done");
-    assert.equal((await claimed(inbox, inboxKey({ id: "third" }))).state, "busy");
-    assert.deepEqual(await lines(), []);
-  }),
+  storeCase(
+    "claims and ends go on while a handler is at its turn, and are not undone with it",
+    ["inbox", "transactions"],
+    async (stage) => {
+      const { inbox, transactions, write, lines } = await stage.effects();
+      const turn = await fresh(inbox, inboxKey({ id: "turn" }));
+      const other = await fresh(inbox, inboxKey({ id: "other" }));
+      const started = Promise.withResolvers<void>();
+      const run = transactions.run(turn, async (tx) => {
+        await write(tx, "undone");
+        started.resolve();
+        await pause(20);
+        throw new Error("no");
+      });
+      const failed = assert.rejects(run, /no/);
+      await started.promise;
+      const [third, end] = await Promise.all([
+        claimed(inbox, inboxKey({ id: "third" })),
+        inbox.end(other, { is: "done" }),
+      ]);
+      await failed;
+      assert.deepEqual([third.state, end], ["fresh", true]);
+      assert.equal((await claimed(inbox, inboxKey({ id: "other" }))).state, "done");
+      assert.equal((await claimed(inbox, inboxKey({ id: "third" }))).state, "busy");
+      assert.deepEqual(await lines(), []);
+    },
+  ),
 ];

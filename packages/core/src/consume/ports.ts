@@ -1,0 +1,8 @@
+import type { Publish } from "../dead-letters/dead-letters.ts";
+import type { InboxStore } from "../stores.ts";
+
+/** What a consumer uses of the tally that it belongs to. */
+export interface ConsumerPorts {
+  readonly inbox: InboxStore<unknown> | null;
+  readonly publish: Publish;
+}

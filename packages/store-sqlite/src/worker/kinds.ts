@@ -1,0 +1,23 @@
+import type { Kind } from "./file/open.ts";
+import { createBucket, createInbox, repairInbox, savedInbox } from "./inbox/schema.ts";
+import { createOutbox, repairOutbox, SAVED_OUTBOX } from "./outbox/schema.ts";
+import type { OpenArgs } from "./protocol.ts";
+
+const OUTBOX: Kind = { create: createOutbox, saved: () => SAVED_OUTBOX, repaired: repairOutbox };
+
+/** An inbox holds the outbox of its transactions too. */
+const INBOX: Kind = {
+  create(sql) {
+    createInbox(sql);
+    createOutbox(sql);
+  },
+  saved: (damaged, into) => [...savedInbox(damaged, (bucket) => createBucket(into, bucket)), ...SAVED_OUTBOX],
+  repaired(sql) {
+    repairInbox(sql);
+    repairOutbox(sql);
+  },
+};
+
+export function kindOf(kind: OpenArgs["kind"]): Kind {
+  return kind === "outbox" ? OUTBOX : INBOX;
+}

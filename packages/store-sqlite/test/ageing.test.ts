@@ -1,0 +1,83 @@
+import { join } from "node:path";
+import { expect, it, vi } from "vitest";
+import { code, openInbox, openOutbox, recordingHost } from "./open.ts";
+import { scratch, withFile } from "./rig.ts";
+
+// A store opens a thread, and the machine may be busy.
+vi.setConfig({ testTimeout: 60_000 });
+const directory = scratch();
+const KEY = { group: "g", topic: "t", producer: "p", id: "1", bodyHash: 1n };
+const DAY = 86_400_000;
+
+it("after a restart of the machine a clock that jumped by years ages the inbox by one bucket at most", async () => {
+  const path = join(directory, "jump.db");
+  const host = recordingHost();
+  let years = 0;
+  const jumping = { ...host, clock: { ...host.clock, wall: () => Date.now() + years * 365 * DAY } };
+  for (let opening = 0; opening < 7; opening++) {
+    const inbox = await openInbox(path, { keepFor: "7d" }, jumping);
+    const [claim] = await inbox.claim([KEY], 60_000);
+    if (opening === 0 && claim?.state === "fresh") expect(await inbox.end(claim, { is: "done" })).toBe(true);
+    else expect([opening, claim?.state]).toEqual([opening, "done"]);
+    expect(bucket(path)).toBe(1 + opening);
+    await inbox[Symbol.asyncDispose]();
+    // The machine started again, with a clock that is far ahead.
+    withFile(path, (sql) => sql.exec("UPDATE tally_inbox SET boot = 'another boot'"));
+    years += 10;
+  }
+});
+
+it("a clock that jumped back ages nothing, and a claim of before the restart is free", async () => {
+  const path = join(directory, "back.db");
+  const host = recordingHost();
+  const inbox = await openInbox(path, {}, host);
+  expect((await inbox.claim([KEY], 60_000))[0]?.state).toBe("fresh");
+  await inbox[Symbol.asyncDispose]();
+  withFile(path, (sql) => sql.exec("UPDATE tally_inbox SET boot = 'another boot'"));
+  await using again = await openInbox(
+    path,
+    {},
+    { ...host, clock: { ...host.clock, wall: () => Date.now() - 100 * DAY } },
+  );
+  expect((await again.claim([KEY], 60_000))[0]).toMatchObject({ state: "fresh", attempt: 2 });
+  expect(bucket(path)).toBe(1);
+});
+
+it("old buckets are dropped whole", async () => {
+  const path = join(directory, "dropped.db");
+  const host = recordingHost();
+  let ahead = 0;
+  await using inbox = await openInbox(
+    path,
+    { keepFor: "7d" },
+    { ...host, clock: { ...host.clock, now: () => performance.now() + ahead } },
+  );
+  for (let day = 0; day < 20; day++) {
+    await inbox.claim([{ ...KEY, id: `${day}` }], 1);
+    ahead += DAY;
+  }
+  const tables = withFile(path, (sql) =>
+    sql.prepare("SELECT count(*) AS n FROM sqlite_schema WHERE name GLOB 'tally_marks_*'").get(),
+  );
+  expect(tables).toEqual({ n: 8 });
+});
+
+it("an inbox open in two processes' stead: both see a bucket that the other began", async () => {
+  const path = join(directory, "two.db");
+  const host = recordingHost();
+  let ahead = 0;
+  const clock = { ...host.clock, now: () => performance.now() + ahead };
+  await using one = await openInbox(path, { keepFor: "7d" }, { ...host, clock });
+  await using two = await openInbox(path, { keepFor: "7d" }, { ...host, clock });
+  const [claim] = await one.claim([KEY], 30 * DAY);
+  ahead += DAY;
+  expect((await two.claim([KEY], 1))[0]?.state).toBe("busy");
+  ahead += DAY;
+  expect(claim?.state === "fresh" && (await one.end(claim, { is: "done" }))).toBe(true);
+  expect((await two.claim([KEY], 1))[0]?.state).toBe("done");
+  await expect(openOutbox(path)).rejects.toSatisfy(code("store", /is an inbox/));
+});
+
+function bucket(path: string): number {
+  return withFile(path, (sql) => Number(sql.prepare("SELECT bucket FROM tally_inbox").get()?.["bucket"]));
+}

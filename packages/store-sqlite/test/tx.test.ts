@@ -1,0 +1,219 @@
+import { chmodSync } from "node:fs";
+import { join } from "node:path";
+import type { FreshClaim, InboxStore } from "@tallymq/core/spi";
+import { FENCE_SLOTS } from "@tallymq/core/spi";
+import type { SqliteTx } from "@tallymq/store-sqlite";
+import { expect, it, vi } from "vitest";
+import { FENCE_SLOTS as SLOTS_OF_THE_WORKER } from "../src/record/slots.ts";
+import { code, openInbox, recordingHost, row } from "./open.ts";
+import { scratch, withFile } from "./rig.ts";
+
+// A store opens a thread, and the machine may be busy.
+vi.setConfig({ testTimeout: 60_000 });
+const directory = scratch();
+let places = 0;
+
+async function inboxWithTable(
+  options = {},
+  host = recordingHost(),
+): Promise<{ readonly inbox: InboxStore<SqliteTx>; readonly path: string }> {
+  const path = join(directory, `${++places}.db`);
+  withFile(path, (sql) => sql.exec("CREATE TABLE effects (line TEXT UNIQUE, n INTEGER)"));
+  chmodSync(path, 0o600);
+  return { inbox: await openInbox(path, options, host), path };
+}
+
+async function claims(inbox: InboxStore<SqliteTx>, count: number, stem = ""): Promise<readonly FreshClaim[]> {
+  const keys = Array.from({ length: count }, (_, n) => ({
+    group: "g",
+    topic: "t",
+    producer: "p",
+    id: `${stem}${n}`,
+    bodyHash: 1n,
+  }));
+  return (await inbox.claim(keys, 60_000)) as readonly FreshClaim[];
+}
+
+function lines(path: string): readonly unknown[] {
+  return withFile(path, (sql) =>
+    sql
+      .prepare("SELECT line FROM effects ORDER BY rowid")
+      .all()
+      .map((each) => each["line"]),
+  );
+}
+
+it("tx reads its own writes: query, get, run, by position and by name", async () => {
+  const { inbox } = await inboxWithTable();
+  await using _ = inbox;
+  const [claim] = await claims(inbox, 1);
+  await inbox.transactions?.run(claim!, async (tx) => {
+    expect((await tx.run("INSERT INTO effects VALUES (?, ?)", ["a", 1])).changes).toBe(1);
+    expect((await tx.run("INSERT INTO effects VALUES ($line, $n) -- two", { line: "b", n: 2 })).lastInsertRowid).toBe(
+      2,
+    );
+    expect(await tx.query("SELECT line, n FROM effects ORDER BY n")).toEqual([
+      { line: "a", n: 1 },
+      { line: "b", n: 2 },
+    ]);
+    expect(await tx.get("SELECT n FROM effects WHERE line = ?", ["b"])).toEqual({ n: 2 });
+    expect(await tx.get("SELECT n FROM effects WHERE line = ?", ["z"])).toBeUndefined();
+  });
+});
+
+it("a statement that fails is undone alone, and may be caught", async () => {
+  const { inbox, path } = await inboxWithTable();
+  await using _ = inbox;
+  const [claim] = await claims(inbox, 1);
+  await inbox.transactions?.run(claim!, async (tx) => {
+    await tx.run("INSERT INTO effects VALUES ('a', 1)");
+    const again = await tx
+      .run("INSERT INTO effects VALUES ('b', 2), ('a', 3)")
+      .catch((error: unknown) => error as { cause: { errcode: number } });
+    expect((again as { cause: { errcode: number } }).cause.errcode & 0xff).toBe(19);
+    await tx.run("INSERT INTO effects VALUES ('c', 4)");
+  });
+  expect(lines(path)).toEqual(["a", "c"]);
+});
+
+it("statements that would leave the shared transaction are refused, and so is a second statement in one text", async () => {
+  const { inbox, path } = await inboxWithTable();
+  await using _ = inbox;
+  const [claim] = await claims(inbox, 1);
+  await inbox.transactions?.run(claim!, async (tx) => {
+    for (const sql of [
+      "COMMIT",
+      " /* x */ rollback",
+      "-- c\nBEGIN",
+      "SAVEPOINT x",
+      "release tally_turn",
+      "ATTACH 'x' AS y",
+      "PRAGMA synchronous=0",
+      ";END",
+      "VACUUM",
+    ]) {
+      await expect(tx.run(sql)).rejects.toSatisfy(code("bad-config", /cannot be used/));
+    }
+    await expect(tx.run("INSERT INTO effects VALUES ('x', 1); INSERT INTO effects VALUES ('y', 1)")).rejects.toSatisfy(
+      code("bad-config", /one statement/),
+    );
+    await tx.run("INSERT INTO effects VALUES ('one', 1); -- and no more");
+  });
+  expect(lines(path)).toEqual(["one"]);
+});
+
+it("a statement that rolls everything back takes all who share the transaction with it, and each is told", async () => {
+  const { inbox, path } = await inboxWithTable();
+  await using _ = inbox;
+  const given = await claims(inbox, 4);
+  const runs = given.map((claim, n) =>
+    inbox.transactions!.run(claim, async (tx) => {
+      await tx.run("INSERT INTO effects VALUES (?, 1)", [n === 2 ? "0" : `${n}`]).catch(() => {});
+      if (n === 2) await tx.run("INSERT OR ROLLBACK INTO effects VALUES ('0', 1)").catch(() => {});
+    }),
+  );
+  const settled = await Promise.allSettled(runs);
+  const done = settled.flatMap((each, n) => (each.status === "fulfilled" ? [`${n}`] : []));
+  // Whoever was told "done" is there, and nobody else.
+  expect(lines(path)).toEqual(done);
+  expect(settled[2]?.status).toBe("rejected");
+  const states = (
+    await inbox.claim(
+      given.map((claim) => claim.key),
+      1_000,
+    )
+  ).map((claim) => claim.state);
+  expect(states).toEqual(given.map((_each, n) => (done.includes(`${n}`) ? "done" : "busy")));
+});
+
+it("a handler that does nothing with its tx: surfaced, then rolled back, and the others go on", async () => {
+  const host = recordingHost();
+  const { inbox, path } = await inboxWithTable({ txTimeout: 200 }, host);
+  await using _ = inbox;
+  const [stuck, next, slow] = await claims(inbox, 3);
+  let kept: SqliteTx | null = null;
+  const began = performance.now();
+  const never = inbox.transactions!.run(stuck!, async (tx) => {
+    kept = tx;
+    await tx.run("INSERT INTO effects VALUES ('stuck', 1)");
+    await new Promise(() => {});
+  });
+  const failing = never.catch((error: unknown) => error);
+  await inbox.transactions!.run(next!, (tx) => tx.run("INSERT INTO effects VALUES ('next', 1)"));
+  expect(code("handler-deadline")(await failing)).toBe(true);
+  expect(performance.now() - began).toBeGreaterThanOrEqual(200);
+  expect(host.heard).toEqual([expect.stringMatching(/waited 50 ms for something other than its tx/)]);
+  await expect(kept!.run("INSERT INTO effects VALUES ('late', 1)")).rejects.toSatisfy(code("store", /over/));
+  // Under the limit: surfaced only.
+  await inbox.transactions!.run(slow!, async (tx) => {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await tx.run("INSERT INTO effects VALUES ('slow', 1)");
+  });
+  expect(host.heard.length).toBe(2);
+  expect(lines(path)).toEqual(["next", "slow"]);
+  expect(await inbox.end(stuck!, { is: "failed" })).toBe(true);
+});
+
+it("a handler that throws before its first await is one that fails", async () => {
+  const { inbox } = await inboxWithTable();
+  await using _ = inbox;
+  const [claim] = await claims(inbox, 1);
+  const thrown = inbox.transactions!.run(claim!, () => {
+    throw new RangeError("at once");
+  });
+  await expect(thrown).rejects.toThrow("at once");
+});
+
+it("handlers share commits: a hundred in far fewer than a hundred", async () => {
+  const { inbox, path } = await inboxWithTable();
+  await using _ = inbox;
+  const given = await claims(inbox, 300);
+  const resolved: number[] = [];
+  let batch = 0;
+  let scheduled = false;
+  await Promise.all(
+    given.map((claim, n) =>
+      inbox
+        .transactions!.run(claim, (tx) => tx.run("INSERT INTO effects VALUES (?, 1)", [`${n}`]))
+        .then(() => {
+          // Those of one commit are told in one turn of the event loop.
+          if (!scheduled) {
+            scheduled = true;
+            batch++;
+            setImmediate(() => (scheduled = false));
+          }
+          resolved.push(batch);
+        }),
+    ),
+  );
+  expect(lines(path).length).toBe(300);
+  expect(new Set(resolved).size).toBeLessThan(100);
+});
+
+it("an outbox in the user's file has its bound by its rows' sum, and is not the store's own file", async () => {
+  const { inbox } = await inboxWithTable({ maxBytes: 1024 * 1024 });
+  await using _ = inbox;
+  const { outbox } = inbox.transactions!;
+  const results = await outbox.put(Array.from({ length: 30 }, (_each, n) => row(`${n}`, new Uint8Array(50_000))));
+  expect([...new Set(results)]).toEqual(["stored", "full"]);
+  expect(results.filter((each) => each === "stored").length).toBe(20);
+  await outbox[Symbol.asyncDispose]();
+  expect((await claims(inbox, 1)).length).toBe(1);
+});
+
+it("the bound of parked messages holds", async () => {
+  const { inbox } = await inboxWithTable({ maxParked: 2 });
+  await using _ = inbox;
+  const park = (id: string) =>
+    inbox.park({ group: "g", topic: "t", key: "k", message: row(id).message, reason: "r" }, true);
+  expect([await park("1"), await park("2"), await park("3"), await park("2")]).toEqual([
+    "parked",
+    "parked",
+    "full",
+    "parked",
+  ]);
+});
+
+it("the worker's number of slots is core's", () => {
+  expect(SLOTS_OF_THE_WORKER).toBe(FENCE_SLOTS);
+});
