@@ -1,3 +1,4 @@
+// One broker for all of them: each trap of the driver and of RabbitMQ, produced for real.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { TopicPlan, Transport } from "@tallymq/core/spi";
 import { sharedRabbit, type SharedRabbit } from "../brokers/vitest/shared.ts";

@@ -101,7 +101,7 @@ export class Senders {
     });
   }
 
-  /** Retires the session in use and opens a successor at once. */
+  /** Retires the session in use, of which a copy is overdue, and opens a successor at once. */
   retire(): void {
     const session = this.#current;
     if (session === null || this.#keeper.replace() === null) return;
@@ -115,7 +115,6 @@ export class Senders {
     });
     session.retired = runtime.clock.after(this.#o.drainWithin, () => this.#end(session));
     this.#retired.push(session);
-    if (session.open === 0) this.#end(session);
     const [oldest] = this.#retired;
     if (this.#retired.length > MOST_RETIRED && oldest !== undefined) this.#end(oldest);
   }

@@ -149,6 +149,67 @@ describe("one batch in flight a lane (Kafka)", () => {
   });
 });
 
+describe("one batch in flight a lane, when not all goes well", () => {
+  const plain = topic<Order>("plain");
+  const one = { confirmTimeout: "10s", deadline: "1h", traits: { inFlightPerLane: 1 } } as const;
+
+  it("waits for the last verdict of the batch", async () => {
+    const r = rig(one);
+    for (const n of [1, 2]) void r.publisher.publish(plain, order("a", n), { id: `p${n}` });
+    await r.clock.advance(0);
+    void r.publisher.publish(plain, order("a", 3), { id: "p3" });
+    r.copies[0]?.verdict(accepted);
+    await r.clock.advance(10);
+    expect(r.copies).toHaveLength(2);
+    r.copies[1]?.verdict(nack(5_000));
+    await r.clock.advance(0);
+    expect(r.copies.map((c) => c.message.id)).toEqual(["p1", "p2", "p3"]);
+  });
+
+  it("does not wait on a successor for what is out on the retired session", async () => {
+    const r = rig(one);
+    for (const n of [1, 2]) void r.publisher.publish(plain, order("a", n), { id: `p${n}` });
+    await r.clock.advance(0);
+    r.copies[0]?.verdict(accepted);
+    await r.clock.runUntil(() => r.copies.length === 3, 11_000);
+    expect(r.copies[2]).toMatchObject({ session: 2, message: { id: "p2" } });
+    // The old copy's end frees no place on the new session.
+    void r.publisher.publish(plain, order("a", 3), { id: "p3" });
+    r.copies[1]?.verdict(no("doubt"));
+    await r.clock.advance(0);
+    expect(r.copies).toHaveLength(3);
+  });
+
+  it("does not wait for itself where copies can be told apart", async () => {
+    const r = rig({ ...one, traits: { inFlightPerLane: 1, resendsInSession: true } });
+    void r.publisher.publish(plain, order("a", 1), { id: "p1" });
+    await r.clock.runUntil(() => r.copies.length === 2, 11_000);
+    r.copies[1]?.verdict(accepted);
+    void r.publisher.publish(plain, order("a", 2), { id: "p2" });
+    await r.clock.advance(0);
+    expect(r.copies.map((c) => [c.session, c.message.id])).toEqual([
+      [1, "p1"],
+      [1, "p1"],
+      [1, "p2"],
+    ]);
+  });
+});
+
+describe("a lost session", () => {
+  it("leaves nothing suspect: its successor gets all that waited", async () => {
+    const plain = topic<Order>("plain");
+    const r = rig({ confirmTimeout: "10s", deadline: "1h" });
+    for (const n of [1, 2, 3]) void r.publisher.publish(plain, order("a", n), { id: `p${n}` });
+    await r.clock.runUntil(() => r.sessions.length === 2, 11_000);
+    await r.clock.advance(20);
+    expect(r.sessions[1]?.open).toHaveLength(1);
+    r.sessions[1]?.lose();
+    await r.clock.runUntil(() => r.sessions.length === 3, 5_000);
+    await r.clock.advance(0);
+    expect(r.sessions[2]?.open.map((c) => c.message.id).toSorted()).toEqual(["p1", "p2", "p3"]);
+  });
+});
+
 describe("a lane", () => {
   it("sends again what was sent before, then what is new", async () => {
     const plain = topic<Order>("plain");

@@ -146,6 +146,35 @@ describe("a verdict that never comes", () => {
     expect(r.count("overdue")).toBe(1);
   });
 
+  it("is not provoked: a session that is blocked before it is handed out gets nothing until it reads", async () => {
+    const r = rig();
+    r.opening = (events) => events.blocked("disk alarm");
+    void r.publisher.publish(raw, body, { id: "r1" });
+    await r.clock.advance(1_000);
+    expect(r.copies).toHaveLength(0);
+    // What another session says, one that is long gone, says nothing about this one.
+    r.opening = (events) => {
+      events.blocked("disk alarm");
+      r.sessions[0]?.events.unblocked();
+    };
+    r.sessions[0]?.lose();
+    await r.clock.advance(3_000);
+    expect([r.sessions.length, r.copies.length]).toEqual([2, 0]);
+    r.opening = (events) => {
+      events.blocked("disk alarm");
+      events.unblocked();
+    };
+    r.sessions[1]?.lose();
+    await r.clock.runUntil(() => r.copies.length === 1, 3_000);
+    r.sessions[2]?.events.blocked("disk alarm");
+    void r.publisher.publish(raw, body, { id: "r2" });
+    await r.clock.advance(1_000);
+    expect(r.copies).toHaveLength(1);
+    r.sessions[2]?.events.unblocked();
+    await r.clock.advance(0);
+    expect(r.copies).toHaveLength(2);
+  });
+
   it("one lane's silence leaves the probe of another where it is", async () => {
     const keyed = topic<string>("keyed", { key: (key) => key });
     const r = rig({ confirmTimeout: "10s", deadline: "1h", lane: (m) => (m.key === "a" ? 0 : 1) });

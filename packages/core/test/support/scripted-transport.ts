@@ -64,6 +64,8 @@ export interface Rig {
   declaring: Promise<void> | null;
   /** Gives a copy's verdict within `send`; null leaves it open. */
   atOnce: ((copy: Copy) => Verdict | null) | null;
+  /** What a session says before it is handed out. */
+  opening: ((events: SenderEvents) => void) | null;
   /** While set, disposing of a session waits for it. */
   leaving: Promise<void> | null;
   /** Called for each event, as a user's listener is. */
@@ -171,7 +173,9 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, spill, ...p
     halfMessages: null,
     async openSender(senderEvents) {
       if (state.away !== null) throw state.away;
-      return openSession(senderEvents);
+      const sender = openSession(senderEvents);
+      state.opening?.(senderEvents);
+      return sender;
     },
     openReceiver: () => Promise.reject(new Error("not part of this rig")),
     async [Symbol.asyncDispose]() {},
@@ -203,6 +207,7 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, spill, ...p
     away: null,
     declaring: null,
     atOnce: null,
+    opening: null,
     leaving: null,
     listener: null,
     count: (type) => events.filter((event) => event.type === type).length,
