@@ -16,10 +16,10 @@ export interface Client {
 
 export interface Publisher extends AsyncDisposable {
   /**
-   * Resolves when the application may forget the order: `confirmed` if the broker said so, null if nobody did.
+   * Resolves when the application may forget the order: `confirmed` if the broker said so, `stored` if the outbox did, null if nobody did.
    * @throws Rejected
    */
-  publish(order: Order): Promise<"confirmed" | null>;
+  publish(order: Order): Promise<"confirmed" | "stored" | null>;
   resends(): number;
 }
 

@@ -1,7 +1,15 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { memory, seededRandom, virtualClock } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
-import { EVENT_CHANNEL, openTally, type Tally, TallyError, type TallyEvent, type TallyOptions, topic } from "../src/index.ts";
+import {
+  EVENT_CHANNEL,
+  openTally,
+  type Tally,
+  TallyError,
+  type TallyEvent,
+  type TallyOptions,
+  topic,
+} from "../src/index.ts";
 import type { Broker } from "../src/spi.ts";
 
 const orders = topic<{ n: number }>("orders", { groups: ["billing"] });
@@ -36,12 +44,28 @@ describe("openTally", () => {
   it.each([
     ["no service", { broker: memory() }, "service must be given"],
     ["no broker", { service: "shop" }, "broker must be given"],
-    ["an unknown option, with the nearest known one", { service: "shop", broker: memory(), brokers: [] }, 'did you mean "broker"'],
+    [
+      "an unknown option, with the nearest known one",
+      { service: "shop", broker: memory(), brokers: [] },
+      'did you mean "broker"',
+    ],
     ["a service that is too long", { service: "s".repeat(121), broker: memory() }, "1 to 120 bytes"],
-    ["a window of 0", { service: "shop", broker: memory(), publish: { window: 0 } }, "window must be a whole number from 1"],
+    [
+      "a window of 0",
+      { service: "shop", broker: memory(), publish: { window: 0 } },
+      "window must be a whole number from 1",
+    ],
     ["a window of 1e9", { service: "shop", broker: memory(), publish: { window: 1e9 } }, "window must be"],
-    ["a time-out of 2^31", { service: "shop", broker: memory(), publish: { confirmTimeout: 2 ** 31 } }, "confirmTimeout must be a duration"],
-    ["a time-out of 5 parsecs", { service: "shop", broker: memory(), connectWithin: "5 parsecs" }, "connectWithin must be a duration"],
+    [
+      "a time-out of 2^31",
+      { service: "shop", broker: memory(), publish: { confirmTimeout: 2 ** 31 } },
+      "confirmTimeout must be a duration",
+    ],
+    [
+      "a time-out of 5 parsecs",
+      { service: "shop", broker: memory(), connectWithin: "5 parsecs" },
+      "connectWithin must be a duration",
+    ],
     ["__proto__ as an option", JSON.parse('{"service":"shop","__proto__":{"x":1}}'), '"__proto__"'],
   ] as readonly (readonly [string, unknown, string])[])("refuses %s", async (_name, options, text) => {
     const error: unknown = await openTally(options as TallyOptions).catch((e: unknown) => e);
@@ -87,7 +111,12 @@ describe("a tally", () => {
       { id: "o-3", body: { n: 3 } },
       { id: "o-3", body: { n: 4 } },
     ]);
-    expect(results.map((r) => (TallyError.is(r) ? r.code : r.state))).toEqual(["confirmed", "bad-message", "confirmed", "conflict"]);
+    expect(results.map((r) => (TallyError.is(r) ? r.code : r.state))).toEqual([
+      "confirmed",
+      "bad-message",
+      "confirmed",
+      "conflict",
+    ]);
   });
 
   it("shows every event to listeners and on the diagnostics channel, and counts it", async () => {
@@ -96,7 +125,11 @@ describe("a tally", () => {
     subscribe(EVENT_CHANNEL, listener);
     try {
       const heard: TallyEvent[] = [];
-      await using tally = await openTally({ service: "shop", broker: memory(), onEvent: (event) => void heard.push(event) });
+      await using tally = await openTally({
+        service: "shop",
+        broker: memory(),
+        onEvent: (event) => void heard.push(event),
+      });
       const off = tally.on(() => {
         throw new Error("a listener's failure is its own");
       });

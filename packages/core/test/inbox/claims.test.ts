@@ -1,3 +1,4 @@
+// One consumer, one inbox: what each answer to a claim leads to, run by run.
 import { memoryInbox } from "@tallymq/testkit";
 import { describe, expect, test } from "vitest";
 import type { Context } from "../../src/consume/options.ts";

@@ -1,3 +1,4 @@
+// One life of a dead letter: from the ruling to the ack, with a kill at each step.
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { deadLetter, retry } from "../../src/consume/rulings.ts";

@@ -1,4 +1,11 @@
-import { memoryOutbox, type MemoryOutbox, type MemoryOutboxOptions, seededRandom, virtualClock } from "@tallymq/testkit";
+// One outbox from the outage to the empty store: spill, fence, relay and close share the rig and its words.
+import {
+  memoryOutbox,
+  type MemoryOutbox,
+  type MemoryOutboxOptions,
+  seededRandom,
+  virtualClock,
+} from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { TallyError } from "../../src/error.ts";
 import { topic } from "../../src/topic.ts";
@@ -71,12 +78,19 @@ describe("while the broker cannot be reached", () => {
     expect(s.outbox.rows).toHaveLength(0);
     await s.r.clock.advance(110);
     await s.settle();
-    expect(all.map((p) => p.value)).toMatchObject([{ id: "m1", state: "stored" }, { id: "m2", state: "stored" }]);
+    expect(all.map((p) => p.value)).toMatchObject([
+      { id: "m1", state: "stored" },
+      { id: "m2", state: "stored" },
+    ]);
     const late = watch(s.r.publisher.publish(plain, { key: "a", n: 3 }, { id: "m3" }));
     await s.settle();
     expect(late.value).toMatchObject({ state: "stored", proof: { persisted: "yes" } });
     // The first two were sent before, and got no verdict.
-    expect(s.outbox.rows.map((row) => [row.message.id, row.doubtful])).toEqual([["m1", true], ["m2", true], ["m3", false]]);
+    expect(s.outbox.rows.map((row) => [row.message.id, row.doubtful])).toEqual([
+      ["m1", true],
+      ["m2", true],
+      ["m3", false],
+    ]);
     expect(s.r.count("spilled")).toBe(3);
 
     await heal(s);
@@ -158,7 +172,10 @@ describe("the outbox that cannot take a message", () => {
     await s.settle();
     expect(doubtful.value).toMatchObject({ state: "stored" });
     expect(second).toMatchObject({ state: "rejected", error: { code: "store-full", mayArrive: true, id: "m2" } });
-    expect(never).toMatchObject({ state: "rejected", error: { code: "store-full", mayArrive: false, retryable: true } });
+    expect(never).toMatchObject({
+      state: "rejected",
+      error: { code: "store-full", mayArrive: false, retryable: true },
+    });
   });
 
   it("rejects it with the store's error when it fails, and loses nothing that was stored", async () => {
@@ -314,7 +331,10 @@ describe("the relay", () => {
     await s.r.clock.advance(2_000);
     await s.settle();
     expect([sent.value, behind.value]).toMatchObject([{ state: "stored" }, { state: "stored" }]);
-    expect(s.outbox.rows.map((row) => [row.message.id, row.doubtful])).toEqual([["a1", true], ["a2", false]]);
+    expect(s.outbox.rows.map((row) => [row.message.id, row.doubtful])).toEqual([
+      ["a1", true],
+      ["a2", false],
+    ]);
     expect(closed).toMatchObject({ state: "resolved", value: 0 });
     expect(s.r.clock.pending()).toBe(0);
   });

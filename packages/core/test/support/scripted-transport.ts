@@ -214,7 +214,12 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, spill, ...p
   };
   // Its first try to connect begins here, and looks at the state.
   return Object.assign(state, {
-    publisher: new Publisher(runtime, resolveOptions("publish", publish, PUBLISH_BOUNDS as never), topics, spill ?? null),
+    publisher: new Publisher(
+      runtime,
+      resolveOptions("publish", publish, PUBLISH_BOUNDS as never),
+      topics,
+      spill ?? null,
+    ),
   });
 }
 

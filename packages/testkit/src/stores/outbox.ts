@@ -34,7 +34,8 @@ export function memoryOutbox({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbo
   let holder: { readonly lost: (error: TallyError) => void } | null = null;
   const waiting: (() => void)[] = [];
 
-  const identity = (row: NewRow): string => JSON.stringify([row.destination, row.message.producer, row.message.topic, row.message.id]);
+  const identity = (row: NewRow): string =>
+    JSON.stringify([row.destination, row.message.producer, row.message.topic, row.message.id]);
   const same = (a: NewRow, b: NewRow): boolean =>
     a.message.key === b.message.key && Buffer.compare(a.message.body, b.message.body) === 0;
   const working = async (): Promise<void> => {
@@ -55,7 +56,12 @@ export function memoryOutbox({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbo
     return "stored";
   }
 
-  async function lease(destinations: readonly string[], lost: (error: TallyError) => void, signal: AbortSignal, wall: () => number): Promise<OutboxLease> {
+  async function lease(
+    destinations: readonly string[],
+    lost: (error: TallyError) => void,
+    signal: AbortSignal,
+    wall: () => number,
+  ): Promise<OutboxLease> {
     await working();
     while (holder !== null) {
       await new Promise<void>((resolve, reject) => {
@@ -76,7 +82,10 @@ export function memoryOutbox({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbo
         mine();
         const held = new Set(parked.map((p) => p.row.slot));
         const found = rows
-          .filter((r) => destinations.includes(r.destination) && !taken.has(r.place) && (r.slot === null || !held.has(r.slot)))
+          .filter(
+            (r) =>
+              destinations.includes(r.destination) && !taken.has(r.place) && (r.slot === null || !held.has(r.slot)),
+          )
           .slice(0, most);
         for (const row of found) taken.add(row.place);
         return found;
@@ -121,7 +130,8 @@ export function memoryOutbox({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbo
         async busySlots() {
           await working();
           const counts = new Uint32Array(FENCE_SLOTS);
-          for (const { slot } of [...rows, ...parked.map((p) => p.row)]) if (slot !== null) counts[slot] = (counts[slot] ?? 0) + 1;
+          for (const { slot } of [...rows, ...parked.map((p) => p.row)])
+            if (slot !== null) counts[slot] = (counts[slot] ?? 0) + 1;
           return counts;
         },
         async stats() {

