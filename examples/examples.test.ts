@@ -57,6 +57,17 @@ describe.each(PLACES)("on %s", (_name, open) => {
   });
 });
 
+describe("outbox", () => {
+  it("stores what is published while the broker is down, and sends it in order when it is back", async () => {
+    expect(await example("outbox.ts")).toEqual([
+      "order-1 is confirmed",
+      "order-2 is stored",
+      "order-3 is stored",
+      "billed in order: order-1, order-2, order-3, order-4",
+    ]);
+  });
+});
+
 describe("existing queue of someone else", () => {
   it("is consumed and published to as it is, and a foreign client reads what Tally wrote", async () => {
     await using rabbit = await sharedRabbit();

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { amqplibVersion, freshProject, type Outcome, packAll, type Packed, run, tool, writeAll } from "./pack.ts";
 
-const NAMES = ["@tallymq/core", "@tallymq/rabbitmq", "@tallymq/testkit"];
+const NAMES = ["@tallymq/core", "@tallymq/rabbitmq", "@tallymq/store-sqlite", "@tallymq/testkit"];
 
 let scratch = "";
 let project = "";
@@ -146,6 +146,13 @@ describe("a fresh project with the tarballs", () => {
     expect(status).toBe(0);
   });
 
+  it("runs a program with its outbox and inbox in SQLite files", async () => {
+    await writeAll(project, { "stored.ts": STORED });
+    const { status, output } = await run(project, "node", "stored.ts");
+    expect(output).toBe("stored\ngot 1\n");
+    expect(status).toBe(0);
+  });
+
   it("runs a program on an embedded broker in a process of its own, killed with -9 in between", async () => {
     await writeAll(project, { "killed.ts": KILLED });
     const { status, output } = await run(project, "node", "killed.ts");
@@ -165,6 +172,23 @@ const orders = topic<{ id: number }>("orders");
 await using tally = await openTally({ service: "shop", broker: memory() });
 const arrived = Promise.withResolvers<number>();
 await using billing = await tally.consumer("billing").on(orders, async (order) => arrived.resolve(order.id)).start();
+console.log((await tally.publish(orders, { id: 1 })).state);
+console.log("got", await arrived.promise);
+`;
+
+const STORED = `import { openTally, topic } from "@tallymq/core";
+import { sqlite } from "@tallymq/store-sqlite";
+import { memory } from "@tallymq/testkit";
+
+const orders = topic<{ id: number }>("orders", { outbox: "always" });
+await using tally = await openTally({
+  service: "shop",
+  broker: memory(),
+  outbox: sqlite(\`\${import.meta.dirname}/outbox.db\`),
+  inbox: sqlite(\`\${import.meta.dirname}/inbox.db\`),
+});
+const arrived = Promise.withResolvers<number>();
+await using billing = await tally.consumer("billing", { effect: "marked" }).on(orders, async (order) => arrived.resolve(order.id)).start();
 console.log((await tally.publish(orders, { id: 1 })).state);
 console.log("got", await arrived.promise);
 `;
