@@ -46,7 +46,7 @@ export class Wire {
   /** Wanted out while there was no session: without one, nobody can name a lane. */
   readonly #homeless: Queue<Entry> = new Queue();
   /** Lanes that are suspect. */
-  #silent = 0;
+  #suspects = 0;
   /** RabbitMQ has but one lane: no look-up for it. */
   #last: WireLane | null = null;
 
@@ -54,9 +54,17 @@ export class Wire {
     this.#o = options;
   }
 
-  /** Whether any lane is suspect. */
+  /**
+   * Whether any lane waits for an answer before it sends on. A suspect lane with nothing out and nothing waiting is not
+   * silent: what comes next is its probe, and if nothing came until it had answered, it would be suspect for ever.
+   */
   get silent(): boolean {
-    return this.#silent > 0;
+    if (this.#suspects === 0) return false;
+    for (const lane of this.#lanes.values()) {
+      if (lane.suspect && (lane.probe !== null || lane.resends.first !== null || lane.fresh.first !== null))
+        return true;
+    }
+    return false;
   }
 
   /** Sends a copy with the batch of this tick, or as soon as there is a session. */
@@ -94,6 +102,7 @@ export class Wire {
     if (batch === null || batch.lane.probe !== batch) return;
     batch.lane.probe = null;
     this.#touch(batch.lane);
+    this.#o.health();
   }
 
   /** A verdict came. `answered`: from the broker, not for the want of it. */
@@ -106,6 +115,7 @@ export class Wire {
     }
     if (answered && current && lane.suspect) this.#suspect(lane, false);
     if (lane.fresh.first !== null || lane.resends.first !== null) this.#touch(lane);
+    if (lane.suspect) this.#o.health();
   }
 
   /** A session came into use, or became able to send again. `fresh`: none of what is out is on it. */
@@ -130,7 +140,7 @@ export class Wire {
   #suspect(lane: WireLane, is: boolean): void {
     if (lane.suspect === is) return;
     lane.suspect = is;
-    this.#silent += is ? 1 : -1;
+    this.#suspects += is ? 1 : -1;
     this.#o.health();
   }
 
@@ -182,6 +192,7 @@ export class Wire {
     if (suspect) lane.probe = batch;
     lane.busy++;
     this.#o.senders.send(batch, messages);
+    if (suspect) this.#o.health();
   }
 
   /** Takes out what wants a copy: all of it, or one. */

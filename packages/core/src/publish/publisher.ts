@@ -370,6 +370,7 @@ export class Publisher {
       const unread = state === WIRE && (open || entry.batch?.session.blocked === true);
       if (state === WAITING || state === BACKOFF || state === OVERDUE || unread) this.#spill(entry);
     }
+    this.#health();
   }
 
   #spill(entry: Entry): void {

@@ -135,6 +135,39 @@ describe("while the broker cannot be reached", () => {
     expect(s.outbox.rows).toHaveLength(0);
   });
 
+  it("a lane that fell silent over a message which nobody wants any more is probed by what was stored", async () => {
+    const s = await open({ confirmTimeout: "10s" });
+    await s.settle();
+    void s.r.publisher.publish(plain, { key: "a", n: 1 }, { id: "m1", deadline: "2s" }).catch(() => {});
+    await s.r.clock.advance(11_500);
+    const stored = watch(s.r.publisher.publish(plain, { key: "a", n: 2 }, { id: "m2" }));
+    await s.r.clock.advance(2_000);
+    await s.settle();
+    for (const copy of s.r.sessions[0]?.open ?? []) copy.verdict(accepted); // by the retired session, which proves little
+    await s.accept();
+    await s.r.clock.advance(2_000);
+    await s.accept();
+    expect(stored.state).toBe("resolved");
+    expect(s.outbox.rows).toHaveLength(0);
+    expect(ids(s.r)).toContain("m2");
+  });
+
+  it("an ordered message whose caller has gone is stored as well: its key would wait for it", async () => {
+    const s = await open();
+    await s.settle();
+    const gone = watch(s.r.publisher.publish(ordered, { key: "a", n: 1 }, { id: "a1", deadline: 500 }));
+    await s.settle();
+    s.r.away = away;
+    s.r.sessions[0]?.lose();
+    await s.r.clock.advance(510);
+    const next = watch(s.r.publisher.publish(ordered, { key: "a", n: 2 }, { id: "a2" }));
+    await s.r.clock.advance(600);
+    await s.settle();
+    expect(gone).toMatchObject({ state: "rejected", error: { code: "deadline", mayArrive: true } });
+    expect(s.outbox.rows.map((row) => row.message.id)).toEqual(["a1", "a2"]);
+    expect(next.value).toMatchObject({ state: "stored" });
+  });
+
   it("a message that may not be stored waits, and ends at its deadline", async () => {
     const off = topic<Order>("off", { outbox: "off" });
     const s = await open();
