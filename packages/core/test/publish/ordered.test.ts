@@ -180,6 +180,18 @@ describe("one batch in flight a lane, when not all goes well", () => {
     expect(r.copies).toHaveLength(3);
   });
 
+  it("does not wait on a successor for another lane's batch on the retired session either", async () => {
+    const keyed = topic<Order>("keyed", { key: (o) => o.customer });
+    const r = rig({ ...one, lane: (m) => (m.key === "a" ? 0 : 1) });
+    void r.publisher.publish(keyed, order("a", 1), { id: "a1" });
+    await r.clock.advance(5_000);
+    void r.publisher.publish(keyed, order("b", 1), { id: "b1" });
+    await r.clock.runUntil(() => r.sessions.length === 2, 6_000);
+    void r.publisher.publish(keyed, order("b", 2), { id: "b2" });
+    await r.clock.advance(0);
+    expect(r.sessions[1]?.open.map((c) => c.message.id).toSorted()).toEqual(["a1", "b2"]);
+  });
+
   it("does not wait for ever for a copy whose message an older one has brought home", async () => {
     for (const [blockedFor, opens] of [
       [0, 3],
