@@ -48,9 +48,9 @@ export class RabbitCluster implements AsyncDisposable {
     return this.nodes.map((node) => node.url);
   }
 
-  /** The running node that leads a quorum queue; waits up to 30 s while there is none. */
+  /** The running node that leads a quorum queue; waits up to 90 s while there is none (about 10 s after a frozen one; longer on a busy machine). */
   async leaderOf(queue: string): Promise<RabbitNode> {
-    return await until(`a leader of ${queue}`, 30_000, async () => {
+    return await until(`a leader of ${queue}`, 90_000, async () => {
       const running = await this.#running();
       const name = await running[0]?.admin.leaderOf(queue);
       return running.find((node) => erlangName(node) === name);

@@ -285,6 +285,7 @@ export class Publisher {
     entry.open--;
     const last = entry.batch === batch;
     if (last) entry.batch = null;
+    if (entry.state === ENDED) this.#wheel.disarm(entry);
     if (verdict.kind === "accepted") {
       this.#wire.answer(batch, true);
       const was = entry.state;
@@ -448,7 +449,8 @@ export class Publisher {
 
   #arm(entry: Entry): void {
     const { state, caller } = entry;
-    const act = state === WIRE || state === BACKOFF || state === DRAINING ? entry.actAt : Number.POSITIVE_INFINITY;
+    const waits = state === HELD || state === WAITING || state === OVERDUE || state === SPILLING;
+    const act = waits ? Number.POSITIVE_INFINITY : entry.actAt;
     const due = caller === null ? act : Math.min(act, caller.deadlineAt);
     if (due === Number.POSITIVE_INFINITY) this.#wheel.disarm(entry);
     else this.#wheel.arm(entry, due);
@@ -472,9 +474,10 @@ export class Publisher {
         }),
       );
     }
-    if (entry.state === ENDED) return;
+    if (entry.state === ENDED && entry.batch?.session !== this.#senders.current) return;
     if (entry.state === BACKOFF && now >= entry.actAt) return this.#again(entry);
-    if ((entry.state === WIRE || entry.state === DRAINING) && now >= entry.actAt) return this.#overdue(entry, now);
+    if ((entry.state === WIRE || entry.state === DRAINING || entry.state === ENDED) && now >= entry.actAt)
+      return this.#overdue(entry, now);
     this.#arm(entry);
   }
 
@@ -496,7 +499,7 @@ export class Publisher {
     if (entry.state === DRAINING) {
       if (resendsInSession) return this.#abandon(entry);
       entry.actAt = now + confirmTimeout;
-    } else {
+    } else if (entry.state !== ENDED) {
       entry.state = next(entry.state, "overdue");
       this.#wire.add(entry);
     }
@@ -593,12 +596,18 @@ export class Publisher {
     this.#wheel.disarm(entry);
     if (caller !== null && caller.signal !== null) this.#signals.remove(caller);
     if (joined !== null) for (const other of joined) this.#signals.remove(other);
+    entry.caller = null;
+    entry.joined = null;
     if (line.byId.get(message.id) === entry) line.byId.delete(message.id);
     const heir = message.ordered ? line.stepOut(entry) : null;
     this.#live--;
     this.#carried.delete(entry);
     if (entry.relayed !== null) this.#relayed.delete(entry);
-    if (entry.batch !== null) this.#wire.forget(entry);
+    if (entry.batch !== null) {
+      this.#wire.forget(entry);
+      // Its last copy still keeps others from the lane, and only this message's time can tell that it is silent.
+      if (this.#runtime.transport.traits.inFlightPerLane === 1) this.#arm(entry);
+    }
     if (entry.inWindow) {
       entry.queue?.remove(entry);
       this.#window.leave(entry.bytes);

@@ -1,3 +1,4 @@
+// One message and those who wait for it: joining, adopting, giving up, each by its own deadline and signal.
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import type { StandardSchema } from "../../src/schema.ts";

@@ -180,6 +180,40 @@ describe("one batch in flight a lane, when not all goes well", () => {
     expect(r.copies).toHaveLength(3);
   });
 
+  it("does not wait on a successor for another lane's batch on the retired session either", async () => {
+    const keyed = topic<Order>("keyed", { key: (o) => o.customer });
+    const r = rig({ ...one, lane: (m) => (m.key === "a" ? 0 : 1) });
+    void r.publisher.publish(keyed, order("a", 1), { id: "a1" });
+    await r.clock.advance(5_000);
+    void r.publisher.publish(keyed, order("b", 1), { id: "b1" });
+    await r.clock.runUntil(() => r.sessions.length === 2, 6_000);
+    void r.publisher.publish(keyed, order("b", 2), { id: "b2" });
+    await r.clock.advance(0);
+    expect(r.sessions[1]?.open.map((c) => c.message.id).toSorted()).toEqual(["a1", "b2"]);
+  });
+
+  it("does not wait for ever for a copy whose message an older one has brought home", async () => {
+    for (const [blockedFor, opens] of [
+      [0, 3],
+      [20_000, 3],
+    ] as const) {
+      const r = rig(one);
+      const p1 = watch(r.publisher.publish(plain, order("a", 1), { id: "p1" }));
+      await r.clock.runUntil(() => r.copies.length === 2, 11_000);
+      void r.publisher.publish(plain, order("a", 2), { id: "p2" });
+      r.copies[0]?.verdict(accepted);
+      await r.clock.advance(0);
+      expect(p1.state).toBe("resolved");
+      expect(r.copies).toHaveLength(2);
+      if (blockedFor > 0) r.sessions[1]?.events.blocked("alarm");
+      await r.clock.advance(blockedFor);
+      expect(r.sessions).toHaveLength(2);
+      r.sessions[1]?.events.unblocked();
+      await r.clock.runUntil(() => r.copies.length === 3, 11_000);
+      expect(r.copies[2]).toMatchObject({ session: opens, message: { id: "p2" } });
+    }
+  });
+
   it("does not wait for itself where copies can be told apart", async () => {
     const r = rig({ ...one, traits: { inFlightPerLane: 1, resendsInSession: true } });
     void r.publisher.publish(plain, order("a", 1), { id: "p1" });

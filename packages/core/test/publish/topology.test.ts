@@ -14,6 +14,26 @@ describe("topics are declared", () => {
     expect(r.declared).toEqual(["plain", "plain"]);
   });
 
+  it("and on a successor where they may not be, nothing is sent to them", async () => {
+    const r = rig({ confirmTimeout: "10s", deadline: "1h" });
+    const p1 = watch(r.publisher.publish(plain, "a", { id: "p1" }));
+    await r.clock.advance(0);
+    r.refuseTopic.set("plain", new TallyError("topology", "another kind of queue"));
+    await r.clock.runUntil(() => r.sessions.length === 2, 11_000);
+    await r.clock.advance(15_000);
+    expect(r.copies).toHaveLength(1);
+    expect(p1).toMatchObject({ state: "rejected", error: { code: "topology", mayArrive: true } });
+  });
+
+  it("before what was published while there was no session is sent", async () => {
+    const r = rig({ topics: [plain], deadline: "1h" });
+    await r.clock.advance(0);
+    r.sessions[0]?.lose();
+    void r.publisher.publish(plain, "a", { id: "p1" });
+    await r.clock.runUntil(() => r.copies.length === 1, 3_000);
+    expect(r.declared).toEqual(["plain", "plain"]);
+  });
+
   it("again in each try to open a session", async () => {
     const r = rig({ topics: [plain] });
     r.away = away;

@@ -1,6 +1,7 @@
 import { virtualClock } from "@tallymq/testkit";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { Clock } from "../../src/clock.ts";
 import { type Timed, TimingWheel } from "../../src/publish/wheel.ts";
 import { growth, MUCH } from "../support/growth.ts";
 
@@ -75,6 +76,33 @@ describe("the timing wheel", () => {
       expect(fired).toBe(count);
     });
     expect(grown).toBeLessThan(MUCH);
+  });
+
+  it("fires each once after a stall, of less than a turn and of many, and what is due already when it is armed", () => {
+    for (const stall of [700, 5_130, 60_000]) {
+      let now = 0;
+      let wake: (() => void) | null = null;
+      const clock: Clock = {
+        now: () => now,
+        wall: () => now,
+        after(_ms, fn) {
+          wake = fn;
+          return { cancel: () => void (wake = wake === fn ? null : wake) };
+        },
+      };
+      const fired: number[] = [];
+      const wheel = new TimingWheel<Item>(clock, 10, (it) => fired.push(it.name));
+      for (const [name, due] of [10, 300, 650].entries()) wheel.arm(item(name), due);
+      wheel.arm(item(3), 200_000);
+      // The process stood still: no timer fired in between.
+      now = stall;
+      wake!();
+      expect(fired.toSorted()).toEqual([0, 1, 2]);
+      wheel.arm(item(4), 20);
+      now += 20;
+      wake!();
+      expect(fired.toSorted()).toEqual([0, 1, 2, 4]);
+    }
   });
 
   it("holds no timer while nothing is armed, nor after stop", async () => {

@@ -59,6 +59,16 @@ describe("the window", () => {
     );
   });
 
+  it("lets in whoever stands behind a large one that gives up", () => {
+    const entered: number[] = [];
+    const window = new Window<Waiter>(5, 100, ({ n }) => void entered.push(n));
+    const all = [60, 80, 10].map((size, n) => waiter(n, size));
+    for (const who of all) window.enter(who);
+    expect(entered).toEqual([0]);
+    window.giveUp(all[1]!);
+    expect(entered).toEqual([0, 2]);
+  });
+
   it("makes publish() wait at the bound, in count and in bytes", async () => {
     for (const bound of [{ window: 2 }, { windowBytes: 2_048 }]) {
       const r = rig(bound);
