@@ -19,6 +19,8 @@ describe("json", () => {
   test("gives back what went in", () => {
     fc.assert(
       fc.property(fc.jsonValue({ noUnicodeString: false } as never), (body) => {
+        // Left out on the way in, on purpose: the test below has it.
+        fc.pre(!JSON.stringify(body).includes("__proto__"));
         expect(json.decode(json.encode(body))).toEqual(JSON.parse(JSON.stringify(body)));
       }),
     );

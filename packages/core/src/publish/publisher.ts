@@ -5,20 +5,16 @@ import { milliseconds } from "../duration.ts";
 import { type ErrorCode, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SchemaResult } from "../schema.ts";
-import type { Proof, TopicPlan, Verdict } from "../spi.ts";
+import type { TopicPlan, Verdict } from "../spi.ts";
 import type { Topic } from "../topic.ts";
 import { Caller, Signals } from "./callers.ts";
 import { Entry } from "./entry.ts";
 import { Wire } from "./lanes.ts";
 import { type PublishOptions, type PublishPolicy, type Receipt, resendBackoff } from "./options.ts";
-import { Outbox } from "../outbox/outbox.ts";
-import { slotOf } from "../outbox/fence.ts";
-import type { SpillPolicy } from "../outbox/options.ts";
-import type { RelayOutcome } from "../outbox/relay.ts";
-import type { OutboxStore, PutResult, Row } from "../stores.ts";
 import { aborted, asError, assertValid, rejection, sameBytes } from "./rejections.ts";
 import { type Batch, Senders } from "./senders.ts";
 import { type Draft, snapshot } from "./snapshot.ts";
+import { type Spill, Spilling } from "./spilling.ts";
 import { type TopicLine, Topics } from "./topics.ts";
 import { BACKOFF, DRAINING, ENDED, HELD, next, OVERDUE, SPILLING, WAITING, WIRE } from "./transitions.ts";
 import { TimingWheel } from "./wheel.ts";
@@ -27,13 +23,6 @@ import { Window } from "./window.ts";
 /** Milliseconds: the precision of time-outs and back-offs. */
 const TICK = 10;
 
-/** What a row in the outbox vouches for. */
-const STORED: Proof = Object.freeze({ routed: "unverified", persisted: "yes", replicated: "unverified" });
-
-export interface Spill {
-  readonly store: OutboxStore;
-  readonly policy: SpillPolicy;
-}
 /** Milliseconds: a close whose messages used up all its time still says good-bye to the broker. */
 const LEAVE_WITHIN = 1_000;
 
@@ -48,10 +37,9 @@ export class Publisher {
   readonly #wire: Wire;
   readonly #topics: Topics;
   readonly #signals: Signals;
-  readonly #outbox: Outbox<Entry> | null;
+  readonly #spilling: Spilling | null;
   /** Without a caller, and sent on in the background: no timer finds those that only wait. */
   readonly #carried: Set<Entry> = new Set();
-  readonly #relayed: Set<Entry> = new Set();
   /** `closing`: nothing new is taken. `closed`: nothing is carried on any more. */
   #stage: "open" | "closing" | "closed" = "open";
   #live = 0;
@@ -80,17 +68,17 @@ export class Publisher {
       opened: () => {
         this.#topics.opened();
         this.#wire.resume(true);
-        this.#health();
+        this.#spilling?.health();
       },
       dropped: () => {
         this.#topics.dropped();
         this.#wire.lost();
-        this.#health();
+        this.#spilling?.health();
       },
-      blocked: () => this.#health(),
+      blocked: () => this.#spilling?.health(),
       unblocked: () => {
         this.#wire.resume(false);
-        this.#health();
+        this.#spilling?.health();
       },
       verdict: (batch, index, verdict) => this.#verdict(batch, index, verdict),
     });
@@ -99,21 +87,28 @@ export class Publisher {
       inFlightPerLane: runtime.transport.traits.inFlightPerLane,
       sent: (entry) => this.#sent(entry),
       undeclared: (entry) => this.#topics.wait(entry),
-      health: () => this.#health(),
+      health: () => this.#spilling?.health(),
     });
-    this.#outbox =
+    this.#spilling =
       spill === null
         ? null
-        : new Outbox<Entry>({
+        : new Spilling({
             runtime,
-            ...spill,
-            spill: () => this.#spillAll(),
-            put: (entry, result) => this.#put(entry, result),
-            again: (entry) => {
-              if (entry.state === WAITING) this.#route(entry);
+            spill,
+            verdictWithin: policy.confirmTimeout,
+            senders: this.#senders,
+            wire: this.#wire,
+            topics: this.#topics,
+            waiting: () => [...this.#wheel.items(), ...this.#carried],
+            route: (entry) => this.#route(entry),
+            arm: (entry) => this.#arm(entry),
+            reject: (entry) => this.#reject(entry),
+            end: (entry) => this.#end(entry),
+            relay: (entry) => {
+              this.#live++;
+              if (entry.message.ordered) entry.line.lineUp(entry);
+              this.#window.enterFirst(entry);
             },
-            send: (row, done) => this.#relay(row, done),
-            withdraw: () => this.#withdrawRelayed(),
           });
   }
 
@@ -161,7 +156,7 @@ export class Publisher {
     }
 
     const entry = new Entry(line, message);
-    if (this.#outbox !== null) this.#fence(entry, topic.outbox);
+    this.#spilling?.fence(entry, topic.outbox);
     message.seq = ++line.seq;
     this.#live++;
     if (options?.id !== undefined) line.byId.set(message.id, entry);
@@ -192,9 +187,7 @@ export class Publisher {
 
   /** To the broker, into the outbox, or nowhere until the outbox says so. */
   #route(entry: Entry): void {
-    const turn = this.#outbox === null || entry.relayed !== null ? "direct" : this.#outbox.turn(entry);
-    if (turn === "direct") this.#enqueue(entry);
-    else if (turn === "store") this.#spill(entry);
+    if (this.#spilling?.takes(entry) !== true) this.#enqueue(entry);
   }
 
   #enqueue(entry: Entry): void {
@@ -342,107 +335,6 @@ export class Publisher {
     entry.state = next(entry.state, "due");
     this.#arm(entry);
     this.#route(entry);
-  }
-
-  // ── the outbox ──────────────────────────────────────────────────────────────
-
-  #fence(entry: Entry, mode: Entry["mode"]): void {
-    const { message } = entry;
-    entry.mode = mode;
-    if (mode !== "off" && message.ordered)
-      entry.slot = slotOf(this.#runtime.transport.name, message.topic, message.key ?? "");
-  }
-
-  /** The session can be used when it is open, read by the broker, and none of its lanes is silent. */
-  #health(): void {
-    if (this.#outbox === null) return;
-    const session = this.#senders.current;
-    this.#outbox.usable(session !== null && !session.blocked && !this.#wire.silent);
-  }
-
-  /**
-   * Everything that waits; and what a blocked broker has not read, as far as anyone can know.
-   * @param open What is on the wire as well: its time is up.
-   */
-  #spillAll(open = false): void {
-    for (const entry of [...this.#wheel.items(), ...this.#carried]) {
-      const { state } = entry;
-      if (entry.mode === "off" || entry.relayed !== null) continue;
-      const unread = state === WIRE && (open || entry.batch?.session.blocked === true);
-      if (state === WAITING || state === BACKOFF || state === OVERDUE || unread) this.#spill(entry);
-    }
-    this.#health();
-  }
-
-  #spill(entry: Entry): void {
-    const { message, slot, lane } = entry;
-    if (entry.batch !== null) this.#wire.forget(entry);
-    entry.queue?.remove(entry);
-    entry.state = next(entry.state, "spill");
-    this.#arm(entry);
-    this.#outbox?.store(entry, {
-      destination: this.#runtime.transport.name,
-      slot,
-      message: { ...message },
-      doubtful: entry.doubted || entry.open > 0,
-      lane: lane < 0 ? null : lane,
-    });
-  }
-
-  #put(entry: Entry, result: PutResult | TallyError): void {
-    if (entry.state === ENDED) return; // accepted meanwhile: the row will be a duplicate, with the same id
-    const { topic, id } = entry.message;
-    if (result === "stored" || result === "same") {
-      entry.state = next(entry.state, "stored");
-      this.#runtime.events.emit({ type: "spilled", topic, id, doubtful: entry.doubted || entry.open > 0 });
-      entry.caller?.accept(STORED, "stored");
-      if (entry.joined !== null) for (const caller of entry.joined) caller.accept(STORED, "stored");
-      return this.#end(entry);
-    }
-    entry.lastError =
-      result === "full"
-        ? new TallyError(
-            "store-full",
-            `the outbox is at its bound and the broker cannot be reached: ${id} was not stored`,
-            { id, retryable: true },
-          )
-        : result === "conflict"
-          ? new TallyError("conflict", `${id} is in the outbox of ${topic} with another body or key`, { id })
-          : result;
-    entry.state = next(entry.state, entry.open === 0 ? "unstoredLast" : "unstored");
-    if (entry.state === ENDED) return this.#reject(entry);
-    entry.actAt = this.#runtime.clock.now() + this.#policy.confirmTimeout;
-    this.#arm(entry);
-  }
-
-  /** A stored row on its way to the broker: tracked like any message, without a caller, ahead of those that wait. */
-  #relay(row: Row, done: (outcome: RelayOutcome) => void): void {
-    const { topic: name, ordered } = row.message;
-    let line: TopicLine;
-    try {
-      line = this.#topics.line({ name, ordered, groups: [] });
-    } catch (thrown) {
-      return done({ is: "refused", error: asError(thrown, row.message.id) });
-    }
-    const entry = new Entry(line, { ...row.message });
-    entry.relayed = done;
-    entry.validated = true;
-    entry.doubted = row.doubtful;
-    entry.lane = row.lane ?? -1;
-    this.#live++;
-    this.#relayed.add(entry);
-    if (ordered) line.lineUp(entry);
-    this.#window.enterFirst(entry);
-  }
-
-  /** The lease is gone: what has no copy out is another relay's business. What has one is ended by its verdict. */
-  #withdrawRelayed(): void {
-    for (const entry of this.#relayed) {
-      if (entry.open > 0) continue;
-      entry.relayed?.({ is: "withdrawn" });
-      entry.state = next(entry.state, "withdrawnLast");
-      this.#end(entry);
-    }
   }
 
   // ── time ────────────────────────────────────────────────────────────────────
@@ -602,7 +494,7 @@ export class Publisher {
     const heir = message.ordered ? line.stepOut(entry) : null;
     this.#live--;
     this.#carried.delete(entry);
-    if (entry.relayed !== null) this.#relayed.delete(entry);
+    if (entry.relayed !== null) this.#spilling?.forget(entry);
     if (entry.batch !== null) {
       this.#wire.forget(entry);
       // Its last copy still keeps others from the lane, and only this message's time can tell that it is silent.
@@ -634,13 +526,9 @@ export class Publisher {
     const { clock } = this.#runtime;
     const until = clock.now() + within;
     this.#stage = "closing";
-    this.#outbox?.finish();
+    this.#spilling?.finish();
     if (this.#live > 0) await atMost(clock, within, new Promise<void>((resolve) => (this.#idle = resolve)));
-    if (this.#outbox !== null) {
-      // What has not come to its end in time is stored, if it may be; the rest is rejected below.
-      this.#spillAll(true);
-      await this.#outbox.close();
-    }
+    await this.#spilling?.close();
     this.#stage = "closed";
     this.#topics.stop();
     const abandoned = this.#live;

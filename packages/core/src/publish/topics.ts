@@ -35,7 +35,7 @@ export class TopicLine {
 
   /** Takes a place behind the earlier messages of its key. */
   lineUp(entry: Entry): void {
-    const key = entry.message.key ?? "";
+    const key = lineOf(entry);
     const line = this.#keys.get(key);
     if (line === undefined) this.#keys.set(key, { head: entry, tail: entry });
     else {
@@ -55,7 +55,7 @@ export class TopicLine {
     const { prevOfKey: before, nextOfKey: after } = entry;
     entry.prevOfKey = null;
     entry.nextOfKey = null;
-    const key = entry.message.key ?? "";
+    const key = lineOf(entry);
     if (before === null && after === null) {
       this.#keys.delete(key);
       return null;
@@ -71,6 +71,15 @@ export class TopicLine {
     if (after !== null) line.head = after;
     return after;
   }
+}
+
+/**
+ * Rows of a key on their way from the outbox have a line of their own: a new message of the key may be waiting for them to
+ * be gone, and they must not stand behind it. No key holds NUL.
+ */
+function lineOf({ message, relayed }: Entry): string {
+  const key = message.key ?? "";
+  return relayed === null ? key : `\0${key}`;
 }
 
 export interface TopicsOptions {

@@ -267,6 +267,20 @@ describe("an ordered key with rows in the outbox", () => {
     expect(a3.value).toMatchObject({ state: "confirmed" });
   });
 
+  it("does not stand in the way of its own rows while it waits for them", async () => {
+    const s = await open();
+    await s.settle();
+    await outage(s);
+    for (const n of [1, 2, 3]) void s.r.publisher.publish(ordered, { key: "a", n }, { id: `a${n}` });
+    await s.settle();
+    await heal(s);
+    // a1 is on the wire, a2 and a3 are behind it; this one waits until they have gone.
+    const last = watch(s.r.publisher.publish(ordered, { key: "a", n: 4 }, { id: "a4" }));
+    await s.accept();
+    expect(last.state).toBe("resolved");
+    expect(ids(s.r)).toEqual(["a1", "a2", "a3", "a4"]);
+  });
+
   it("is fenced from the start by what an earlier process left, until that is gone", async () => {
     const outbox = memoryOutbox();
     const first = await open({}, outbox);

@@ -2,7 +2,8 @@ import { seededRandom, virtualClock, type VirtualClock } from "@tallymq/testkit"
 import { createEvents, type TallyEvent } from "../../src/events.ts";
 import { resolveOptions } from "../../src/policy.ts";
 import { PUBLISH_BOUNDS, type PublishPolicyOptions } from "../../src/publish/options.ts";
-import { Publisher, type Spill } from "../../src/publish/publisher.ts";
+import { Publisher } from "../../src/publish/publisher.ts";
+import type { Spill } from "../../src/publish/spilling.ts";
 import type { Runtime } from "../../src/runtime.ts";
 import type { Outgoing, Sender, SenderEvents, TopicPlan, Traits, Transport, Verdict } from "../../src/spi.ts";
 import { TallyError } from "../../src/error.ts";
