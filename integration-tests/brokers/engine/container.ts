@@ -1,4 +1,5 @@
 import { BoundPorts, GenericContainer, Wait, waitForContainer, type StartedTestContainer } from "testcontainers";
+import { until } from "./wait.ts";
 import { tail } from "./command.ts";
 import { isGone, willMake } from "./cleanup.ts";
 import { ensureEngine, type Docker } from "./engine.ts";
@@ -195,7 +196,9 @@ function handleOf(plan: ContainerPlan, started: StartedTestContainer, hostPort: 
 }
 
 async function lastLines(docker: Docker, id: string): Promise<string> {
-  const text = await logText(docker, id).catch(() => "");
+  // The engine notes an end before it has written down the last words.
+  const words = async (): Promise<string | undefined> => (await logText(docker, id).catch(() => "")) || undefined;
+  const text = await until("the last words of a container", 3_000, words).catch(() => "");
   return text === "" ? "" : `; its log ends with:\n${tail(text, 15)}`;
 }
 

@@ -109,9 +109,9 @@ export class RabbitReceiver implements Receiver {
     return receiver;
   }
 
-  /** Deliveries that are not settled. */
+  /** Deliveries that are not settled, as far as the broker has been told. */
   get unsettled(): number {
-    return this.#over ? 0 : this.#acks.open;
+    return this.#over ? 0 : this.#acks.open + this.#acks.unsent.length;
   }
 
   settle(batch: readonly Settlement[]): void {

@@ -1,3 +1,4 @@
+// One message a key on the wire: what that takes when things fail, and what does not have to wait for it.
 import { describe, expect, it } from "vitest";
 import { TallyError } from "../../src/error.ts";
 import type { StandardSchema } from "../../src/schema.ts";
