@@ -12,6 +12,11 @@ export interface DemoBroker extends AsyncDisposable {
   /** Name and version, as the report shows it. */
   readonly title: string;
   readonly endpoint: Endpoint;
+  /**
+   * What has been declared so far outlives a kill: a quorum queue whose broker dies within two or three seconds of its
+   * declaration may never serve again, whoever the client is, and that is not what the demo is about.
+   */
+  settle(): Promise<void>;
   /** kill -9 of its process; resolves when it is dead. */
   kill(): Promise<void>;
   /** After `kill()`: at the same address, with the same data; resolves when it serves. */

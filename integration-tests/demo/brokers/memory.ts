@@ -11,6 +11,8 @@ export async function startMemory(folder: string): Promise<DemoBroker> {
     name: "memory",
     title: "the embedded broker",
     endpoint: { broker: "memory", at },
+    // It syncs a declaration before it answers.
+    settle: async () => {},
     kill: () => broker.kill(),
     restart: () => broker.restart(),
     async cut() {

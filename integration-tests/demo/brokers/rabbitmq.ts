@@ -11,6 +11,7 @@ export async function startRabbitmq(progress: (line: string) => void): Promise<D
       name: "rabbitmq",
       title: "RabbitMQ in a container",
       endpoint: { broker: "rabbitmq", url: node.urlVia(proxy) },
+      settle: () => node.admin.flushDeclares(),
       kill: () => node.kill(),
       restart: () => node.start(),
       async cut() {

@@ -39,13 +39,14 @@ export class Workload {
   }
 
   async start(signal: AbortSignal): Promise<void> {
-    const { fleet } = this.#o;
+    const { broker, fleet } = this.#o;
     const ready = (): Promise<unknown> => orAborted(Promise.all(fleet.members.map((member) => member.ready)), signal);
     // Consumers first: an order must not come before there is a queue for it.
     for (let n = 0; n < CONSUMERS; n++) fleet.start(this.#job("consumer", n));
     await ready();
     for (let n = 0; n < PUBLISHERS; n++) fleet.start(this.#job("publisher", n));
     await ready();
+    await orAborted(broker.settle(), signal);
     for (const member of fleet.of("publisher")) member.tell({ type: "go" });
   }
 
