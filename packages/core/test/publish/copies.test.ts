@@ -140,6 +140,14 @@ describe("verdicts of copies, joined", () => {
 });
 
 describe("overdue confirms", () => {
+  it("are not that before ten seconds by default: a frozen leader takes up to eight to be replaced", async () => {
+    const r = rig();
+    void r.publisher.publish(orders, { n: 1 }, { id: "o-1" });
+    await r.clock.advance(10_500);
+    expect([r.copies.length, r.count("overdue")]).toEqual([1, 0]);
+    await r.clock.runUntil(() => r.count("overdue") === 1, 20_000);
+  });
+
   it("are not resent on the session that may still answer, but through a successor; the old verdict still counts", async () => {
     const r = rig({ confirmTimeout: "15s" });
     const done = watch(r.publisher.publish(orders, { n: 1 }, { id: "o-1" }));
