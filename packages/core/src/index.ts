@@ -31,4 +31,6 @@ export type {
 } from "./consume/options.ts";
 export type { Platform } from "./platform/node.ts";
 export type { Cause, Publication, PublishOptions, PublishPolicyOptions, Receipt } from "./publish/options.ts";
-export { openTally, type Tally, type TallyOptions } from "./tally.ts";
+export { openTally } from "./open.ts";
+export type { TallyOptions } from "./options.ts";
+export type { Tally } from "./tally.ts";

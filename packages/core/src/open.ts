@@ -1,0 +1,150 @@
+import { atMost } from "./clock.ts";
+import { createConsumerBuilder } from "./consume/consumer.ts";
+import type { Consumer, ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "./consume/options.ts";
+import type { ConsumerPorts } from "./consume/ports.ts";
+import { milliseconds } from "./duration.ts";
+import { describe, TallyError } from "./error.ts";
+import { createEvents } from "./events.ts";
+import { randomId } from "./ids.ts";
+import { resolveTally, type TallyOptions } from "./options.ts";
+import { nodePlatform, type Platform } from "./platform/node.ts";
+import { Publisher } from "./publish/publisher.ts";
+import type { Runtime } from "./runtime.ts";
+import type { InboxStore, OutboxStore, StoreHost } from "./stores.ts";
+import type { Tally } from "./tally.ts";
+
+/** Milliseconds: a close that used up all its time still says good-bye to the broker. */
+const LEAVE_WITHIN = 1_000;
+
+/**
+ * Opens a service's connection to a broker. Resolves when the first session is open, or when the first try has failed in a
+ * way that waiting can mend (broker away): then it goes on trying, and publishes wait.
+ * @param platform Clock, randomness and diagnostics; tests give their own.
+ * @throws TallyError `bad-config`, `store`, and `unauthorized` or whatever else waiting cannot mend.
+ */
+export async function openTally<Tx = never>(
+  options: TallyOptions<Tx>,
+  platform: Platform = nodePlatform(),
+): Promise<Tally<Tx>> {
+  const o = resolveTally(options);
+  const { clock, random } = platform;
+  const events = createEvents(
+    () => clock.wall(),
+    (event) => platform.diagnose(event),
+  );
+  if (o.onEvent !== null) events.on(o.onEvent);
+  const { service } = o;
+  const run = randomId(random);
+  const host = (what: string): StoreHost => ({
+    clock,
+    random,
+    surfaced: (text) => events.emit({ type: "surfaced", what, text }),
+  });
+  const inbox = (await o.inbox?.openInbox(host("inbox"))) ?? null;
+  const outbox = (await o.outbox?.openOutbox(host("outbox"))) ?? null;
+  const transport = o.broker.open({ service, run, clock, random });
+  const runtime: Runtime = {
+    service,
+    run,
+    clock,
+    random,
+    events,
+    transport,
+    reconnect: o.reconnect,
+    connectWithin: o.connectWithin,
+  };
+  const publisher = new Publisher(
+    runtime,
+    o.publish,
+    o.topics,
+    outbox === null ? null : { store: outbox, policy: o.spill },
+  );
+  const tally = createTally<Tx>(runtime, publisher, inbox, outbox);
+  try {
+    await publisher.first;
+  } catch (error) {
+    await tally.close({ within: 1 });
+    throw error;
+  }
+  return tally;
+}
+
+function createTally<Tx>(
+  runtime: Runtime,
+  publisher: Publisher,
+  inbox: InboxStore<unknown> | null,
+  outbox: OutboxStore | null,
+): Tally<Tx> {
+  const consumers = new Set<Consumer>();
+  const ports: ConsumerPorts = {
+    inbox,
+    publish: (topic, body, options, producer) => publisher.publish(topic, body, options, producer),
+  };
+  let closing: Promise<void> | null = null;
+
+  async function close(within: number): Promise<void> {
+    const limit = runtime.clock.now() + within;
+    const left = (): number => Math.max(1, Math.ceil(limit - runtime.clock.now()));
+    // Consumers first: their handlers may still publish, and what they publish still drains. One that fails to close must
+    // not keep the rest open.
+    await Promise.allSettled([...consumers].map((consumer) => consumer.close({ within: left() })));
+    const abandoned = await publisher.close(left());
+    const leaving = (async () => runtime.transport[Symbol.asyncDispose]())().catch((thrown: unknown) =>
+      runtime.events.emit({
+        type: "surfaced",
+        what: runtime.transport.name,
+        text: `did not close: ${describe(thrown)}`,
+      }),
+    );
+    await atMost(runtime.clock, Math.max(left(), LEAVE_WITHIN), leaving);
+    await inbox?.[Symbol.asyncDispose]();
+    await outbox?.[Symbol.asyncDispose]();
+    runtime.events.emit({ type: "closed", abandoned });
+  }
+
+  function assertOpen(call: string): void {
+    if (closing !== null) throw new TallyError("closed", `${call} after close()`);
+  }
+
+  return {
+    service: runtime.service,
+    run: runtime.run,
+    traits: runtime.transport.traits,
+    publish: (topic, body, options) => publisher.publish(topic, body, options),
+    publishMany: (topic, entries, shared) =>
+      Promise.all(
+        entries.map((entry) => {
+          // What is no entry at all has no body, and gets the error for that: the others are not to suffer for it.
+          const { body, ...own } = entry ?? {};
+          return publisher.publish(topic, body, { ...own, ...shared }).catch((error: TallyError) => error);
+        }),
+      ),
+    consumer(group: string, options?: ConsumerOptions | TxConsumerOptions): ConsumerBuilder<never> {
+      assertOpen("consumer()");
+      const started = (consumer: Consumer): void => {
+        assertOpen("start()"); // the builder may be older than the close
+        consumers.add(consumer);
+      };
+      return createConsumerBuilder(
+        runtime,
+        ports,
+        group,
+        options,
+        started,
+        (consumer) => void consumers.delete(consumer),
+      ) as ConsumerBuilder<never>;
+    },
+    on: (listener) => runtime.events.on(listener),
+    counters: () => runtime.events.counters(),
+    close(options) {
+      try {
+        return (closing ??= close(milliseconds("close: within", options?.within ?? "30s")));
+      } catch (thrown) {
+        return Promise.reject(thrown);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await this.close();
+    },
+  };
+}

@@ -1,0 +1,113 @@
+import type { Duration } from "./duration.ts";
+import { TallyError } from "./error.ts";
+import type { Listener } from "./events.ts";
+import { SPILL_BOUNDS, type SpillPolicy, type SpillPolicyOptions } from "./outbox/options.ts";
+import { type Bounds, duration, resolveOptions, type Rule, text, value } from "./policy.ts";
+import { PUBLISH_BOUNDS, type PublishPolicy, type PublishPolicyOptions } from "./publish/options.ts";
+import type { Backoff } from "./backoff.ts";
+import type { Broker } from "./spi.ts";
+import type { InboxSpec, OutboxSpec } from "./stores.ts";
+import type { Topic } from "./topic.ts";
+
+/** Options of `openTally()`; all optional but `service` and `broker`. */
+export interface TallyOptions<Tx = never> {
+  /** Whose ids these are: the same in every instance and after restarts. 1–120 bytes. */
+  readonly service: string;
+  /** `rabbitmq({…})`, or testkit's `memory()`. */
+  readonly broker: Broker;
+  /** Where messages go while the broker cannot be reached: `sqlite(path)` … @default none */
+  readonly outbox?: OutboxSpec;
+  /** How the outbox takes over. @default the defaults of {@link SpillPolicyOptions} */
+  readonly spill?: SpillPolicyOptions;
+  /** What remembers the effects of consumers, so that a redelivery has none: `sqlite(path)` … @default none */
+  readonly inbox?: InboxSpec<Tx>;
+  /** Topics to declare with the first session instead of at their first use. @default [] */
+  readonly topics?: readonly Topic<never, unknown>[];
+  /** How publishing behaves. @default the defaults of {@link PublishPolicyOptions} */
+  readonly publish?: PublishPolicyOptions;
+  /**
+   * Wait between tries to open a session: full jitter up to `min`, doubling up to `max`; for publisher and consumers alike.
+   * @default min "100ms", max "5s"
+   */
+  readonly reconnect?: { readonly min?: Duration; readonly max?: Duration };
+  /** One try to open a session. @default "10s" */
+  readonly connectWithin?: Duration;
+  /** Called for every event, as `on()` does. */
+  readonly onEvent?: Listener;
+}
+
+/** What `openTally()` works with: every option resolved, nested ones too. */
+export interface TallyPolicy {
+  readonly service: string;
+  readonly broker: Broker;
+  readonly inbox: InboxSpec<unknown> | null;
+  readonly outbox: OutboxSpec | null;
+  readonly topics: readonly Topic<never, unknown>[];
+  readonly onEvent: Listener | null;
+  readonly connectWithin: number;
+  readonly publish: PublishPolicy;
+  readonly spill: SpillPolicy;
+  readonly reconnect: Backoff;
+}
+
+const isObject = (v: unknown): v is object => typeof v === "object" && v !== null;
+const group: Rule<object> = value<object>({}, "an object of options", isObject);
+
+/** Each option by itself; those that are objects are resolved by their own tables. */
+const BOUNDS: Bounds<
+  Omit<TallyPolicy, "broker" | "publish" | "spill" | "reconnect"> & {
+    readonly broker: Broker | null;
+    readonly publish: object;
+    readonly spill: object;
+    readonly reconnect: object;
+  }
+> = {
+  service: text("", 120),
+  broker: value<Broker | null>(
+    null,
+    "a broker: rabbitmq({…}), memory() …",
+    (v): v is Broker => isObject(v) && typeof (v as Broker).open === "function",
+  ),
+  inbox: value<InboxSpec<unknown> | null>(
+    null,
+    "an inbox: sqlite(path) …",
+    (v): v is InboxSpec<unknown> => isObject(v) && typeof (v as InboxSpec<unknown>).openInbox === "function",
+  ),
+  topics: value<readonly Topic<never, unknown>[]>([], "a list of topics", (v): v is readonly Topic<never, unknown>[] =>
+    Array.isArray(v),
+  ),
+  outbox: value<OutboxSpec | null>(
+    null,
+    "an outbox: sqlite(path) …",
+    (v): v is OutboxSpec => isObject(v) && typeof (v as OutboxSpec).openOutbox === "function",
+  ),
+  spill: group,
+  publish: group,
+  reconnect: group,
+  connectWithin: duration("10s", 100, 600_000),
+  onEvent: value<Listener | null>(null, "a function", (v): v is Listener => typeof v === "function"),
+};
+
+const RECONNECT_BOUNDS: Bounds<Backoff> = {
+  min: duration("100ms", 1, 60_000),
+  max: duration("5s", 1, 600_000),
+};
+
+/** @throws TallyError `bad-config` */
+export function resolveTally(options: object): TallyPolicy {
+  const o = resolveOptions("openTally", options, BOUNDS);
+  const { service, broker } = o;
+  if (service === "")
+    throw new TallyError(
+      "bad-config",
+      "openTally: service must be given: the name whose ids these are, the same after a restart",
+    );
+  if (broker === null) throw new TallyError("bad-config", "openTally: broker must be given: rabbitmq({…}), memory() …");
+  return Object.freeze({
+    ...o,
+    broker,
+    publish: resolveOptions("openTally: publish", o.publish, PUBLISH_BOUNDS),
+    spill: resolveOptions("openTally: spill", o.spill, SPILL_BOUNDS),
+    reconnect: resolveOptions("openTally: reconnect", o.reconnect, RECONNECT_BOUNDS),
+  });
+}
