@@ -23,6 +23,7 @@ export {
   type Rule,
 } from "./policy.ts";
 
+export { armFailpoints, type Failpoint, FAILPOINTS } from "./failpoints.ts";
 export * from "./stores.ts";
 
 /** What `rabbitmq({…})`, `kafka({…})` or `memory()` gives: resolved options, nothing opened yet. */

@@ -1,6 +1,7 @@
 import type { DeadLetters } from "../dead-letters/dead-letters.ts";
 import { type Death, reasonText } from "../dead-letters/letter.ts";
 import { TallyError } from "../error.ts";
+import { failpoint } from "../failpoints.ts";
 import { type Answer, Claims, type Hold } from "../inbox/claims.ts";
 import { inboxKey } from "../inbox/identity.ts";
 import type { Runtime } from "../runtime.ts";
@@ -109,14 +110,19 @@ export class Guard {
     if (hold === null) return this.#hands.ack(job);
     if (this.#policy.effect === "tx") {
       // Marked by the transaction that has the effect.
+      failpoint("inbox.committed");
       this.#claims.letGo(hold);
       this.#forget(job);
       return this.#hands.ack(job);
     }
+    failpoint("inbox.handled");
     this.#open++;
     void this.#end(job, hold, { is: "done" })
       .then(
-        () => this.#hands.ack(job),
+        () => {
+          failpoint("inbox.marked");
+          this.#hands.ack(job);
+        },
         (error: TallyError) => this.#hands.failures.add(job, error),
       )
       .finally(() => {
@@ -131,7 +137,10 @@ export class Guard {
    * @throws TallyError `fenced`, `store`, or as `publish()` does: not acked then
    */
   async bury(job: Job, death: Death): Promise<void> {
-    if (job.claim !== null) await this.#end(job, job.claim, { is: "dead", reason: reasonText(death.reason) });
+    if (job.claim !== null) {
+      await this.#end(job, job.claim, { is: "dead", reason: reasonText(death.reason) });
+      failpoint("dead-letter.marked");
+    }
     await this.#letters.send(job, death);
   }
 
@@ -157,6 +166,7 @@ export class Guard {
       job.claim = hold;
       this.#jobs.set(hold, job);
       const { attempt } = hold.claim;
+      failpoint("inbox.claimed");
       if (attempt <= this.#policy.maxAttempts) this.#hands.start(job);
       else
         this.#leave(job, {

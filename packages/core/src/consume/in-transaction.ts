@@ -1,4 +1,5 @@
 import { TallyError } from "../error.ts";
+import { failpoint } from "../failpoints.ts";
 import { type Hold, storeError } from "../inbox/claims.ts";
 import type { InboxTransactions } from "../stores.ts";
 import type { Attempt, Job } from "./attempt.ts";
@@ -38,6 +39,7 @@ export async function handleInTransaction(
         failed = { by: "handler", thrown };
         throw thrown;
       }
+      failpoint("inbox.in-effect");
     });
     return null;
   } catch (thrown) {

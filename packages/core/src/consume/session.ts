@@ -1,4 +1,5 @@
 import type { TallyError } from "../error.ts";
+import { failpoint } from "../failpoints.ts";
 import type { Delivery, Receiver, ReceiverEvents, Settlement } from "../spi.ts";
 import { AwayKeys } from "./away.ts";
 import type { TopicSubscription } from "./subscription.ts";
@@ -86,7 +87,10 @@ export class ReceiverSession implements AsyncDisposable {
     this.#seen = this.#hops = 0;
     if (batch.length === 0) return;
     this.#batch = [];
-    if (this.#alive) this.#receiver?.settle(batch);
+    if (!this.#alive) return;
+    failpoint("settlement.due");
+    this.#receiver?.settle(batch);
+    failpoint("settlement.handed");
   }
 
   /** No more deliveries. */

@@ -1,6 +1,7 @@
 import type { PublishOptions, Receipt } from "../publish/options.ts";
 import type { Job } from "../consume/attempt.ts";
 import type { Events } from "../events.ts";
+import { failpoint } from "../failpoints.ts";
 import type { Topic } from "../topic.ts";
 import { type Death, deadLetterTopic, letter, reasonText } from "./letter.ts";
 
@@ -47,6 +48,7 @@ export class DeadLetters {
         ),
       );
     await sending;
+    failpoint("dead-letter.confirmed");
     this.#events.emit({
       type: "dead-lettered",
       topic: from,

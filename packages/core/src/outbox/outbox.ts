@@ -1,5 +1,6 @@
 import type { Timer } from "../clock.ts";
 import { describe, TallyError } from "../error.ts";
+import { failpoint } from "../failpoints.ts";
 import type { Runtime } from "../runtime.ts";
 import type { NewRow, OutboxStore, PutResult, Row } from "../stores.ts";
 import { Fence } from "./fence.ts";
@@ -141,8 +142,10 @@ export class Outbox<Item extends Spillable> {
     const batch = this.#rows;
     this.#rows = [];
     let results: readonly (PutResult | TallyError)[];
+    failpoint("outbox.putting");
     try {
       results = await this.#o.store.put(batch.map(({ row }) => row));
+      failpoint("outbox.stored");
     } catch (thrown) {
       const error = TallyError.is(thrown)
         ? thrown

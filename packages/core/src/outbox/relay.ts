@@ -1,6 +1,7 @@
 import type { Timer } from "../clock.ts";
 import { TallyError } from "../error.ts";
 import { fullJitter } from "../backoff.ts";
+import { failpoint } from "../failpoints.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Proof } from "../spi.ts";
 import type { OutboxLease, OutboxStore, Row } from "../stores.ts";
@@ -153,6 +154,7 @@ export class Relay {
         (rows) => {
           this.#taking = false;
           if (this.#lease !== lease) return; // the store gives them to the next holder
+          if (rows.length > 0) failpoint("relay.taken");
           for (const row of rows) this.#send(lease, row);
           if (rows.length > 0) return this.#take();
           if (this.#state === "relaying" && this.#out.size === 0) {
@@ -170,8 +172,10 @@ export class Relay {
     this.#o.send(row, (outcome) => {
       this.#out.delete(row.place);
       if (this.#lease !== lease) return; // the row is another holder's by now; its copy will be a duplicate, with the same id
-      if (outcome.is === "accepted") this.#end(lease, row, outcome.proof);
-      else if (outcome.is === "refused") this.#park(lease, row, outcome.error);
+      if (outcome.is === "accepted") {
+        failpoint("relay.accepted");
+        this.#end(lease, row, outcome.proof);
+      } else if (outcome.is === "refused") this.#park(lease, row, outcome.error);
       else this.#track(lease.giveBack([row.place]).catch((thrown: unknown) => this.#failed(lease, thrown)));
       this.#take();
     });
@@ -188,6 +192,7 @@ export class Relay {
       this.#track(
         lease.end(places).then(
           () => {
+            failpoint("relay.ended");
             this.#o.ended(ended.map((e) => e.row));
             this.#take();
           },

@@ -3,6 +3,7 @@ import { fullJitter, type Backoff } from "../backoff.ts";
 import { atMost } from "../clock.ts";
 import { milliseconds } from "../duration.ts";
 import { type ErrorCode, TallyError } from "../error.ts";
+import { failpoint } from "../failpoints.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SchemaResult } from "../schema.ts";
 import type { TopicPlan, Verdict } from "../spi.ts";
@@ -155,6 +156,7 @@ export class Publisher {
       }
     }
 
+    failpoint("publisher.called");
     const entry = new Entry(line, message);
     this.#spilling?.fence(entry, topic.outbox);
     message.seq = ++line.seq;
@@ -285,6 +287,7 @@ export class Publisher {
       entry.state = next(was, "accepted");
       if (was === ENDED || entry.caller === null) this.#late(entry, verdict.kind);
       if (was !== ENDED) {
+        if (entry.relayed === null) failpoint("publisher.accepted");
         entry.caller?.accept(verdict.proof);
         entry.relayed?.({ is: "accepted", proof: verdict.proof });
         if (entry.joined !== null) for (const caller of entry.joined) caller.accept(verdict.proof);

@@ -1,5 +1,6 @@
 import { describe, TallyError } from "../error.ts";
 import type { Timer } from "../clock.ts";
+import { failpoint } from "../failpoints.ts";
 import type { Runtime } from "../runtime.ts";
 import { SessionKeeper } from "../session/keeper.ts";
 import type { Outgoing } from "../message.ts";
@@ -99,6 +100,8 @@ export class Senders {
       this.#o.verdict(batch, index, verdict);
       if (session.retired !== null && session.open === 0) this.#end(session);
     });
+    // Rows are sent first, so that one in the batch is its first.
+    failpoint(entries[0]?.relayed == null ? "publisher.sent" : "relay.sent");
   }
 
   /** Retires the session in use, of which a copy is overdue, and opens a successor at once. */

@@ -1,0 +1,47 @@
+/**
+ * The places at which a test may stop the world, each with what has happened there and what has not. A point stands between
+ * two steps whose order a promise depends on: `kill -9` there must neither lose nor double a message, and
+ * `integration-tests/crash` does just that at each of them.
+ */
+export const FAILPOINTS = {
+  "publisher.called": "publish() has made the message; neither the broker nor a store has seen it",
+  "publisher.sent": "the batch is with the adapter; it has no verdict, and may be stored or not",
+  "publisher.accepted": "the broker has the message; the caller has no answer yet",
+
+  "outbox.putting": "rows are made; none is in the store",
+  "outbox.stored": "the store has answered, and what it took is fsynced; no caller has an answer yet",
+
+  "relay.taken": "the lease has given out rows; no copy has left",
+  "relay.sent": "copies of rows are with the adapter; the rows are in the store",
+  "relay.accepted": "the broker has a row's message; the row is in the store",
+  "relay.ended": "the rows are deleted; the fence does not know it yet",
+
+  "inbox.claimed": "the claim is durable; the handler has not begun",
+  "inbox.handled": "the handler has returned; its effect may be there, its mark is not (effect: marked)",
+  "inbox.marked": "the mark is durable; nothing is acked (effect: marked)",
+  "inbox.in-effect": "the handler has written by its tx; nothing is committed (effect: tx)",
+  "inbox.committed": "effect and mark are committed; nothing is acked (effect: tx)",
+
+  "settlement.due": "settlements of a tick are collected; the adapter has none of them",
+  "settlement.handed": "settlements are with the adapter; whether they have left nobody knows",
+
+  "dead-letter.marked": "dead and its reason are durable; no letter has left",
+  "dead-letter.confirmed": "the broker has the letter; the delivery is not acked",
+} as const;
+
+export type Failpoint = keyof typeof FAILPOINTS;
+
+let armed: ((point: Failpoint) => void) | null = null;
+
+/** Says that the program is here. Costs a comparison while nobody has armed anything. */
+export function failpoint(point: Failpoint): void {
+  if (armed !== null) armed(point);
+}
+
+/**
+ * For tests alone: `passed` is called at each point, synchronously, until `null` is given instead. One for the process, and
+ * one for each copy of this package: where two versions of it are loaded, each has its own.
+ */
+export function armFailpoints(passed: ((point: Failpoint) => void) | null): void {
+  armed = passed;
+}

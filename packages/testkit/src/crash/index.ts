@@ -1,0 +1,1 @@
+export { type Crash, crashAt, parseCrash, type Failpoint, FAILPOINTS } from "./crash.ts";
