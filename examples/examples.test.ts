@@ -57,6 +57,25 @@ describe.each(PLACES)("on %s", (_name, open) => {
   });
 });
 
+describe.each(PLACES)("killed with -9, on %s", (_name, open) => {
+  it("survive kill: each order has one bill", async () => {
+    await using place = await open();
+    expect(await example("survive-kill.ts", place.env)).toEqual([
+      "killed 3 times; 200 bills for 200 orders; billed twice: 0",
+    ]);
+  });
+});
+
+describe("testing a handler", () => {
+  it("works with node:test as with vitest", async () => {
+    // The runner must not take itself for a child of this one.
+    const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+    const path = fileURLToPath(new URL("testing/billing.node-test.ts", import.meta.url));
+    const { stdout } = await run(process.execPath, ["--test", "--test-reporter=tap", path], { env, timeout: 60_000 });
+    expect(stdout).toContain("# pass 2\n# fail 0\n");
+  });
+});
+
 describe("outbox", () => {
   it("stores what is published while the broker is down, and sends it in order when it is back", async () => {
     expect(await example("outbox.ts")).toEqual([

@@ -9,6 +9,7 @@ export type { Backoff } from "./backoff.ts";
 export { fullJitter } from "./backoff.ts";
 export { describe, TallyError, type ErrorCode, type TallyErrorOptions } from "./error.ts";
 export { HEADER, parseAttempt, parseSeq, RESERVED_PREFIX, type Incoming, type Outgoing } from "./message.ts";
+export { DEAD_LETTERS } from "./dead-letters/letter.ts";
 export { milliseconds, LONGEST_TIMER, type Duration } from "./duration.ts";
 export {
   choice,

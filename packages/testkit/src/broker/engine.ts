@@ -1,4 +1,4 @@
-import { type Clock, type Incoming, TallyError, type TopicPlan } from "@tallymq/core/spi";
+import { type Clock, DEAD_LETTERS, type Incoming, TallyError, type TopicPlan } from "@tallymq/core/spi";
 import { type ConsumerPort, type Fate, Group, type GroupConsumer } from "./group.ts";
 
 export interface EngineOptions {
@@ -162,10 +162,10 @@ export class Engine {
     };
   }
 
-  /** Nothing waits, is delayed or is out, in any group. Dead letters do not count. */
+  /** Nothing waits, is delayed or is out, in any group. Dead letters do not count, the broker's own or core's. */
   get isIdle(): boolean {
     for (const topic of this.#topics.values()) {
-      for (const group of topic.groups) if (group.backlog > 0) return false;
+      for (const group of topic.groups) if (group.backlog > 0 && group.name !== DEAD_LETTERS) return false;
     }
     return true;
   }

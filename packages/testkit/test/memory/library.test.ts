@@ -1,3 +1,4 @@
+import { DEAD_LETTERS } from "@tallymq/core/spi";
 import { memory, type MemoryBroker, type MemoryOptions } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { code, message, messages, NEVER, open, ORDERS, receiver, sender, settled } from "../support/harness.ts";
@@ -25,6 +26,17 @@ describe("the broker", () => {
     r.ack(r.got[4]!);
     await waiting;
     expect(await code(broker.idle(AbortSignal.abort(new Error("stop"))))).toContain("stop");
+  });
+
+  it("is idle with dead letters of core's that nobody consumes", async () => {
+    const broker = bench();
+    const letters = { name: "orders.billing.dead-letters", ordered: false, groups: [DEAD_LETTERS] };
+    broker.declare(letters);
+    const s = await sender(open(broker));
+    s.send(message("given-up", { topic: letters.name }));
+    await settled();
+    expect(broker.messages(letters.name, DEAD_LETTERS)).toHaveLength(1);
+    await broker.idle();
   });
 
   it("refuses a declaration that contradicts what exists, and a group that does not exist", async () => {
