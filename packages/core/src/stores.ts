@@ -47,12 +47,17 @@ export interface NewRow {
   /** An earlier copy was sent and got no verdict; `lane` is where it went. */
   readonly doubtful: boolean;
   readonly lane: number | null;
+  /**
+   * The topic's `dedupeFor` in milliseconds, kept in whole seconds. It travels in the row: whoever relays it may never have
+   * seen the topic. Null: a row of before this was kept; the default counts.
+   */
+  readonly dedupeForMs: number | null;
 }
 
 /** A stored row. `place` rises in the order of commit and is never used twice. */
 export interface Row extends NewRow {
   readonly place: number;
-  /** Wall-clock milliseconds of the commit. */
+  /** Wall-clock milliseconds of the commit; of the replay, if it was parked and a person put it back. */
   readonly storedAt: number;
 }
 
@@ -93,7 +98,7 @@ export interface OutboxStore extends AsyncDisposable {
    */
   lease(destinations: readonly string[], lost: (error: TallyError) => void, signal: AbortSignal): Promise<OutboxLease>;
   parked(most: number): Promise<readonly ParkedRow[]>;
-  /** Puts a parked row back before all that waits in its slot; false if it is not parked. */
+  /** Puts a parked row back before all that waits in its slot, as old as this moment; false if it is not parked. */
   replay(place: number): Promise<boolean>;
   /** Deletes a parked row, for a person who knows what that means; false if it is not parked. */
   purge(place: number): Promise<boolean>;

@@ -1,7 +1,8 @@
 import { type Codec, json } from "./codec.ts";
+import type { Duration } from "./duration.ts";
 import { TallyError } from "./error.ts";
 import type { OutboxMode } from "./outbox/options.ts";
-import { choice, flag, resolveOptions, text, value } from "./policy.ts";
+import { choice, duration, flag, resolveOptions, text, value } from "./policy.ts";
 import type { InputOf, OutputOf, StandardSchema } from "./schema.ts";
 import type { TopicPlan } from "./spi.ts";
 
@@ -21,6 +22,12 @@ export interface TopicOptions<In> {
    * stores. @default "fallback"
    */
   readonly outbox?: OutboxMode;
+  /**
+   * How long the inboxes of its consumers remember an id. A row that may have been sent before and is older than this is
+   * parked for a person, not sent: a second copy might have a second effect. No longer than the shortest `keepFor` of
+   * these inboxes. 1 minute to 400 days. @default "7d"
+   */
+  readonly dedupeFor?: Duration;
 }
 
 /** What flows under one name. Made by {@link topic}; a plain frozen value, without a connection. */
@@ -32,6 +39,8 @@ export interface Topic<In, Out = In> extends TopicPlan {
   readonly schema: StandardSchema<unknown, Out> | null;
   readonly key: ((body: In) => string) | null;
   readonly outbox: OutboxMode;
+  /** Milliseconds. */
+  readonly dedupeFor: number;
 }
 
 interface Resolved {
@@ -42,6 +51,7 @@ interface Resolved {
   readonly groups: readonly string[];
   readonly type: string;
   readonly outbox: OutboxMode;
+  readonly dedupeFor: number;
 }
 
 /**
@@ -66,6 +76,7 @@ export function topic(name: string, options: object = {}): unknown {
     groups: value([] as readonly string[], "a list of group names", isNames),
     type: text(name),
     outbox: choice<OutboxMode>("fallback", "always", "off"),
+    dedupeFor: duration("7d", 60_000, 400 * 86_400_000),
   });
   if (o.ordered && o.key === null) {
     throw new TallyError(

@@ -122,6 +122,7 @@ describe("a topic", () => {
       ordered: false,
       groups: [],
       outbox: "fallback",
+      dedupeFor: 7 * 86_400_000,
     });
     expect(Object.isFrozen(plain) && Object.isFrozen(plain.groups)).toBe(true);
   });
@@ -155,6 +156,7 @@ describe("a topic", () => {
     ["a group given as text", "x", { groups: "billing" }],
     ["an unknown option", "x", { order: true }],
     ["null for a group", "x", { groups: [null] }],
+    ["a memory of the inbox of no time", "x", { dedupeFor: 0 }],
   ])("with %s is refused", (_what, name, options) => {
     expect(() => topic(name as string, options)).toThrow(code("bad-config"));
   });

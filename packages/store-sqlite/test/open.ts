@@ -54,7 +54,7 @@ export function row(id: string, body: Uint8Array = new Uint8Array(256).fill(7)):
     body,
     native: null,
   };
-  return { destination: "broker", slot: null, doubtful: false, lane: null, message };
+  return { destination: "broker", slot: null, doubtful: false, lane: null, dedupeForMs: null, message };
 }
 
 /** Opens, takes every row's id, closes. */

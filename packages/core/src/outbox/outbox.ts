@@ -25,7 +25,7 @@ export interface OutboxOptions<Item extends Spillable> {
   /** Its turn has come after `turn` said `wait`: ask `turn` again. */
   again(item: Item): void;
   send(row: Row, done: (outcome: RelayOutcome) => void): void;
-  withdraw(): void;
+  withdraw(slot: number | null): void;
 }
 
 /** Messages of fenced keys are let in at this share of what the relay gets rid of, or the backlog would never end. */

@@ -5,6 +5,7 @@ import { failpoint } from "../failpoints.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Proof } from "../spi.ts";
 import type { OutboxLease, OutboxStore, Row } from "../stores.ts";
+import { outlived } from "./age.ts";
 
 /** How the publisher's side of a relayed row ends; it never gives up by itself. */
 export type RelayOutcome =
@@ -19,8 +20,8 @@ export interface RelayOptions {
   readonly most: number;
   /** Sends a row with the same tracking as a publish, ahead of those that wait; `done` is called once. */
   send(row: Row, done: (outcome: RelayOutcome) => void): void;
-  /** Takes back all rows that have no copy on the wire: their `done` says `withdrawn`. */
-  withdraw(): void;
+  /** Takes back rows that have no copy on the wire: their `done` says `withdrawn`. @param slot Those of one; null: all. */
+  withdraw(slot: number | null): void;
   /** These rows are gone from the store. */
   ended(rows: readonly Row[]): void;
 }
@@ -47,6 +48,8 @@ export class Relay {
   #timer: Timer | null = null;
   #tries = 0;
   readonly #out: Map<number, Row> = new Map();
+  /** By slot: places behind a row that is being parked. Given back when it is, for the store to hold them there. */
+  readonly #behind: Map<number, number[]> = new Map();
   #ended: { readonly row: Row; readonly proof: Proof }[] = [];
   #taking = false;
   #finishing = false;
@@ -155,7 +158,14 @@ export class Relay {
           this.#taking = false;
           if (this.#lease !== lease) return; // the store gives them to the next holder
           if (rows.length > 0) failpoint("relay.taken");
-          for (const row of rows) this.#send(lease, row);
+          const wall = this.#o.runtime.clock.wall();
+          for (const row of rows) {
+            const behind = row.slot === null ? undefined : this.#behind.get(row.slot);
+            const old = outlived(row, wall);
+            if (behind !== undefined) behind.push(row.place);
+            else if (old === null) this.#send(lease, row);
+            else this.#park(lease, row, old);
+          }
           if (rows.length > 0) return this.#take();
           if (this.#state === "relaying" && this.#out.size === 0) {
             this.#state = "resting";
@@ -176,6 +186,7 @@ export class Relay {
         failpoint("relay.accepted");
         this.#end(lease, row, outcome.proof);
       } else if (outcome.is === "refused") this.#park(lease, row, outcome.error);
+      else if (row.slot !== null && this.#behind.has(row.slot)) this.#behind.get(row.slot)?.push(row.place);
       else this.#track(lease.giveBack([row.place]).catch((thrown: unknown) => this.#failed(lease, thrown)));
       this.#take();
     });
@@ -202,11 +213,28 @@ export class Relay {
     });
   }
 
-  /** Kept for a person; its ordered key waits behind it, other keys do not. */
+  /**
+   * Kept for a person; its ordered key waits behind it, other keys do not. What was taken together with it is behind it as
+   * well: it is taken back, and kept out of the store's hands until the row is parked there, or it would be given again.
+   */
   #park(lease: OutboxLease, row: Row, error: TallyError): void {
+    const { slot } = row;
     const { topic, id } = row.message;
+    const behind: number[] = [];
+    if (slot !== null && !this.#behind.has(slot)) {
+      this.#behind.set(slot, behind);
+      this.#o.withdraw(slot);
+    }
     this.#o.runtime.events.emit({ type: "parked", topic, id, code: error.code });
-    this.#track(lease.park(row.place, error).catch((thrown: unknown) => this.#failed(lease, thrown)));
+    const parked = async (): Promise<void> => {
+      try {
+        await lease.park(row.place, error);
+        if (behind.length > 0) await lease.giveBack(behind);
+      } finally {
+        if (slot !== null && this.#behind.get(slot) === behind) this.#behind.delete(slot);
+      }
+    };
+    this.#track(parked().catch((thrown: unknown) => this.#failed(lease, thrown)));
   }
 
   /** The store does not answer as it should: give the lease back and ask for it anew, after a while. */
@@ -241,7 +269,8 @@ export class Relay {
     this.#taking = false;
     const lease = this.#lease;
     this.#lease = null;
-    this.#o.withdraw();
+    this.#behind.clear();
+    this.#o.withdraw(null);
     if (lease !== null) this.#track(Promise.resolve(lease[Symbol.asyncDispose]()));
   }
 

@@ -25,6 +25,8 @@ export class Entry implements Timed, Admitted, Spillable {
   /** When it goes into the outbox, and its place in the fence. */
   mode: OutboxMode = "off";
   slot: number | null = null;
+  /** How long its row may count on being deduplicated, in milliseconds; null: it does not go into the outbox. */
+  dedupeForMs: number | null = null;
   /** It comes from the outbox: who waits for its end. Nobody else does, and it is never dropped. */
   relayed: ((outcome: RelayOutcome) => void) | null = null;
 

@@ -158,7 +158,7 @@ export class Publisher {
 
     failpoint("publisher.called");
     const entry = new Entry(line, message);
-    this.#spilling?.fence(entry, topic.outbox);
+    this.#spilling?.fence(entry, topic);
     message.seq = ++line.seq;
     this.#live++;
     if (options?.id !== undefined) line.byId.set(message.id, entry);
@@ -459,8 +459,8 @@ export class Publisher {
   }
 
   #refuseRelayed(entry: Entry, error: TallyError): void {
-    entry.relayed?.({ is: "refused", error });
     entry.state = next(entry.state, entry.open > 0 ? "withdrawn" : "withdrawnLast");
+    entry.relayed?.({ is: "refused", error });
     if (entry.state === ENDED) this.#end(entry);
   }
 

@@ -58,15 +58,16 @@ export class Spilling {
         if (entry.state === WAITING) options.route(entry);
       },
       send: (row, done) => this.#relay(row, done),
-      withdraw: () => this.#withdraw(),
+      withdraw: (slot) => this.#withdraw(slot),
     });
   }
 
   /** Before anything else is done with a new message. */
-  fence(entry: Entry, mode: OutboxMode): void {
+  fence(entry: Entry, topic: { readonly outbox: OutboxMode; readonly dedupeFor: number }): void {
     const { message } = entry;
-    entry.mode = mode;
-    if (mode !== "off" && message.ordered)
+    entry.mode = topic.outbox;
+    entry.dedupeForMs = topic.dedupeFor;
+    if (entry.mode !== "off" && message.ordered)
       entry.slot = slotOf(this.#o.runtime.transport.name, message.topic, message.key ?? "");
   }
 
@@ -127,6 +128,7 @@ export class Spilling {
       message: { ...message },
       doubtful: entry.doubted || entry.open > 0,
       lane: lane < 0 ? null : lane,
+      dedupeForMs: entry.dedupeForMs,
     });
   }
 
@@ -162,14 +164,18 @@ export class Spilling {
     entry.validated = true;
     entry.doubted = row.doubtful;
     entry.lane = row.lane ?? -1;
+    entry.slot = row.slot;
     this.#relayed.add(entry);
     this.#o.relay(entry);
   }
 
-  /** The lease is gone: what has no copy out is another relay's business. What has one is ended by its verdict. */
-  #withdraw(): void {
+  /**
+   * The lease is gone, or a row of this slot is refused: what has no copy out is another relay's business, or has to wait
+   * behind that row. What has one is ended by its verdict.
+   */
+  #withdraw(slot: number | null): void {
     for (const entry of this.#relayed) {
-      if (entry.open > 0) continue;
+      if (entry.open > 0 || entry.state === ENDED || (slot !== null && entry.slot !== slot)) continue;
       entry.relayed?.({ is: "withdrawn" });
       entry.state = next(entry.state, "withdrawnLast");
       this.#o.end(entry);

@@ -61,7 +61,10 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
   }
 
   async park({ group, topic, key, message, reason }: ParkedMessage, begin: boolean): Promise<ParkResult> {
-    const pack = packFor({ destination: "", slot: null, message, doubtful: false, lane: null }, this.#heads);
+    const pack = packFor(
+      { destination: "", slot: null, message, doubtful: false, lane: null, dedupeForMs: null },
+      this.#heads,
+    );
     const record = new Uint8Array(pack.bytes.subarray(FRAME, pack.used));
     const identity = { group, topic, producer: message.producer, id: message.id };
     return await this.#client.ask("inbox.park", {

@@ -59,7 +59,7 @@ export class SqliteOutbox implements OutboxStore {
   }
 
   replay(place: number): Promise<boolean> {
-    return this.#client.ask("replay", { place });
+    return this.#client.ask("replay", { place, wall: this.#client.host.clock.wall() });
   }
 
   purge(place: number): Promise<boolean> {

@@ -27,6 +27,8 @@ export const AT = {
   lane: 28,
   /** u32 */
   attempt: 32,
+  /** u32: the topic's `dedupeFor` in seconds; 0: not said (a row of before there was one). */
+  dedupeFor: 36,
   /** f64 */
   seq: 40,
   /** f64 */

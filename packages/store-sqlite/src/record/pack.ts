@@ -89,6 +89,7 @@ export class Pack {
     view.setInt32(start + AT.slot, row.slot ?? -1, true);
     view.setInt32(start + AT.lane, row.lane ?? 0, true);
     view.setUint32(start + AT.attempt, message.attempt, true);
+    view.setUint32(start + AT.dedupeFor, Math.floor((row.dedupeForMs ?? 0) / 1_000), true);
     view.setFloat64(start + AT.seq, message.seq, true);
     view.setFloat64(start + AT.time, message.time, true);
     view.setUint32(start - FRAME, at - start, true);

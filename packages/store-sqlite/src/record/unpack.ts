@@ -25,10 +25,12 @@ export function unpack(bytes: Uint8Array): NewRow {
       ? [{}, null, null]
       : (JSON.parse(text(parts.extra, parts.native)) as [Outgoing["headers"], string | null, string | null]);
   const slot = view.getInt32(AT.slot, true);
+  const dedupeFor = view.getUint32(AT.dedupeFor, true);
   return {
     destination,
     slot: slot < 0 ? null : slot,
     doubtful: (flags & FLAG.doubtful) !== 0,
+    dedupeForMs: dedupeFor === 0 ? null : dedupeFor * 1_000,
     lane: (flags & FLAG.lane) === 0 ? null : view.getInt32(AT.lane, true),
     message: Object.freeze({
       id: text(parts.id, parts.traits),

@@ -101,6 +101,7 @@ export function memoryOutbox({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbo
       async park(at, error) {
         await working();
         mine();
+        taken.delete(at);
         const row = remove(rows, (r) => r.place === at);
         if (row !== undefined) parked.push({ row, code: error.code, reason: error.message, parkedAt: wall() });
       },
@@ -144,7 +145,7 @@ export function memoryOutbox({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbo
           const found = remove(parked, (p) => p.row.place === at);
           if (found === undefined) return false;
           const before = rows.findIndex((r) => r.place > at);
-          rows.splice(before < 0 ? rows.length : before, 0, found.row);
+          rows.splice(before < 0 ? rows.length : before, 0, { ...found.row, storedAt: host.clock.wall() });
           return true;
         },
         purge: async (at) => remove(parked, (p) => p.row.place === at) !== undefined,

@@ -27,6 +27,7 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
     "INSERT OR REPLACE INTO tally_parked_rows (place, code, reason, parked_at) VALUES (?, ?, ?, ?)",
   );
   const unpark = sql.prepare("DELETE FROM tally_parked_rows WHERE place = ?");
+  const renew = sql.prepare("UPDATE tally_rows SET stored_at = ? WHERE place = ?");
   const list = sql.prepare(
     "SELECT r.place AS place, stored_at, record, code, reason, parked_at FROM tally_parked_rows p JOIN tally_rows r USING (place) ORDER BY r.place LIMIT ?",
   );
@@ -132,10 +133,12 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
         },
       };
     }),
-    replay: operation("relay", ({ place }: { place: number }) => ({
-      value: unpark.run(place).changes === 1,
-      committed: () => freed(place),
-    })),
+    replay: operation("relay", ({ place, wall }: { place: number; wall: number }) => {
+      const found = unpark.run(place).changes === 1;
+      // A person vouches for it: were it as old as before, the relay would park it again at once.
+      if (found) renew.run(wall, place);
+      return { value: found, committed: () => freed(place) };
+    }),
     purge: operation("relay", ({ place }: { place: number }) => {
       const found = unpark.run(place).changes === 1;
       if (found) drop([place]);

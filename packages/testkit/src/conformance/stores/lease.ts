@@ -143,6 +143,19 @@ export const leaseCases: readonly StoreCase[] = [
     );
   }),
 
+  storeCase("a replayed row is as old as its replay", ["outbox"], async (stage) => {
+    const outbox = await stage.outbox();
+    await outbox.put([stage.row({ doubtful: true, dedupeForMs: 60_000 })]);
+    const lease = await stage.lease(outbox);
+    const [row] = await lease.take(1);
+    await lease.park(row!.place, refusal());
+    stage.advance(3_600_000);
+    await outbox.replay(row!.place);
+    const [again] = await lease.take(1);
+    assert.ok(again!.storedAt - row!.storedAt >= 3_600_000, "expected a person's replay to renew the row");
+    assert.deepEqual([again!.place, again!.doubtful, again!.dedupeForMs], [row!.place, true, 60_000]);
+  }),
+
   storeCase("a purged row is gone, and what waited behind it goes on", ["outbox"], async (stage) => {
     const [outbox, other] = [await stage.outbox(), await stage.outbox()];
     const rows = [stage.row({ slot: 1 }), stage.row({ slot: 1 })];

@@ -8,7 +8,7 @@ export const outboxCases: readonly StoreCase[] = [
   storeCase("a row comes back as it was put, in full", ["outbox"], async (stage) => {
     const outbox = await stage.outbox();
     const given = stage.row(
-      { slot: 65_535, doubtful: true, lane: 3 },
+      { slot: 65_535, doubtful: true, lane: 3, dedupeForMs: 400 * 86_400_000 },
       {
         id: "ïd-\u{1F4E6}",
         key: "kéy",

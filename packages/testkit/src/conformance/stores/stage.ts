@@ -109,7 +109,15 @@ export class StoreStage {
   }
 
   row(given: Partial<Omit<NewRow, "message">> = {}, message: Partial<Outgoing> = {}): NewRow {
-    return { destination: "broker", slot: null, doubtful: false, lane: null, ...given, message: this.message(message) };
+    return {
+      destination: "broker",
+      slot: null,
+      doubtful: false,
+      lane: null,
+      dedupeForMs: null,
+      ...given,
+      message: this.message(message),
+    };
   }
 
   async close(what: AsyncDisposable): Promise<void> {
