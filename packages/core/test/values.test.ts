@@ -1,16 +1,13 @@
-// What a message is made of: codecs, schemas, topics; and how errors and events show it.
+// What a message is made of: codecs, schemas; and how errors and events show it.
 import { channel } from "node:diagnostics_channel";
 import fc from "fast-check";
-import * as v from "valibot";
-import { describe, expect, expectTypeOf, test } from "vitest";
-import { z } from "zod";
+import { describe, expect, test } from "vitest";
 import { bytes, json } from "../src/codec.ts";
 import { describe as show, TallyError } from "../src/error.ts";
 import { createEvents, EVENT_CHANNEL, type TallyEvent } from "../src/events.ts";
 import { parseAttempt, parseSeq } from "../src/message.ts";
 import { nodePlatform } from "../src/platform/node.ts";
 import { describeIssues } from "../src/schema.ts";
-import { type Topic, topic } from "../src/topic.ts";
 
 const utf8 = (s: string): Uint8Array => new TextEncoder().encode(s);
 const code = (c: string): unknown => expect.objectContaining({ code: c });
@@ -107,58 +104,6 @@ describe("bytes", () => {
     expect([...bytes.encode(Buffer.from("ab"))]).toEqual([97, 98]);
     for (const wrong of [null, "text", [1], new ArrayBuffer(2)])
       expect(() => bytes.encode(wrong as never)).toThrow(code("bad-message"));
-  });
-});
-
-describe("a topic", () => {
-  test("is a frozen value with defaults", () => {
-    const plain = topic("orders");
-    expect(plain).toEqual({
-      name: "orders",
-      type: "orders",
-      schema: null,
-      codec: json,
-      key: null,
-      ordered: false,
-      groups: [],
-      outbox: "fallback",
-      dedupeFor: 7 * 86_400_000,
-    });
-    expect(Object.isFrozen(plain) && Object.isFrozen(plain.groups)).toBe(true);
-  });
-
-  test("keeps its own copy of the groups", () => {
-    const groups = ["billing"];
-    const orders = topic("orders", { groups });
-    groups.push("audit");
-    expect(orders.groups).toEqual(["billing"]);
-  });
-
-  test("has its types from the schema: input to publish, output to handle", () => {
-    const orders = topic("orders", { schema: z.object({ n: z.coerce.number() }) });
-    expectTypeOf(orders).toEqualTypeOf<Topic<{ n: unknown }, { n: number }>>();
-    const bills = topic("bills", { schema: v.pipe(v.string(), v.transform(Number)), key: (text) => text });
-    expectTypeOf(bills).toEqualTypeOf<Topic<string, number>>();
-    expectTypeOf(orders).toExtend<Topic<never, { n: number }>>();
-  });
-
-  test.each<[string, unknown, object | undefined]>([
-    ["no name", "", undefined],
-    ["a name that is none", 5, undefined],
-    ["NUL in its name", "a\0b", undefined],
-    ["a name over 255 bytes", "ä".repeat(128), undefined],
-    ["order without a key", "x", { ordered: true }],
-    ["a schema of another make", "x", { schema: { parse() {} } }],
-    ["a schema of another version", "x", { schema: { "~standard": { version: 2 } } }],
-    ["half a codec", "x", { codec: { encode() {} } }],
-    ["a key that is no function", "x", { key: "id" }],
-    ["groups that are no names", "x", { groups: [""] }],
-    ["a group given as text", "x", { groups: "billing" }],
-    ["an unknown option", "x", { order: true }],
-    ["null for a group", "x", { groups: [null] }],
-    ["a memory of the inbox of no time", "x", { dedupeFor: 0 }],
-  ])("with %s is refused", (_what, name, options) => {
-    expect(() => topic(name as string, options)).toThrow(code("bad-config"));
   });
 });
 
