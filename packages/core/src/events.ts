@@ -26,6 +26,8 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `unidentified` | a message without id came; once a subscription |
  * | `gap` | messages of a lane, `from` to `to`, are gone from the broker |
  * | `surfaced` | something else that a person should know, as `text` |
+ * | `subscription-paused` | `failed` of its last `bodies` could not be read: a consumer has left the topic, until `resume()` |
+ * | `subscription-resumed` | it subscribes again |
  * | `consumer-closed` | a consumer has left; `abandoned` deliveries were not settled and come again |
  * | `closed` | the tally is closed; `abandoned` publishes were rejected for it |
  */
@@ -135,6 +137,16 @@ export type TallyEventBody =
       readonly from: string;
       readonly to: string;
     }
+  | {
+      readonly type: "subscription-paused";
+      readonly topic: string;
+      readonly group: string;
+      readonly failed: number;
+      readonly bodies: number;
+      /** Of the last one. */
+      readonly error: TallyError;
+    }
+  | { readonly type: "subscription-resumed"; readonly topic: string; readonly group: string }
   | { readonly type: "surfaced"; readonly what: string; readonly text: string }
   | { readonly type: "consumer-closed"; readonly group: string; readonly abandoned: number }
   | { readonly type: "closed"; readonly abandoned: number };

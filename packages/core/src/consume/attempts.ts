@@ -8,10 +8,13 @@ import { Deadlines } from "./deadlines.ts";
 import { Failures } from "./failures.ts";
 import { Guard } from "./guard.ts";
 import { Lanes } from "./lanes.ts";
+import { isUnreadable } from "./decide.ts";
 import { identify } from "./identify.ts";
 import { handleInTransaction } from "./in-transaction.ts";
 import type { ConsumerPolicy } from "./options.ts";
 import type { ConsumerPorts } from "./ports.ts";
+import { Quiet } from "./quiet.ts";
+import type { ReceiverSession } from "./session.ts";
 
 /**
  * Runs handlers on the lanes, under their deadlines, and acks what they have done. What fails goes to {@link Failures}.
@@ -35,7 +38,7 @@ export class Attempts {
   /** Null without an inbox: then no delivery pays for it. */
   readonly #guard: Guard | null;
   readonly #transactions: InboxTransactions<unknown> | null;
-  readonly #watchers: Set<() => void> = new Set();
+  readonly #quiet: Quiet = new Quiet();
   #lateRunning = 0;
   #closing = false;
 
@@ -83,31 +86,29 @@ export class Attempts {
     for (const { keys } of topics) this.#drop(keys, () => true);
   }
 
+  /** Nothing of this session starts any more: what has not begun, or waits for another attempt, stays unsettled. */
+  leave(session: ReceiverSession): void {
+    this.#drop(session.subscription.keys, (job) => job.session === session);
+    this.#rested();
+  }
+
   /** Resolves when no handler of such a job runs. */
   drained(which: (job: Job) => boolean): Promise<void> {
-    const busy = (): boolean => this.#deadlines.all().some(({ job }) => which(job));
-    return new Promise((resolve) => {
-      const look = (): void => {
-        if (busy()) return;
-        this.#watchers.delete(look);
-        resolve();
-      };
-      this.#watchers.add(look);
-      look();
-    });
+    return this.#quiet.once(() => !this.#deadlines.all().some(({ job }) => which(job)));
+  }
+
+  /** Resolves when no handler of this session runs, and nothing of it is about to be settled. */
+  left(session: ReceiverSession): Promise<void> {
+    const of = (job: Job): boolean => job.session === session;
+    return this.#quiet.once(
+      () =>
+        !this.#deadlines.all().some(({ job }) => of(job)) && !this.failures.some(of) && this.#guard?.some(of) !== true,
+    );
   }
 
   /** Resolves when no handler runs, late ones included, and nothing is about to be settled. */
   idle(): Promise<void> {
-    return new Promise((resolve) => {
-      const look = (): void => {
-        if (this.lanes.running > 0 || this.failures.size > 0 || (this.#guard?.size ?? 0) > 0) return;
-        this.#watchers.delete(look);
-        resolve();
-      };
-      this.#watchers.add(look);
-      look();
-    });
+    return this.#quiet.once(() => this.lanes.running === 0 && !this.failures.some() && (this.#guard?.size ?? 0) === 0);
   }
 
   /** Fires the signals of running handlers; tells how many there are. Nothing expires any more. */
@@ -123,7 +124,7 @@ export class Attempts {
 
   #start(job: Job): void {
     // A listener may have closed the consumer while a batch was being taken in.
-    if (!job.held || this.#closing) {
+    if (!job.held || this.#closing || job.session.leaving) {
       this.lanes.leave();
       return this.#forgotten(job);
     }
@@ -155,6 +156,7 @@ export class Attempts {
   }
 
   #handle(job: Job, attempt: Attempt, body: unknown): void {
+    if (attempt.attempt === 1) job.subscription.readable();
     if (this.#transactions !== null && job.claim !== null)
       return this.#transact(job, attempt, body, this.#transactions);
     let outcome: Promise<unknown>;
@@ -192,7 +194,7 @@ export class Attempts {
       const outcome = error === null ? "returned" : "threw";
       // An asynchronous schema can miss the deadline too; its handler was never called.
       if (attempt.ran)
-        this.#emit({
+        this.#runtime.events.emit({
           type: "late-effect",
           topic: job.subscription.topic.name,
           group: this.#group,
@@ -232,6 +234,8 @@ export class Attempts {
     job.onEnd = null;
     if (onEnd !== null) onEnd(error);
     else if (error === null) this.#done(job);
+    // What stays unsettled comes again, here or elsewhere.
+    else if (isUnreadable(error) && job.subscription.unreadable(job, error)) this.#end(job);
     else this.failures.add(job, error);
   }
 
@@ -282,14 +286,10 @@ export class Attempts {
     return `handler of ${this.#group} for ${job.subscription.topic.name}`;
   }
 
-  #emit(event: Parameters<Runtime["events"]["emit"]>[0]): void {
-    this.#runtime.events.emit(event);
-  }
-
   /** Something has come to rest: its lane is free, its key may go on, a close may be waiting for it. */
   #rested(): void {
     this.lanes.pump();
-    if (this.#watchers.size > 0) for (const look of this.#watchers) look();
+    this.#quiet.look();
   }
 }
 

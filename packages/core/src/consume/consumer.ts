@@ -130,7 +130,9 @@ class RunningConsumer implements Consumer {
   }
 
   resume(): void {
-    if (this.#closed === null) this.#attempts.lanes.resume();
+    if (this.#closed !== null) return;
+    this.#attempts.lanes.resume();
+    for (const subscription of this.#subscriptions) void subscription.resume();
   }
 
   close(options: Parameters<Consumer["close"]>[0] = {}): Promise<void> {

@@ -16,7 +16,7 @@ export function decide(
   surfaced: (text: string) => void,
 ): Ruling {
   // The same bytes give the same error: another attempt at once is for nothing, a later one may meet a newer consumer.
-  const pointless = error.code === "decode" || error.code === "schema";
+  const pointless = isUnreadable(error);
   let ruling: Ruling = about.attempt < attempts ? RETRY : RELEASE;
   // Not for ever with an inbox, which keeps the dead from running.
   if (pointless && effect !== "none") ruling = { kind: "deadLetter", reason: null };
@@ -29,6 +29,11 @@ export function decide(
     }
   }
   return pointless && ruling.kind === "retry" ? { kind: "release", afterMs: ruling.afterMs } : ruling;
+}
+
+/** The body's, not the handler's. */
+export function isUnreadable({ code }: TallyError): boolean {
+  return code === "decode" || code === "schema";
 }
 
 /** The store's, or the claim's: no handler has failed. */

@@ -52,8 +52,8 @@ export class Failures {
     this.#hands = hands;
   }
 
-  get size(): number {
-    return this.#failing.size;
+  some(which: (job: Job) => boolean = () => true): boolean {
+    return [...this.#failing.keys()].some(which);
   }
 
   /** What fails from now on stays unsettled. */

@@ -78,6 +78,11 @@ export class Guard {
     return this.#open;
   }
 
+  /** Whether such a job has a claim that has not ended. */
+  some(which: (job: Job) => boolean): boolean {
+    return [...this.#jobs.values()].some(which);
+  }
+
   /** Claims are renewed no more. */
   close(): void {
     this.#claims.close();

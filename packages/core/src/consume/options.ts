@@ -1,6 +1,6 @@
 import type { Duration } from "../duration.ts";
 import { TallyError } from "../error.ts";
-import { type Bounds, choice, duration, integer, resolveOptions, type Rule, value } from "../policy.ts";
+import { type Bounds, choice, duration, flag, integer, resolveOptions, type Rule, value } from "../policy.ts";
 import type { Topic } from "../topic.ts";
 
 /** Options of `tally.consumer(group, …)`. */
@@ -55,6 +55,13 @@ export interface ConsumerOptions {
     error: TallyError<"handler" | "handler-deadline" | "decode" | "schema">,
     about: Failure,
   ) => Ruling;
+  /**
+   * Pauses the subscription of a topic whose bodies cannot be read (`decode`, `schema`): the first 20 all, or half of the
+   * last 100. It gives back what it has and leaves the topic (`subscription-paused`) until `resume()`, so that a wrong schema
+   * does not empty the queue into the dead letters. A body that comes again is not counted again.
+   * @default true
+   */
+  readonly schemaGuard?: boolean;
   /** Id of a foreign message, which has none of its own. Never made from the body: two equal payments are two. */
   readonly id?: (message: Omit<Context, "signal" | "attempt">) => string;
 }
@@ -139,6 +146,7 @@ export interface Consumer extends AsyncDisposable {
   readonly group: string;
   /** No new handler starts, nor another attempt; those running finish. Deliveries in hand keep their credit meanwhile. */
   pause(): void;
+  /** Handlers start again; a topic that its schema has paused (`schemaGuard`) is subscribed to again, with another sample. */
   resume(): void;
   /**
    * Stops deliveries, lets running handlers finish, settles, leaves. What has not begun comes again elsewhere. At the limit
@@ -184,6 +192,7 @@ const CONSUMER_BOUNDS: Bounds<
   retryMin: duration("100ms", 1, 600_000),
   retryMax: duration("10s", 1, 3_600_000),
   processingDeadline: duration("60s", 1, 24 * 3_600_000),
+  schemaGuard: flag(true),
   onError: value(null, "a function", (v): v is NonNullable<ConsumerOptions["onError"]> => typeof v === "function"),
   id: value(
     null,

@@ -17,6 +17,8 @@ const MOST_HOPS = 8;
 export class ReceiverSession implements AsyncDisposable {
   readonly subscription: TopicSubscription;
   readonly away: AwayKeys;
+  /** Nothing of it starts any more; what runs is let finish. */
+  leaving = false;
   readonly #lost: (error: TallyError) => void;
   #receiver: Receiver | null = null;
   #alive = true;

@@ -1,3 +1,4 @@
+import { atMost } from "../clock.ts";
 import { TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import { SessionKeeper } from "../session/keeper.ts";
@@ -6,6 +7,7 @@ import type { Topic } from "../topic.ts";
 import { Job } from "./attempt.ts";
 import type { Attempts } from "./attempts.ts";
 import type { ConsumerPolicy, Handler } from "./options.ts";
+import { type Sample, SAMPLE, step, tripped } from "./schema-guard.ts";
 import { ReceiverSession } from "./session.ts";
 
 export interface SubscriptionOptions {
@@ -19,10 +21,19 @@ export interface SubscriptionOptions {
   readonly attempts: Attempts;
 }
 
+// Of bodies that failed, so that one which comes again and again is not taken for many.
+const KNOWN_FAILURES = 100;
+
 // What another try would not change, unless a person does something first.
 const FINAL: ReadonlySet<string> = new Set(["topology", "unsupported", "unauthorized", "bad-config"]);
 
-/** One topic of a consumer: keeps a receiver session open, and turns deliveries into jobs. */
+/**
+ * One topic of a consumer: keeps a receiver session open, and turns deliveries into jobs.
+ *
+ * When its schema fails too much of what comes (schema-guard.ts), it *leaves*: what runs is let finish and is settled,
+ * what has not begun is given back, and the session is closed, until `resume`. So the broker has all of it: another member
+ * of the group whose schema is right goes on with it, no credit is held, and no lost session can begin it again.
+ */
 export class TopicSubscription {
   readonly topic: Topic<never, unknown>;
   readonly handler: Handler<unknown>;
@@ -34,10 +45,14 @@ export class TopicSubscription {
   readonly #o: SubscriptionOptions;
   readonly #what: string;
   readonly #first: PromiseWithResolvers<void> = Promise.withResolvers<void>();
-  readonly #keeper: SessionKeeper<ReceiverSession>;
+  #keeper: SessionKeeper<ReceiverSession>;
   #session: ReceiverSession | null = null;
   #stopped = false;
   #unidentified = false;
+  #sample: Sample = SAMPLE;
+  readonly #failures: Set<string> = new Set();
+  /** Since it was paused by its schema. */
+  #leaving: Promise<void> | null = null;
 
   constructor(options: SubscriptionOptions) {
     this.#o = options;
@@ -47,8 +62,12 @@ export class TopicSubscription {
     this.#what = `${options.topic.name} / ${options.group}`;
     this.ready = this.#first.promise;
     this.ready.catch(() => {}); // who waits for it handles it; nobody may be waiting any more at a close
-    const { runtime } = options;
-    this.#keeper = new SessionKeeper({
+    this.#keeper = this.#keep();
+  }
+
+  #keep(): SessionKeeper<ReceiverSession> {
+    const { runtime } = this.#o;
+    const keeper = new SessionKeeper<ReceiverSession>({
       role: "receive",
       what: this.#what,
       clock: runtime.clock,
@@ -63,15 +82,18 @@ export class TopicSubscription {
         session.use();
       },
       dropped: () => {
+        const leaving = this.#session?.leaving === true;
         this.#session = null;
         this.forget();
+        if (leaving) void keeper.close();
       },
     });
+    return keeper;
   }
 
   /** Deliveries of a session in use, in the order of the wire. */
   deliver(session: ReceiverSession, batch: readonly Delivery[]): void {
-    if (this.#stopped) return; // unsettled: they come again elsewhere
+    if (this.#stopped || session.leaving) return; // unsettled: they come again elsewhere
     const { attempts, policy } = this.#o;
     for (const delivery of batch) {
       const { message } = delivery;
@@ -89,6 +111,62 @@ export class TopicSubscription {
       attempts.lanes.add(new Job(session, delivery));
     }
     attempts.lanes.pump();
+  }
+
+  /** A body could be read. */
+  readable(): void {
+    this.#sample = step(this.#sample, true);
+  }
+
+  /** A body could not be read. True: that was one too many, and nothing of this session is decided any more. */
+  unreadable({ session: of, delivery: { message, count } }: Job, error: TallyError): boolean {
+    if (of.leaving) return true;
+    if (!this.#o.policy.schemaGuard || (count ?? 1) > 1) return false;
+    const known = message.id === null ? null : `${message.producer ?? ""}\0${message.id}`;
+    if (known !== null && this.#failures.has(known)) return false;
+    if (known !== null) this.#failures.add(known);
+    if (this.#failures.size > KNOWN_FAILURES) this.#failures.delete(this.#failures.values().next().value!);
+    this.#sample = step(this.#sample, false);
+    if (!tripped(this.#sample)) return false;
+    const { failed, bodies } = this.#sample;
+    // A slow schema may outlive its session.
+    const session = this.#session ?? of;
+    of.leaving = session.leaving = true;
+    this.#leaving = this.#leave(session);
+    this.#o.runtime.events.emit({
+      type: "subscription-paused",
+      topic: this.topic.name,
+      group: this.group,
+      failed,
+      bodies,
+      error,
+    });
+    return true;
+  }
+
+  /** Ends the pause that its schema led to: another session, and another sample. */
+  async resume(): Promise<void> {
+    if (this.#leaving === null || this.#stopped) return;
+    const left = this.#leaving;
+    this.#leaving = null;
+    this.#sample = SAMPLE;
+    this.#failures.clear();
+    this.#o.runtime.events.emit({ type: "subscription-resumed", topic: this.topic.name, group: this.group });
+    await left;
+    if (!this.#stopped) this.#keeper = this.#keep();
+  }
+
+  /** What runs is let finish: its effect is there, and its ack must not be lost. */
+  async #leave(session: ReceiverSession): Promise<void> {
+    const { attempts, policy, runtime } = this.#o;
+    attempts.leave(session);
+    const settled = Promise.allSettled([session.stop(), attempts.left(session)]);
+    await atMost(runtime.clock, policy.processingDeadline, settled);
+    session.flush();
+    await this.#keeper.close();
+    session.end();
+    if (this.#session === session) this.#session = null;
+    this.forget();
   }
 
   /** Drops what waits and can no longer be settled. */
@@ -126,6 +204,7 @@ export class TopicSubscription {
     this.#stopped = true;
     this.#session?.flush();
     await this.#keeper.close();
+    await this.#leaving;
     this.#session?.end();
     this.#session = null;
   }

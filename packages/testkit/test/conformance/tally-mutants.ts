@@ -208,6 +208,11 @@ export const tallyMutants: readonly TallyMutant[] = [
     tally: (t) => consumers(t, { consumer: () => ({ resume: () => {} }) }),
   },
   {
+    name: "nothing guards against a wrong schema",
+    caughtBy: "a member whose schema is wrong leaves the topic, and one whose schema is right gets it all",
+    tally: (t) => consumers(t, { options: { schemaGuard: false } }),
+  },
+  {
     name: "close waits for nobody",
     caughtBy: "close lets handlers finish and their publishes drain, then rejects",
     tally: (t) => ({ close: () => t.close({ within: 1 }) }),

@@ -1,10 +1,7 @@
 import assert from "node:assert/strict";
 import type { ConformanceCase } from "../case.ts";
+import { type Order, textual } from "./order.ts";
 import { tallyCase } from "./stage.ts";
-
-interface Order {
-  readonly n: number;
-}
 
 export const consumingCases: readonly ConformanceCase[] = [
   tallyCase("a handler that fails twice is tried again in place, and its message is settled once", [], async (s) => {
@@ -142,6 +139,28 @@ export const consumingCases: readonly ConformanceCase[] = [
     effects.consumer.resume();
     await effects.has([second.id]);
   }),
+
+  tallyCase(
+    "a member whose schema is wrong leaves the topic, and one whose schema is right gets it all",
+    [],
+    async (s) => {
+      const orders = s.topic<Order>("schema-guard");
+      const observed = await s.tally({ topics: [orders] });
+      const wrong = await s.consumer(observed.tally, { ...orders, schema: textual }, { lanes: 4 });
+      const receipts = await s.settled(
+        "receipts",
+        Promise.all(Array.from({ length: 60 }, (_, n) => observed.tally.publish(orders, { n }))),
+      );
+      await s.event(observed, "subscription-paused");
+      const { tally } = await s.tally();
+      const right = await s.consumer(tally, orders);
+      await right.has(receipts.map((r) => r.id));
+      assert.equal(wrong.seen.length, 0);
+      wrong.consumer.resume();
+      await s.event(observed, "subscription-resumed");
+      await s.allSettled(orders);
+    },
+  ),
 
   tallyCase("a foreign message without an id is handled and settled", ["foreign"], async (s) => {
     const orders = s.topic<Order>("foreign");

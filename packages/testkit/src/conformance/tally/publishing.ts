@@ -1,27 +1,10 @@
 import assert from "node:assert/strict";
-import { bytes, type Receipt, type StandardSchema, type TallyError, topic } from "@tallymq/core";
+import { bytes, type Receipt, type TallyError, topic } from "@tallymq/core";
 import type { ConformanceCase } from "../case.ts";
 import { noise } from "../messages.ts";
 import { definite, rejects } from "./expect.ts";
+import { type Order, textual } from "./order.ts";
 import { tallyCase } from "./stage.ts";
-
-interface Order {
-  readonly n: number;
-}
-
-/** On the wire `{ n: "17" }`, in handlers `{ n: 17 }`. */
-const textual: StandardSchema<{ n: string }, Order> = {
-  "~standard": {
-    version: 1,
-    vendor: "conformance",
-    validate(value) {
-      const n = (value as { n?: unknown } | null)?.n;
-      return typeof n === "string" && /^\d+$/.test(n)
-        ? { value: { n: Number(n) } }
-        : { issues: [{ message: "digits", path: ["n"] }] };
-    },
-  },
-};
 
 export const publishingCases: readonly ConformanceCase[] = [
   tallyCase("what is published is handled once, with its envelope", [], async (s) => {
