@@ -128,17 +128,24 @@ export interface InboxKey {
   readonly bodyHash: bigint;
 }
 
+/** What a claim asks for. */
+export interface ClaimAsk extends InboxKey {
+  /** The ordered key of the message: while that is parked, nothing of it is `fresh`. Null: of no order, or run by a replay. */
+  readonly behind: string | null;
+}
+
 /**
  * - `fresh`: ours to run, until the lease ends; this start is counted.
  * - `busy`: somebody is at it for up to `leftMs`. Never acked: if that one dies, this delivery is the message.
  * - `done`: the effect is there. Ack.
  * - `dead`: given up with `reason`; its dead letter may or may not be out. Publish it again, then ack.
  * - `conflict`: the same identity with another body.
+ * - `parked`: its ordered key is parked; seen in the transaction that would else have made the claim. No start is counted.
  */
 export type Claim =
   | { readonly state: "fresh"; readonly key: InboxKey; readonly attempt: number; readonly fence: number }
   | { readonly state: "busy"; readonly key: InboxKey; readonly leftMs: number }
-  | { readonly state: "done" | "conflict"; readonly key: InboxKey }
+  | { readonly state: "done" | "conflict" | "parked"; readonly key: InboxKey }
   | { readonly state: "dead"; readonly key: InboxKey; readonly reason: string };
 
 export type FreshClaim = Extract<Claim, { readonly state: "fresh" }>;
@@ -170,11 +177,13 @@ export interface ParkedKey {
 }
 
 /**
- * - `parked`: stored behind those that are there, or there already with the same identity.
+ * - `parked`: stored behind those that are there, or there already with the same identity and body.
+ * - `conflict`: the same identity is there with another body; nothing was written.
  * - `full`: the bound is reached; nothing was written.
- * - `free`: the key is not parked any more, and `park` was asked not to begin it.
+ * - `free`: it came without a claim, and the key is not parked (any more); nothing was written.
+ * - `fenced`: the claim is another one's; nothing was written.
  */
-export type ParkResult = "parked" | "full" | "free";
+export type ParkResult = "parked" | "conflict" | "full" | "free" | "fenced";
 
 export interface InboxStore<Tx> extends AsyncDisposable {
   /** Shown among the members of a group: different ids in one group are a finding. */
@@ -182,8 +191,11 @@ export interface InboxStore<Tx> extends AsyncDisposable {
   readonly scope: Scope;
   /** How long a mark is kept at least, in milliseconds. */
   readonly keepsMs: number;
-  /** One answer a key. Counts a started attempt durably before it answers `fresh`. Calls of one tick share a commit. */
-  claim(keys: readonly InboxKey[], leaseMs: number): Promise<readonly Claim[]>;
+  /**
+   * One answer a key. Counts a started attempt durably before it answers `fresh`. Calls of one tick share a commit.
+   * `done`, `dead` and `conflict` come before `parked`, and that before `busy`.
+   */
+  claim(asks: readonly ClaimAsk[], leaseMs: number): Promise<readonly Claim[]>;
   /** Holds the claim for another `leaseMs`; false: fenced, another one is at it. */
   renew(claim: FreshClaim, leaseMs: number): Promise<boolean>;
   /** Null where effects cannot share the store's transactions. */
@@ -193,13 +205,15 @@ export interface InboxStore<Tx> extends AsyncDisposable {
   /** What of these keys is parked. */
   parkedKeys(group: string, topic: string, keys: readonly string[]): Promise<ReadonlySet<string>>;
   /**
-   * Registers the key and stores the message in one transaction.
-   * @param begin True for a head that failed. False for what follows a parked head: between the question and the call a
-   *   replay may have emptied the key, and a message parked then would wait for nobody.
+   * Stores the message, and with that registers its key, in one transaction; durable when it resolves. Calls of one tick
+   * share a commit.
+   * @param head The claim on a head that failed: only if its fence still holds, and it ends as failed in the same
+   *   transaction. Null for what follows a parked head: between the claim's answer and this call a replay may have emptied
+   *   the key, and a message parked then would wait for nobody.
    */
-  park(message: ParkedMessage, begin: boolean): Promise<ParkResult>;
-  /** The parked keys, those parked first at the front. */
-  parked(most: number): Promise<readonly ParkedKey[]>;
+  park(message: ParkedMessage, head: FreshClaim | null): Promise<ParkResult>;
+  /** The parked keys, those parked first at the front; null: of any group, of any topic. */
+  parked(group: string | null, topic: string | null, most: number): Promise<readonly ParkedKey[]>;
   /** The messages of a parked key, in the order in which they run. */
   parkedMessages(group: string, topic: string, key: string, most: number): Promise<readonly ParkedPlace[]>;
   /** Removes one: it has run, or a person gave it up. With the last of a key goes its registration, in one transaction. */

@@ -6,7 +6,7 @@ import { scratch, withFile } from "./rig.ts";
 // A store opens a thread, and the machine may be busy.
 vi.setConfig({ testTimeout: 60_000 });
 const directory = scratch();
-const KEY = { group: "g", topic: "t", producer: "p", id: "1", bodyHash: 1n };
+const KEY = { group: "g", topic: "t", producer: "p", id: "1", bodyHash: 1n, behind: null };
 const DAY = 86_400_000;
 
 it("after a restart of the machine a clock that jumped by years ages the inbox by one bucket at most", async () => {

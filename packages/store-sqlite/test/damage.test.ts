@@ -218,6 +218,7 @@ it("a damaged file that holds the user's tables too is refused, and left as it i
     producer: "p",
     id: `${n}`,
     bodyHash: 1n,
+    behind: null,
   }));
   await inbox.claim(keys, 1_000);
   await inbox[Symbol.asyncDispose]();
@@ -238,7 +239,7 @@ it("a damaged file that holds the user's tables too is refused, and left as it i
 
 it("a damaged inbox of its own is quarantined, and its marks are saved", async () => {
   const path = at("inbox.db");
-  const key = (n: number) => ({ group: "g", topic: "t", producer: "p", id: `${n}`, bodyHash: 1n });
+  const key = (n: number) => ({ group: "g", topic: "t", producer: "p", id: `${n}`, bodyHash: 1n, behind: null });
   const inbox = await openInbox(path);
   const claims = await inbox.claim(
     Array.from({ length: 3_000 }, (_, n) => key(n)),

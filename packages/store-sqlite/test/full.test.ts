@@ -48,7 +48,14 @@ it("an inbox on a full disk claims nothing that it cannot remember", async () =>
   mount("tmpfs", "size=2m", disk);
   try {
     const inbox = await openInbox(join(disk, "inbox.db"));
-    const key = (n: number, i: number) => ({ group: "g", topic: "t", producer: "p", id: `${n}-${i}`, bodyHash: 1n });
+    const key = (n: number, i: number) => ({
+      group: "g",
+      topic: "t",
+      producer: "p",
+      id: `${n}-${i}`,
+      bodyHash: 1n,
+      behind: null,
+    });
     let claimed = 0;
     let error: unknown = null;
     for (let n = 0; n < 2_000 && error === null; n++) {

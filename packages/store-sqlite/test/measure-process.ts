@@ -66,7 +66,7 @@ for (const size of [256, 4_096]) {
 await using inbox = await openInbox(join(directory, "inbox.db"));
 withFile(join(directory, "inbox.db"), (sql) => sql.exec("CREATE TABLE bills (id TEXT)"));
 const claim = async (): Promise<FreshClaim> => {
-  const key = { group: "g", topic: "t", producer: "p", id: id(), bodyHash: BigInt(ids) };
+  const key = { group: "g", topic: "t", producer: "p", id: id(), bodyHash: BigInt(ids), behind: null };
   return (await inbox.claim([key], 60_000))[0] as FreshClaim;
 };
 for (const lanes of [1, 64]) {

@@ -30,6 +30,7 @@ async function claims(inbox: InboxStore<SqliteTx>, count: number, stem = ""): Pr
     producer: "p",
     id: `${stem}${n}`,
     bodyHash: 1n,
+    behind: null,
   }));
   return (await inbox.claim(keys, 60_000)) as readonly FreshClaim[];
 }
@@ -119,7 +120,7 @@ it("a statement that rolls everything back takes all who share the transaction w
   expect(settled[2]?.status).toBe("rejected");
   const states = (
     await inbox.claim(
-      given.map((claim) => claim.key),
+      given.map((claim) => ({ ...claim.key, behind: null })),
       1_000,
     )
   ).map((claim) => claim.state);
@@ -204,14 +205,19 @@ it("an outbox in the user's file has its bound by its rows' sum, and is not the 
 it("the bound of parked messages holds", async () => {
   const { inbox } = await inboxWithTable({ maxParked: 2 });
   await using _ = inbox;
+  const [head] = await claims(inbox, 1);
   const park = (id: string) =>
-    inbox.park({ group: "g", topic: "t", key: "k", message: row(id).message, reason: "r" }, true);
+    inbox.park({ group: "g", topic: "t", key: "k", message: row(id).message, reason: "r" }, id === "1" ? head! : null);
   expect([await park("1"), await park("2"), await park("3"), await park("2")]).toEqual([
     "parked",
     "parked",
     "full",
     "parked",
   ]);
+  // Places rise for ever: what counts is how many there are.
+  const [first] = await inbox.parkedMessages("g", "t", "k", 1);
+  expect(await inbox.unpark(first!.place)).toBe(true);
+  expect([await park("4"), await park("5")]).toEqual(["parked", "full"]);
 });
 
 it("the worker's number of slots is core's", () => {

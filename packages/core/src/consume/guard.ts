@@ -99,7 +99,7 @@ export class Guard {
     }
     const key = inboxKey(this.#group, job.subscription.topic.name, job.id, job.delivery);
     if (key === null) return this.#unguarded(job);
-    this.#claims.ask(key).then(
+    this.#claims.ask({ ...key, behind: null }).then(
       (answer) => this.#answered(job, key, answer),
       (error: TallyError) => {
         this.#hands.leave();

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from "../clock.ts";
 import { describe, TallyError } from "../error.ts";
-import type { Claim, FreshClaim, InboxKey, InboxOutcome, InboxStore } from "../stores.ts";
+import type { Claim, ClaimAsk, FreshClaim, InboxKey, InboxOutcome, InboxStore } from "../stores.ts";
 
 /** A claim of ours, from the store's answer to its end. */
 export class Hold {
@@ -31,7 +31,7 @@ export interface ClaimsOptions {
 }
 
 interface Asked {
-  readonly key: InboxKey;
+  readonly of: ClaimAsk;
   resolve(answer: Answer): void;
   reject(error: TallyError): void;
 }
@@ -57,9 +57,9 @@ export class Claims {
   }
 
   /** @throws TallyError `store`: nothing is known, and nothing may run. */
-  ask(key: InboxKey): Promise<Answer> {
+  ask(of: ClaimAsk): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      this.#asked.push({ key, resolve, reject });
+      this.#asked.push({ of, resolve, reject });
       if (this.#asked.length === 1) queueMicrotask(() => void this.#flush());
     });
   }
@@ -103,7 +103,7 @@ export class Claims {
     let answers: readonly Claim[];
     try {
       answers = await store.claim(
-        asked.map(({ key }) => key),
+        asked.map(({ of }) => of),
         leaseMs,
       );
     } catch (thrown) {

@@ -1,5 +1,6 @@
 import {
   type Claim,
+  type ClaimAsk,
   type FreshClaim,
   type InboxKey,
   type InboxOutcome,
@@ -34,13 +35,13 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
     this.transactions = new SqliteTransactions(client, txTimeoutMs);
   }
 
-  async claim(keys: readonly InboxKey[], leaseMs: number): Promise<readonly Claim[]> {
+  async claim(keys: readonly ClaimAsk[], leaseMs: number): Promise<readonly Claim[]> {
     const claimed = await this.#client.ask<readonly Claimed[]>("claim", {
-      keys: keys.map(plain),
+      keys: keys.map((key) => ({ ...plain(key), behind: key.behind })),
       leaseMs,
       now: this.#client.now(),
     });
-    return claimed.map((each, index): Claim => ({ ...each, key: keys[index] as InboxKey }));
+    return claimed.map((each, index): Claim => ({ ...each, key: plain(keys[index] as InboxKey) }));
   }
 
   renew(claim: FreshClaim, leaseMs: number): Promise<boolean> {
@@ -60,7 +61,7 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
     return new Set(await this.#client.ask<readonly string[]>("parkedKeys", { group, topic, keys }));
   }
 
-  async park({ group, topic, key, message, reason }: ParkedMessage, begin: boolean): Promise<ParkResult> {
+  async park({ group, topic, key, message, reason }: ParkedMessage, head: FreshClaim | null): Promise<ParkResult> {
     const pack = packFor(
       { destination: "", slot: null, message, doubtful: false, lane: null, dedupeForMs: null },
       this.#heads,
@@ -73,12 +74,12 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
       reason,
       record,
       wall: this.#client.host.clock.wall(),
-      begin,
+      head: head === null ? null : { key: plain(head.key), fence: head.fence },
     });
   }
 
-  parked(most: number): Promise<readonly ParkedKey[]> {
-    return this.#client.ask("inbox.parked", { most });
+  parked(group: string | null, topic: string | null, most: number): Promise<readonly ParkedKey[]> {
+    return this.#client.ask("inbox.parked", { group, topic, most });
   }
 
   async parkedMessages(group: string, topic: string, key: string, most: number): Promise<readonly ParkedPlace[]> {

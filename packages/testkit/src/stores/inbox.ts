@@ -1,5 +1,6 @@
 import {
   type Claim,
+  type ClaimAsk,
   type FreshClaim,
   type InboxKey,
   type InboxOutcome,
@@ -10,6 +11,7 @@ import {
   type OutboxStore,
   type ParkedMessage,
   type ParkedPlace,
+  type ParkResult,
   type PutResult,
   type StoreHost,
   TallyError,
@@ -83,12 +85,16 @@ export function memoryInbox({
     return mark?.state === "open" && mark.fence === claim.fence ? mark : null;
   };
 
-  function claim(key: InboxKey, leaseMs: number, now: number): Claim {
+  const isParked = (group: string, topic: string, key: string): boolean =>
+    parked.some((p) => p.group === group && p.topic === topic && p.key === key);
+
+  function claim({ behind, ...key }: ClaimAsk, leaseMs: number, now: number): Claim {
     const at = identity(key);
     const mark = marks.get(at) ?? { key, state: "open", attempts: 0, fence: 0, until: now, reason: "" };
     if (mark.key.bodyHash !== key.bodyHash) return { state: "conflict", key };
     if (mark.state === "done") return { state: "done", key };
     if (mark.state === "dead") return { state: "dead", key, reason: mark.reason };
+    if (behind !== null && isParked(key.group, key.topic, behind)) return { state: "parked", key };
     if (mark.until > now) return { state: "busy", key, leftMs: mark.until - now };
     mark.attempts++;
     mark.fence = ++fences;
@@ -150,16 +156,20 @@ export function memoryInbox({
     outbox: rowsOf(),
   });
 
-  function park(
-    { group, topic, key, message, reason }: ParkedMessage,
-    begin: boolean,
-    wall: number,
-  ): "parked" | "full" | "free" {
-    const there = parked.filter((p) => p.group === group && p.topic === topic && p.key === key);
-    if (there.length === 0 && !begin) return "free";
-    if (there.some((p) => p.message.id === message.id && p.message.producer === message.producer)) return "parked";
-    if (parked.length >= maxParked) return "full";
-    parked.push({ group, topic, key, message, reason, place: ++place, parkedAt: wall });
+  function park(message: ParkedMessage, head: FreshClaim | null, wall: number): ParkResult {
+    if (head !== null && held(head) === null) return "fenced";
+    const { group, topic, key, message: whole } = message;
+    const there = parked.find(
+      (p) =>
+        p.group === group && p.topic === topic && p.message.id === whole.id && p.message.producer === whole.producer,
+    );
+    if (there !== undefined && Buffer.compare(there.message.body, whole.body) !== 0) return "conflict";
+    if (there === undefined) {
+      if (head === null && !isParked(group, topic, key)) return "free";
+      if (parked.length >= maxParked) return "full";
+      parked.push({ ...message, place: ++place, parkedAt: wall });
+    }
+    if (head !== null) end(head, { is: "failed" });
     return "parked";
   }
 
@@ -182,10 +192,10 @@ export function memoryInbox({
         id: "memory",
         scope: "process",
         keepsMs: Number.POSITIVE_INFINITY,
-        async claim(keys, leaseMs) {
-          claims.push(keys.length);
+        async claim(asks, leaseMs) {
+          claims.push(asks.length);
           await working();
-          return keys.map((key) => claim(key, leaseMs, host.clock.now()));
+          return asks.map((ask) => claim(ask, leaseMs, host.clock.now()));
         },
         async renew(of, leaseMs) {
           await working();
@@ -200,24 +210,30 @@ export function memoryInbox({
         },
         async parkedKeys(group, topic, keys) {
           await working();
-          return new Set(
-            keys.filter((key) => parked.some((p) => p.group === group && p.topic === topic && p.key === key)),
-          );
+          return new Set(keys.filter((key) => isParked(group, topic, key)));
         },
-        async park(message, begin) {
+        async park(message, head) {
           await working();
-          return park(message, begin, host.clock.wall());
+          return park(message, head, host.clock.wall());
         },
-        async parked(most) {
+        async parked(group, topic, most) {
           await working();
           const heads = new Map<string, ParkedPlace[]>();
-          for (const p of parked) {
+          const wanted = parked.filter((p) => p.group === (group ?? p.group) && p.topic === (topic ?? p.topic));
+          for (const p of wanted) {
             const of = JSON.stringify([p.group, p.topic, p.key]);
             heads.set(of, [...(heads.get(of) ?? []), p]);
           }
           return [...heads.values()].slice(0, most).map((of) => {
-            const { group, topic, key, reason, parkedAt } = of[0]!;
-            return { group, topic, key, reason, parkedAt, messages: of.length };
+            const head = of[0]!;
+            return {
+              group: head.group,
+              topic: head.topic,
+              key: head.key,
+              reason: head.reason,
+              parkedAt: head.parkedAt,
+              messages: of.length,
+            };
           });
         },
         async parkedMessages(group, topic, key, most) {

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { InboxKey, InboxOutcome } from "@tallymq/core/spi";
+import type { ClaimAsk, InboxKey, InboxOutcome } from "@tallymq/core/spi";
 import type { Now } from "../protocol.ts";
 import type { Ageing } from "./ageing.ts";
 import { bucketTable } from "./schema.ts";
@@ -12,7 +12,7 @@ const STATE = { open: 0, done: 1, dead: 2 } as const;
 export type Claimed =
   | { readonly state: "fresh"; readonly attempt: number; readonly fence: number }
   | { readonly state: "busy"; readonly leftMs: number }
-  | { readonly state: "done" | "conflict" }
+  | { readonly state: "done" | "conflict" | "parked" }
   | { readonly state: "dead"; readonly reason: string };
 
 interface Mark {
@@ -32,6 +32,9 @@ interface Bucket {
   readonly remove: StatementSync;
 }
 
+/** Whether an ordered key is parked. */
+export type IsParked = (group: string, topic: string, key: string) => boolean;
+
 /** Claims and marks of identities. Everything runs inside a transaction. */
 export class Marks {
   readonly #sql: DatabaseSync;
@@ -45,7 +48,7 @@ export class Marks {
     this.#fences = sql.prepare("UPDATE tally_inbox SET fence = fence + ? RETURNING fence");
   }
 
-  claim(keys: readonly InboxKey[], leaseMs: number, now: Now): readonly Claimed[] {
+  claim(keys: readonly ClaimAsk[], leaseMs: number, now: Now, isParked: IsParked): readonly Claimed[] {
     // Numbers for all, also for those that turn out not to be ours: there is no end to them.
     let fence = Number(this.#fences.get(keys.length)?.["fence"]) - keys.length;
     return keys.map((key): Claimed => {
@@ -56,6 +59,9 @@ export class Marks {
         if (mark.same !== 1) return { state: "conflict" };
         if (mark.state === STATE.done) return { state: "done" };
         if (mark.state === STATE.dead) return { state: "dead", reason: mark.reason ?? "" };
+      }
+      if (key.behind !== null && isParked(key.group, key.topic, key.behind)) return { state: "parked" };
+      if (mark !== undefined) {
         const leftMs = mark.boot === this.#ageing.boot ? mark.until - now.monotonic : 0;
         if (leftMs > 0) return { state: "busy", leftMs: Math.ceil(leftMs) };
       }

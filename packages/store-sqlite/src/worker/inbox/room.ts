@@ -1,9 +1,9 @@
-import type { InboxKey, InboxOutcome } from "@tallymq/core/spi";
+import type { ClaimAsk, InboxKey, InboxOutcome } from "@tallymq/core/spi";
 import type { Database } from "../file/database.ts";
 import { type Now, type OpenArgs, type Operations, operation } from "../protocol.ts";
 import { Ageing } from "./ageing.ts";
 import { Marks } from "./marks.ts";
-import { parkedOperations } from "./parked.ts";
+import { ParkedMessages } from "./parked.ts";
 
 type One = { readonly key: InboxKey; readonly fence: number; readonly now: Now };
 
@@ -29,6 +29,7 @@ export function inboxRoom(db: Database, args: OpenArgs, surfaced: (what: string)
     throw error;
   }
   const marks = new Marks(db.sql, ageing);
+  const parked = new ParkedMessages(db.sql, marks, args.maxParked, db.path, surfaced);
   return {
     marks,
     begun: () => {
@@ -38,8 +39,8 @@ export function inboxRoom(db: Database, args: OpenArgs, surfaced: (what: string)
       now = newest;
     },
     operations: {
-      claim: operation("write", (of: { keys: readonly InboxKey[]; leaseMs: number; now: Now }) => ({
-        value: marks.claim(of.keys, of.leaseMs, of.now),
+      claim: operation("write", (of: { keys: readonly ClaimAsk[]; leaseMs: number; now: Now }) => ({
+        value: marks.claim(of.keys, of.leaseMs, of.now, parked.look(of.keys)),
       })),
       renew: operation("write", (of: One & { leaseMs: number }) => ({
         value: marks.renew(of.key, of.fence, of.leaseMs, of.now),
@@ -47,7 +48,7 @@ export function inboxRoom(db: Database, args: OpenArgs, surfaced: (what: string)
       "inbox.end": operation("write", (of: One & { outcome: InboxOutcome }) => ({
         value: marks.end(of.key, of.fence, of.outcome),
       })),
-      ...parkedOperations(db.sql, args.maxParked, db.path, surfaced),
+      ...parked.operations,
     },
   };
 }

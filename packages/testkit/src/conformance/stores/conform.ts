@@ -4,10 +4,17 @@ import type { StoreCase, StoreNeed, StoreRig } from "./case.ts";
 import { inboxCases } from "./inbox.ts";
 import { leaseCases } from "./lease.ts";
 import { outboxCases } from "./outbox.ts";
+import { parkingCases } from "./parking.ts";
 import { transactionCases } from "./transactions.ts";
 
 /** What a store owes core. */
-export const storeCases: readonly StoreCase[] = [...outboxCases, ...leaseCases, ...inboxCases, ...transactionCases];
+export const storeCases: readonly StoreCase[] = [
+  ...outboxCases,
+  ...leaseCases,
+  ...inboxCases,
+  ...parkingCases,
+  ...transactionCases,
+];
 
 /** Registers one test for each case, as `conform` does for brokers; answers which say nothing about this store. */
 export function conformStore(

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Claim } from "@tallymq/core/spi";
 import type { StoreCase } from "./case.ts";
-import { claimed, fresh, inboxKey, storeCase } from "./stage.ts";
+import { ask, claimed, fresh, inboxKey, storeCase } from "./stage.ts";
 
 export const inboxCases: readonly StoreCase[] = [
   storeCase("a claim is fresh once, busy while somebody is at it, done after", ["inbox"], async (stage) => {
@@ -30,7 +30,7 @@ export const inboxCases: readonly StoreCase[] = [
   storeCase("two who have the store open see one claim", ["inbox"], async (stage) => {
     const [one, two] = [await stage.inbox(), await stage.inbox()];
     assert.equal(one.id, two.id);
-    const keys = Array.from({ length: 200 }, (_, n) => inboxKey({ id: `${n}` }));
+    const keys = Array.from({ length: 200 }, (_, n) => ask({ id: `${n}` }));
     const answers = await Promise.all([one, two].flatMap((inbox) => keys.map((key) => inbox.claim([key], 60_000))));
     const states = answers.map(([claim]) => claim!.state);
     assert.deepEqual(
@@ -47,7 +47,7 @@ export const inboxCases: readonly StoreCase[] = [
 
   storeCase("the same key twice in one call is claimed once", ["inbox"], async (stage) => {
     const inbox = await stage.inbox();
-    const claims = await inbox.claim([inboxKey(), inboxKey(), inboxKey({ id: "2" })], 1_000);
+    const claims = await inbox.claim([ask(), ask(), ask({ id: "2" })], 1_000);
     assert.deepEqual(
       claims.map((claim) => claim.state),
       ["fresh", "busy", "fresh"],
@@ -173,47 +173,5 @@ export const inboxCases: readonly StoreCase[] = [
       await stage.close(inbox);
       stage.advance(inbox.keepsMs * 2);
     }
-  }),
-
-  storeCase("a parked key is seen by all, with its messages whole and in order", ["inbox"], async (stage) => {
-    const [one, two] = [await stage.inbox(), await stage.inbox()];
-    const messages = [
-      stage.message({ key: "k", headers: { a: "b" } }),
-      stage.message({ key: "k" }),
-      stage.message({ key: "k" }),
-    ];
-    const park = (index: number, begin: boolean) =>
-      one.park({ group: "g", topic: "orders", key: "k", message: messages[index]!, reason: `reason ${index}` }, begin);
-    assert.equal(await park(1, false), "free", "expected nothing to be parked behind nobody");
-    assert.deepEqual(
-      [await park(0, true), await park(1, false), await park(2, false), await park(1, false)],
-      ["parked", "parked", "parked", "parked"],
-    );
-    assert.deepEqual([...(await two.parkedKeys("g", "orders", ["k", "other"]))], ["k"]);
-    assert.deepEqual([...(await two.parkedKeys("another", "orders", ["k"]))], []);
-    const rows = await two.parkedMessages("g", "orders", "k", 10);
-    assert.deepEqual(
-      rows.map((row) => row.message),
-      messages,
-    );
-    assert.deepEqual(
-      rows.map((row) => row.reason),
-      ["reason 0", "reason 1", "reason 2"],
-    );
-    const [key] = await two.parked(10);
-    assert.deepEqual(
-      [key!.group, key!.topic, key!.key, key!.messages, key!.reason],
-      ["g", "orders", "k", 3, "reason 0"],
-    );
-    for (const row of rows) {
-      assert.equal((await one.parkedKeys("g", "orders", ["k"])).size, 1);
-      assert.equal(await one.unpark(row.place), true);
-    }
-    assert.equal(
-      (await two.parkedKeys("g", "orders", ["k"])).size,
-      0,
-      "expected the key to be free with its last message",
-    );
-    assert.equal(await one.unpark(rows[0]!.place), false);
   }),
 ];

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import type {
   Claim,
+  ClaimAsk,
   FreshClaim,
   InboxKey,
   InboxStore,
@@ -158,6 +159,11 @@ export function inboxKey(given: Partial<InboxKey> = {}): InboxKey {
   return { group: "billing", topic: "orders", producer: "shop", id: "1", bodyHash: 7n, ...given };
 }
 
+/** The same, as a claim asks for it. */
+export function ask(given: Partial<ClaimAsk> = {}): ClaimAsk {
+  return { ...inboxKey(given), behind: given.behind ?? null };
+}
+
 /** One claim, expected to be ours. */
 export async function fresh(
   inbox: InboxStore<unknown>,
@@ -173,8 +179,9 @@ export async function claimed(
   inbox: InboxStore<unknown>,
   key: InboxKey = inboxKey(),
   leaseMs = 60_000,
+  behind: string | null = null,
 ): Promise<Claim> {
-  const claims = await inbox.claim([key], leaseMs);
+  const claims = await inbox.claim([{ ...key, behind }], leaseMs);
   assert.equal(claims.length, 1, "expected one answer for one key");
   return claims[0] as Claim;
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { TallyError } from "@tallymq/core/spi";
 import { pause } from "../wait.ts";
 import type { StoreCase } from "./case.ts";
-import { claimed, fresh, inboxKey, rowIds, storeCase } from "./stage.ts";
+import { ask, claimed, fresh, inboxKey, rowIds, storeCase } from "./stage.ts";
 
 export const transactionCases: readonly StoreCase[] = [
   storeCase("an effect and its mark are there together", ["inbox", "transactions"], async (stage) => {
@@ -51,7 +51,7 @@ export const transactionCases: readonly StoreCase[] = [
     ["inbox", "transactions"],
     async (stage) => {
       const { inbox, transactions, write, lines } = await stage.effects();
-      const keys = Array.from({ length: 300 }, (_, n) => inboxKey({ id: `${n}` }));
+      const keys = Array.from({ length: 300 }, (_, n) => ask({ id: `${n}` }));
       const claims = await inbox.claim(keys, 60_000);
       const runs = claims.map((claim, n) => {
         assert.equal(claim.state, "fresh");
