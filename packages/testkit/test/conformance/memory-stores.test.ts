@@ -1,9 +1,8 @@
 import { describe, it } from "vitest";
 import { conformStore, storeCases } from "../../src/conformance/index.ts";
-import { type MemoryInbox, memoryInbox, type MemoryOutbox, memoryOutbox } from "../../src/index.ts";
+import { type MemoryInbox, memoryInbox } from "../../src/index.ts";
 
 const inboxes = new Map<string, MemoryInbox>();
-const outboxes = new Map<string, MemoryOutbox>();
 let places = 0;
 
 // What tests of users run on must not behave otherwise than a store on a disk.
