@@ -14,6 +14,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import type { ClaimAsk } from "@tallymq/core/spi";
 import { expect, it, vi } from "vitest";
 import { type Opened, openStore } from "../src/worker/file/open.ts";
 import { kindOf } from "../src/worker/kinds.ts";
@@ -208,18 +209,15 @@ it("a store that is no database any more is quarantined; a file that never was o
   expect(readFileSync(at("notes.txt"), "utf8")).toMatch(/^not a store/);
 });
 
+function keyOf(n: number): ClaimAsk {
+  return { group: "g", topic: "t", producer: "p", id: `${n}`, bodyHash: 1n, behind: null };
+}
+
 it("a damaged file that holds the user's tables too is refused, and left as it is", async () => {
   const path = at("app.db");
   withFile(path, (sql) => sql.exec("CREATE TABLE bills (id TEXT); INSERT INTO bills VALUES ('b1')"));
   const inbox = await openInbox(path);
-  const keys = Array.from({ length: 2_000 }, (_, n) => ({
-    group: "g",
-    topic: "t",
-    producer: "p",
-    id: `${n}`,
-    bodyHash: 1n,
-    behind: null,
-  }));
+  const keys = Array.from({ length: 2_000 }, (_, n) => keyOf(n));
   await inbox.claim(keys, 1_000);
   await inbox[Symbol.asyncDispose]();
   const root = withFile(path, (sql) => {
@@ -239,10 +237,9 @@ it("a damaged file that holds the user's tables too is refused, and left as it i
 
 it("a damaged inbox of its own is quarantined, and its marks are saved", async () => {
   const path = at("inbox.db");
-  const key = (n: number) => ({ group: "g", topic: "t", producer: "p", id: `${n}`, bodyHash: 1n, behind: null });
   const inbox = await openInbox(path);
   const claims = await inbox.claim(
-    Array.from({ length: 3_000 }, (_, n) => key(n)),
+    Array.from({ length: 3_000 }, (_, n) => keyOf(n)),
     1_000,
   );
   await Promise.all(claims.map((claim) => inbox.end(claim as never, { is: "done" })));
@@ -256,7 +253,7 @@ it("a damaged inbox of its own is quarantined, and its marks are saved", async (
   expect(host.heard).toEqual([expect.stringMatching(/is damaged/)]);
   const states = (
     await again.claim(
-      Array.from({ length: 3_000 }, (_, n) => key(n)),
+      Array.from({ length: 3_000 }, (_, n) => keyOf(n)),
       1_000,
     )
   ).map((claim) => claim.state);
