@@ -202,6 +202,11 @@ export interface InboxStore<Tx> extends AsyncDisposable {
   readonly transactions: InboxTransactions<Tx> | null;
   /** Durable when it resolves; false: fenced, and nothing was written. */
   end(claim: FreshClaim, outcome: InboxOutcome): Promise<boolean>;
+  /**
+   * Lifts `dead`, for a replay: the identity may be claimed again, and its starts are counted anew. Durable when it
+   * resolves. False: it is not dead, or has another body; nothing was written.
+   */
+  revive(key: InboxKey): Promise<boolean>;
   /** What of these keys is parked. */
   parkedKeys(group: string, topic: string, keys: readonly string[]): Promise<ReadonlySet<string>>;
   /**

@@ -57,6 +57,10 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
     });
   }
 
+  revive(key: InboxKey): Promise<boolean> {
+    return this.#client.ask("revive", { key: plain(key) });
+  }
+
   async parkedKeys(group: string, topic: string, keys: readonly string[]): Promise<ReadonlySet<string>> {
     return new Set(await this.#client.ask<readonly string[]>("parkedKeys", { group, topic, keys }));
   }

@@ -208,6 +208,13 @@ export function memoryInbox({
           await working();
           return end(of, outcome);
         },
+        async revive(key) {
+          await working();
+          const mark = marks.get(identity(key));
+          if (mark?.state !== "dead" || mark.key.bodyHash !== key.bodyHash) return false;
+          Object.assign(mark, { state: "open", attempts: 0, fence: ++fences, reason: "" });
+          return true;
+        },
         async parkedKeys(group, topic, keys) {
           await working();
           return new Set(keys.filter((key) => isParked(group, topic, key)));

@@ -109,6 +109,17 @@ export class Marks {
     return true;
   }
 
+  /** False: it is not dead, or has another body; nothing was written. */
+  revive(key: InboxKey): boolean {
+    const identity = identityOf(key);
+    const found = this.#find(identity, key.bodyHash);
+    if (found === null || found.mark.same !== 1 || found.mark.state !== STATE.dead) return false;
+    // A number of its own: a renewal by who buried it, still on its way, must not hold it.
+    const fence = Number(this.#fences.get(1)?.["fence"]);
+    this.#write(identity, key, found.bucket, { state: STATE.open, attempts: 0, fence, until: 0, reason: null });
+    return true;
+  }
+
   /** Buckets came or went. */
   forget(): void {
     this.#buckets = new Map();

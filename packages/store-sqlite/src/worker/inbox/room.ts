@@ -48,6 +48,7 @@ export function inboxRoom(db: Database, args: OpenArgs, surfaced: (what: string)
       "inbox.end": operation("write", (of: One & { outcome: InboxOutcome }) => ({
         value: marks.end(of.key, of.fence, of.outcome),
       })),
+      revive: operation("write", ({ key }: { key: InboxKey }) => ({ value: marks.revive(key) })),
       ...parked.operations,
     },
   };

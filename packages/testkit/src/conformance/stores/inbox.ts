@@ -139,6 +139,28 @@ export const inboxCases: readonly StoreCase[] = [
     assert.deepEqual(await claimed(await stage.inbox()), { state: "dead", key: inboxKey(), reason: "dëclined" });
   }),
 
+  storeCase("what is dead is revived, with its starts counted anew, and nothing else is", ["inbox"], async (stage) => {
+    const inbox = await stage.inbox();
+    const buried = await fresh(inbox);
+    await inbox.end(buried, { is: "failed" });
+    const last = await fresh(inbox);
+    assert.equal(await inbox.revive(inboxKey()), false, "expected a claim to stand");
+    await inbox.end(last, { is: "dead", reason: "declined" });
+    assert.equal(await inbox.revive(inboxKey({ bodyHash: 8n })), false, "expected another body to be another message");
+    assert.equal((await claimed(inbox)).state, "dead");
+    assert.equal(await inbox.revive(inboxKey()), true);
+    assert.equal(await inbox.revive(inboxKey()), false);
+    await stage.close(inbox);
+    const again = await stage.inbox();
+    assert.equal(await again.renew(last, 60_000), false, "expected whoever buried it to be fenced");
+    const claim = await fresh(again);
+    assert.equal(claim.attempt, 1);
+    await again.end(claim, { is: "done" });
+    assert.equal(await again.revive(inboxKey()), false, "expected an effect to stay");
+    assert.equal((await claimed(again)).state, "done");
+    assert.equal(await again.revive(inboxKey({ id: "unheard of" })), false);
+  }),
+
   storeCase("a mark is kept as long as the store says, and not for ever", ["inbox"], async (stage) => {
     const inbox = await stage.inbox();
     await inbox.end(await fresh(inbox), { is: "done" });
