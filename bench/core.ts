@@ -1,14 +1,14 @@
 import { startRabbit } from "../integration-tests/brokers/index.ts";
 import { CORE } from "./cases.ts";
-import { type Figures, play } from "./play.ts";
+import { type Figures, play, type Settings } from "./play.ts";
 import { median, ratios } from "./rounds.ts";
 import { goal } from "./table.ts";
 
 /** CPU a message of the policy layer alone, beside the raw client's own publishing, in alternating rounds. */
-export async function core(rounds: number, say: (line: string) => void): Promise<Figures> {
+export async function core({ rounds }: Settings, say: (line: string) => void): Promise<Figures> {
   await using rabbit = await startRabbit({ progress: say });
   const { queueType, ...raw } = CORE.raw;
-  const figures = await play(rounds, say, rabbit, [
+  const { rounds: measured, ...figures } = await play(rounds, say, rabbit, [
     { name: raw.case, raw: null, tasks: [{ ...raw, client: "amqplib", queueType }] },
     ...CORE.layer.map((task) => ({
       name: task.case,
@@ -16,8 +16,8 @@ export async function core(rounds: number, say: (line: string) => void): Promise
       tasks: [{ ...task, client: "tally" as const, queueType: null }],
     })),
   ]);
-  const layer = figures.rounds.get("core-256-bytes")?.get("tally") ?? [];
-  const amqplib = figures.rounds.get(raw.case)?.get("amqplib") ?? [];
+  const layer = measured.get("core-256-bytes")?.get("tally") ?? [];
+  const amqplib = measured.get(raw.case)?.get("amqplib") ?? [];
   const share = median(ratios(layer, amqplib, "cpuMicros"));
   return { ...figures, goals: [goal("the layer's CPU at most 0.4× of amqplib's own", share, share <= 0.4)] };
 }

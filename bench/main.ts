@@ -1,21 +1,23 @@
 import { writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { core } from "./core.ts";
-import type { Figures } from "./play.ts";
+import { outbox } from "./outbox.ts";
+import type { Figures, Settings } from "./play.ts";
 import { rabbitmq } from "./rabbitmq.ts";
 import { table } from "./table.ts";
 
-type Bench = (rounds: number, say: (line: string) => void) => Promise<Figures>;
+type Bench = (settings: Settings, say: (line: string) => void) => Promise<Figures>;
 const BENCHES: Readonly<Record<string, Bench>> = {
   core,
+  outbox,
   rabbitmq,
 };
-const USAGE = `npm run bench -- ${Object.keys(BENCHES).join("|")} [--rounds N] [--json FILE]`;
+const USAGE = `npm run bench -- ${Object.keys(BENCHES).join("|")} [--rounds N] [--json FILE] [--folder DIR] [--only CASE]`;
 
-const { bench, rounds, json } = readArguments();
-const figures = await bench(rounds, (line) => console.error(line));
+const { bench, json, ...settings } = readArguments();
+const figures = await bench(settings, (line) => console.error(line));
 console.log(
-  `\n${table(figures.rows)}\n\nmedians of ${rounds} rounds; each figure in a process of its own\n${figures.goals.join("\n")}`,
+  `\n${table(figures.rows)}\n\nmedians of ${settings.rounds} rounds; each figure in a process of its own\n${figures.goals.join("\n")}`,
 );
 if (json !== undefined) {
   const rows = figures.rows.map(({ case: name, client, rate, cpuMicros, ratio }) => ({
@@ -27,18 +29,27 @@ if (json !== undefined) {
   }));
   await writeFile(json, `${JSON.stringify({ rows }, null, 2)}\n`);
 }
+if (figures.problems.length > 0) {
+  console.error(`\nwhat must hold did not:\n${figures.problems.join("\n")}`);
+  process.exitCode = 1;
+}
 
-function readArguments(): { readonly bench: Bench; readonly rounds: number; readonly json: string | undefined } {
+function readArguments(): Settings & { readonly bench: Bench; readonly json: string | undefined } {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { rounds: { type: "string", default: "5" }, json: { type: "string" } },
+      options: {
+        rounds: { type: "string", default: "5" },
+        json: { type: "string" },
+        folder: { type: "string" },
+        only: { type: "string" },
+      },
     });
     const [name = "", ...rest] = positionals;
     const bench = BENCHES[name];
     const rounds = Number(values.rounds);
     if (bench !== undefined && rest.length === 0 && Number.isInteger(rounds) && rounds >= 1 && rounds <= 50) {
-      return { bench, rounds, json: values.json };
+      return { bench, rounds, json: values.json, folder: values.folder ?? null, only: values.only ?? null };
     }
   } catch {
     // An unknown option: the usage says which there are.

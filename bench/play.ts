@@ -1,7 +1,7 @@
 import { connect } from "amqplib";
 import type { RabbitNode } from "../integration-tests/brokers/index.ts";
 import type { Row, Task } from "./cases.ts";
-import { measure, median, type Rounds, rowsOf } from "./rounds.ts";
+import { measure, type Rounds, rowsOf, spreadOf } from "./rounds.ts";
 
 export interface CasePlan {
   readonly name: string;
@@ -10,10 +10,22 @@ export interface CasePlan {
   readonly tasks: readonly (Omit<Task, "broker"> & { readonly queueType: "quorum" | "classic" | null })[];
 }
 
+/** What the command line says. */
+export interface Settings {
+  readonly rounds: number;
+  /** Where stores are made; null: the system's folder for temporary files. */
+  readonly folder: string | null;
+  /** Cases whose name has this in it; null: all. */
+  readonly only: string | null;
+}
+
+export type BenchRow = Row & { readonly spread: number };
+
 export interface Figures {
-  readonly rounds: ReadonlyMap<string, Rounds>;
-  readonly rows: readonly (Row & { readonly spread: number })[];
+  readonly rows: readonly BenchRow[];
   readonly goals: readonly string[];
+  /** What had to hold and did not: the bench fails. */
+  readonly problems: readonly string[];
 }
 
 /** Plays every case in every round, clients in turn, the order turned round each time: nobody always goes first. */
@@ -22,7 +34,7 @@ export async function play(
   say: (line: string) => void,
   rabbit: RabbitNode,
   cases: readonly CasePlan[],
-): Promise<Figures> {
+): Promise<Figures & { readonly rounds: ReadonlyMap<string, Rounds> }> {
   const all = new Map<string, Rounds>(cases.map((c) => [c.name, new Map(c.tasks.map((t) => [t.client, []]))]));
   for (let round = 0; round < rounds; round++) {
     for (const { name, tasks } of cases) {
@@ -47,11 +59,7 @@ export async function play(
       spread: spreadOf(measured.get(row.client)?.map((m: { rate: number }) => m.rate) ?? []),
     }));
   });
-  return { rounds: all, rows, goals: [] };
-}
-
-function spreadOf(rates: readonly number[]): number {
-  return (Math.max(...rates) - Math.min(...rates)) / median(rates);
+  return { rounds: all, rows, goals: [], problems: [] };
 }
 
 /** A fresh queue for each measurement: a long one is slower than a short one. */

@@ -1,13 +1,13 @@
 import { startRabbit } from "../integration-tests/brokers/index.ts";
 import { RABBITMQ } from "./cases.ts";
-import { type Figures, play } from "./play.ts";
+import { type Figures, play, type Settings } from "./play.ts";
 import { median, ratios } from "./rounds.ts";
 import { goal } from "./table.ts";
 
 /** Raw amqplib and Tally with the same settings, in alternating rounds of one run. */
-export async function rabbitmq(rounds: number, say: (line: string) => void): Promise<Figures> {
+export async function rabbitmq({ rounds }: Settings, say: (line: string) => void): Promise<Figures> {
   await using rabbit = await startRabbit({ progress: say });
-  const figures = await play(
+  const { rounds: measured, ...figures } = await play(
     rounds,
     say,
     rabbit,
@@ -20,7 +20,7 @@ export async function rabbitmq(rounds: number, say: (line: string) => void): Pro
       ],
     })),
   );
-  const quorum = figures.rounds.get("quorum-256-window");
+  const quorum = measured.get("quorum-256-window");
   const [raw, tally] = [quorum?.get("amqplib") ?? [], quorum?.get("tally") ?? []];
   const rate = median(ratios(tally, raw, "rate"));
   const cpu = median(ratios(tally, raw, "cpuMicros"));

@@ -27,6 +27,11 @@ export function median(values: readonly number[]): number {
     : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
 }
 
+/** (fastest − slowest) ÷ median. */
+export function spreadOf(rates: readonly number[]): number {
+  return (Math.max(...rates) - Math.min(...rates)) / median(rates);
+}
+
 /** Ratios to another client's figure in the same round: what the machine did in that minute cancels out. */
 export function ratios(of: readonly Measure[], to: readonly Measure[], figure: "rate" | "cpuMicros"): number[] {
   return of.map((m, round) => m[figure] / (to[round]?.[figure] ?? Number.NaN));

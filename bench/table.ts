@@ -1,9 +1,9 @@
-import type { Row } from "./cases.ts";
+import type { BenchRow } from "./play.ts";
 
 const COLUMNS = ["case", "client", "msgs/s", "spread", "CPU µs/msg", "rate ÷ raw"] as const;
 
 /** Rows as text; `spread` is (fastest − slowest) ÷ median rate over the rounds. */
-export function table(rows: readonly (Row & { readonly spread: number })[]): string {
+export function table(rows: readonly BenchRow[]): string {
   const cells = rows.map((r) => [
     r.case,
     r.client,

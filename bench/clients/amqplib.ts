@@ -4,7 +4,12 @@ import { bodyOf } from "./publish-window.ts";
 import type { Client } from "./client.ts";
 
 /** amqplib as its manual shows it: a confirm channel, a callback a message, persistent; `noDelay` as everyone should set it. */
-export async function amqplib({ broker, bytes }: Task): Promise<Client> {
+export async function amqplib({
+  broker,
+  bytes,
+}: Pick<Task, "bytes"> & {
+  readonly broker: Pick<NonNullable<Task["broker"]>, "url" | "queue"> | null;
+}): Promise<Client> {
   if (broker === null) throw new Error("amqplib needs a broker");
   const connection = await connect(broker.url, { noDelay: true });
   const channel = await connection.createConfirmChannel();

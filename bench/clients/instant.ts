@@ -1,22 +1,25 @@
-import type { Broker, Sender, Verdict } from "@tallymq/core/spi";
+import type { Broker, Outgoing, Sender, Verdict } from "@tallymq/core/spi";
 
 const ACCEPTED: Verdict = Object.freeze({
   kind: "accepted",
   proof: Object.freeze({ routed: "yes", persisted: "yes", replicated: "yes" }),
 });
 
-const sender: Sender = {
-  lane: () => 0,
-  send(_lane, batch, verdict) {
-    queueMicrotask(() => {
-      for (let i = 0; i < batch.length; i++) verdict(i, ACCEPTED);
-    });
-  },
-  async [Symbol.asyncDispose]() {},
-};
-
-/** A transport that accepts in the next microtask: what is left to measure is the policy layer. */
-export function instant(): Broker {
+/**
+ * A transport that accepts in the next microtask: what is left to measure is the policy layer.
+ * @param sent Sees each batch.
+ */
+export function instant(sent: (batch: readonly Outgoing[]) => void = () => {}): Broker {
+  const sender: Sender = {
+    lane: () => 0,
+    send(_lane, batch, verdict) {
+      sent(batch);
+      queueMicrotask(() => {
+        for (let i = 0; i < batch.length; i++) verdict(i, ACCEPTED);
+      });
+    },
+    async [Symbol.asyncDispose]() {},
+  };
   return {
     name: "instant",
     open: () => ({
