@@ -95,7 +95,7 @@ function rowOf(id: string, body: Uint8Array): NewRow {
     body,
     native: null,
   };
-  return { destination: "broker", slot: null, doubtful: false, lane: null, message };
+  return { destination: "broker", slot: null, doubtful: false, lane: null, dedupeForMs: 604_800_000, message };
 }
 
 function host(): StoreHost {
