@@ -58,6 +58,8 @@ export function message(topic: TopicPlan, seq: number, given: Partial<Outgoing> 
     headers: {},
     body: Buffer.from(`body ${seq}`),
     native: null,
+    group: null,
+    delayMs: 0,
     ...given,
   };
 }

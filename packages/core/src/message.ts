@@ -30,6 +30,10 @@ export interface Outgoing {
   readonly body: Uint8Array;
   /** Raw properties for the adapter of this name, passed as they are. */
   readonly native: Readonly<Record<string, unknown>> | null;
+  /** The one group whose queue gets this copy; null: every group of the topic. */
+  readonly group: string | null;
+  /** The broker hands it out this many milliseconds after it has accepted it, not before; 0: at once. */
+  readonly delayMs: number;
 }
 
 /** A message that came in. Null where a foreign sender gave nothing. */

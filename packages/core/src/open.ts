@@ -78,7 +78,7 @@ function createTally<Tx>(
   const consumers = new Set<Consumer>();
   const ports: ConsumerPorts = {
     inbox,
-    publish: (topic, body, options, producer) => publisher.publish(topic, body, options, producer),
+    publish: (topic, body, options, own) => publisher.publish(topic, body, options, own),
   };
   let closing: Promise<void> | null = null;
 

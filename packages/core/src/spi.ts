@@ -111,6 +111,8 @@ export interface Traits {
   readonly position: boolean;
   /** Whether the broker says how often it has delivered a message. */
   readonly countsDeliveries: boolean;
+  /** Milliseconds by which a copy can be delayed, at most; 0: this broker delays none. */
+  readonly longestDelay: number;
 }
 
 /** A topic as the broker should have it. */
@@ -128,6 +130,12 @@ export interface AdminPort {
    * @throws TallyError `topology` when what exists contradicts the plan.
    */
   declare(topics: readonly TopicPlan[], signal: AbortSignal): Promise<void>;
+  /**
+   * Makes what copies of this topic that are delayed by up to `upToMs` need; after `declare` of the same plan, and before
+   * the first of them in each session. Never called where `longestDelay` is 0.
+   * @throws TallyError `unsupported` where this topic's messages cannot be delayed; `topology`, `unauthorized` …
+   */
+  declareDelays(plan: TopicPlan, upToMs: number, signal: AbortSignal): Promise<void>;
   /** Messages that the group has not settled yet: waiting, and out at consumers, at least at those of this transport. */
   backlog(topic: string, group: string, signal: AbortSignal): Promise<number>;
 }

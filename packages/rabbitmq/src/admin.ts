@@ -32,6 +32,10 @@ export class RabbitAdmin implements AdminPort {
     });
   }
 
+  async declareDelays(_plan: TopicPlan, _upToMs: number, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+  }
+
   /**
    * Ready messages, and those out at consumers of this process. AMQP has no way to ask for deliveries that are out at
    * other processes; the broker's management API has.

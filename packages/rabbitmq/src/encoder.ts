@@ -56,7 +56,7 @@ export class Encoder {
   readonly #out: FrameBuffer;
   readonly #channel: number;
   readonly #frameMax: number;
-  readonly #routeOf: (topic: string) => Route | null;
+  readonly #routeOf: (topic: string, group: string | null) => Route | null;
   readonly #knows: (exchange: string) => boolean;
   readonly #templates: Map<string, Template> = new Map();
   #topic: string | null = null;
@@ -64,7 +64,7 @@ export class Encoder {
 
   constructor(
     wire: { readonly number: number; readonly frameMax: number; write(bytes: Uint8Array): void },
-    routeOf: (topic: string) => Route | null,
+    routeOf: (topic: string, group: string | null) => Route | null,
     knows: (exchange: string) => boolean,
   ) {
     this.#out = new FrameBuffer(wire.write);
@@ -80,13 +80,18 @@ export class Encoder {
       return new TallyError("too-large", `the body has ${m.body.length} bytes; RabbitMQ takes ${MAX_BYTES}`, {
         id: m.id,
       });
-    const native = m.native as RabbitNative | null;
+    let native = m.native as RabbitNative | null;
     if (native !== null) {
       const fault = nativeFault(m.native!, this.#knows);
       if (fault !== null) return bad(m, fault);
     }
     const template = this.#templateOf(m);
     if (TallyError.is(template)) return template;
+    if (m.group !== null) {
+      // A route of its own, like one that was given raw; that is for all groups and does not count here.
+      const { exchange, routingKey } = this.#routeOf(m.topic, m.group)!;
+      native = { ...native, exchange, routingKey };
+    }
     const out = this.#out;
     out.room(bound(m, template));
     const start = out.at;
@@ -182,7 +187,7 @@ export class Encoder {
       t.producer !== m.producer ||
       t.run !== m.run
     ) {
-      const route = this.#routeOf(m.topic);
+      const route = this.#routeOf(m.topic, null);
       if (route === null)
         return new TallyError("topology", `topic ${JSON.stringify(m.topic)} has not been declared`, { id: m.id });
       t = makeTemplate(m, route, this.#channel);

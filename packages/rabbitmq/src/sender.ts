@@ -28,7 +28,7 @@ export class RabbitSender implements Sender {
     this.#events = events;
     this.#encoder = new Encoder(
       channel.wire,
-      (topic) => topology.route(topic),
+      (topic, group) => topology.route(topic, group),
       (exchange) => topology.knows(exchange),
     );
     const { raw, connection } = channel;
@@ -127,15 +127,16 @@ export class RabbitSender implements Sender {
 
   #goesTo(m: Outgoing, exchange: string, routingKey: string): boolean {
     const route = this.#route(m);
+    const native = m.group === null ? m.native : null;
     return (
-      (m.native?.["exchange"] ?? route.exchange) === exchange &&
-      (m.native?.["routingKey"] ?? route.routingKey) === routingKey
+      (native?.["exchange"] ?? route.exchange) === exchange &&
+      (native?.["routingKey"] ?? route.routingKey) === routingKey
     );
   }
 
   /** What has a tag was encoded, and what was encoded has a route. */
   #route(m: Outgoing): Route {
-    return this.#topology.route(m.topic)!;
+    return this.#topology.route(m.topic, m.group)!;
   }
 
   #lost(error: TallyError): void {

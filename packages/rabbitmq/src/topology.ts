@@ -65,9 +65,15 @@ export class Topology {
     this.#options = options;
   }
 
-  /** Of a topic that was declared; null before: a publish to an exchange that is not there ends the channel for all. */
-  route(topic: string): Route | null {
-    return this.#routes.get(topic) ?? null;
+  /**
+   * Of a topic that was declared; null before: a publish to an exchange that is not there ends the channel for all.
+   * @param group The one group that the copy is for: its queue by name, through the default exchange; null: all.
+   */
+  route(topic: string, group: string | null = null): Route | null {
+    const route = this.#routes.get(topic) ?? null;
+    if (group === null || route === null) return route;
+    const { accepted } = route;
+    return { exchange: "", routingKey: this.queueOf(topic, group), accepted, nacked: LATER };
   }
 
   /** Whether messages may be sent there: the default exchange, or that of a declared topic. */

@@ -53,6 +53,8 @@ export function message(seq: number, given: Partial<Outgoing> = {}): Outgoing {
     headers: Object.freeze({}),
     body: Buffer.from(`body ${seq}`),
     native: null,
+    group: null,
+    delayMs: 0,
     ...given,
   };
 }

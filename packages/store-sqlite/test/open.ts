@@ -53,6 +53,8 @@ export function row(id: string, body: Uint8Array = new Uint8Array(256).fill(7)):
     headers: {},
     body,
     native: null,
+    group: null,
+    delayMs: 0,
   };
   return { destination: "broker", slot: null, doubtful: false, lane: null, dedupeForMs: null, message };
 }

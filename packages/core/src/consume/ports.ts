@@ -1,4 +1,4 @@
-import type { Publish } from "../dead-letters/dead-letters.ts";
+import type { Publish } from "../publish/options.ts";
 import type { InboxStore } from "../stores.ts";
 
 /** What a consumer uses of the tally that it belongs to. */

@@ -1,17 +1,9 @@
-import type { PublishOptions, Receipt } from "../publish/options.ts";
+import type { Publish } from "../publish/options.ts";
 import type { Job } from "../consume/attempt.ts";
 import type { Events } from "../events.ts";
 import { failpoint } from "../failpoints.ts";
 import type { Topic } from "../topic.ts";
 import { type Death, deadLetterTopic, letter, reasonText } from "./letter.ts";
-
-/** How a consumer publishes; under the name of `producer` where that is given. */
-export type Publish = (
-  topic: Topic<Uint8Array>,
-  body: Uint8Array,
-  options: PublishOptions,
-  producer: string | null,
-) => Promise<Receipt>;
 
 /** Publishes the dead letters of a consumer. */
 export class DeadLetters {
@@ -34,11 +26,11 @@ export class DeadLetters {
     const from = job.subscription.topic.name;
     let to = this.#topics.get(from);
     if (to === undefined) this.#topics.set(from, (to = deadLetterTopic(from, this.#group)));
-    const { topic, options, producer } = letter(to, from, this.#group, job.id, message, death);
+    const { topic, options, own } = letter(to, from, this.#group, job.id, message, death);
     // Two producers may use one id, and the publisher would take the second letter for the first.
     const line = options.id === undefined ? null : `${topic.name}\0${options.id}`;
     while (line !== null && this.#out.has(line)) await this.#out.get(line);
-    const sending = this.#publish(topic, message.body, options, producer);
+    const sending = this.#publish(topic, message.body, options, own);
     if (line !== null)
       this.#out.set(
         line,

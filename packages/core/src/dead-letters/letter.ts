@@ -3,7 +3,7 @@ import { bodyHash, textHash } from "../inbox/hash.ts";
 import { type Incoming, RESERVED_PREFIX } from "../message.ts";
 import { utf8Length } from "../policy.ts";
 import { MAX_HEADER_BYTES, MAX_NAME_BYTES } from "../publish/snapshot.ts";
-import type { PublishOptions } from "../publish/options.ts";
+import type { Own, PublishOptions } from "../publish/options.ts";
 import { topic, type Topic } from "../topic.ts";
 
 /** The one group of each topic of dead letters: so that a letter has somewhere to go before anybody asks for it. */
@@ -55,7 +55,7 @@ export function letter(
   id: string | null,
   message: Incoming,
   death: Death,
-): { readonly topic: Topic<Uint8Array>; readonly options: PublishOptions; readonly producer: string | null } {
+): { readonly topic: Topic<Uint8Array>; readonly options: PublishOptions; readonly own: Own } {
   const headers: Record<string, string> = Object.create(null) as Record<string, string>;
   let bytes = OWN_BYTES;
   for (const [name, value] of Object.entries(message.headers)) {
@@ -82,7 +82,7 @@ export function letter(
       ...(isName(message.key) ? { key: message.key } : {}),
       ...(isName(message.correlationId) ? { correlationId: message.correlationId } : {}),
     },
-    producer: isName(message.producer) ? message.producer : null,
+    own: isName(message.producer) ? { producer: message.producer } : {},
   };
 }
 

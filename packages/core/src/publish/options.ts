@@ -1,7 +1,9 @@
 import type { Backoff } from "../backoff.ts";
 import type { Duration } from "../duration.ts";
 import { type Bounds, duration, integer } from "../policy.ts";
+import type { Outgoing } from "../message.ts";
 import type { Proof } from "../spi.ts";
+import type { Topic } from "../topic.ts";
 
 /** `openTally({ publish })`: how publishing behaves, for every topic. */
 export interface PublishPolicyOptions {
@@ -65,6 +67,20 @@ export interface PublishOptions {
   /** Raw properties for the adapter (RabbitMQ: `{ expiration, priority, routingKey, … }`). */
   readonly native?: Readonly<Record<string, unknown>>;
 }
+
+/**
+ * What core says of a message that it publishes itself: a dead letter keeps its producer, a copy for one group keeps all that
+ * the message was. It stands above what the call's options give, and is not checked: it came over a broker already.
+ */
+export type Own = Partial<Omit<Outgoing, "topic" | "ordered" | "body">>;
+
+/** How core publishes messages of its own. @throws as `publish()` does */
+export type Publish = (
+  topic: Topic<Uint8Array>,
+  body: Uint8Array,
+  options: PublishOptions,
+  own: Own,
+) => Promise<Receipt>;
 
 /** What a handler's context has of the message it was called for. */
 export interface Cause {

@@ -11,7 +11,7 @@ import type { Topic } from "../topic.ts";
 import { Caller, Signals } from "./callers.ts";
 import { Entry } from "./entry.ts";
 import { Wire } from "./lanes.ts";
-import { type PublishOptions, type PublishPolicy, type Receipt, resendBackoff } from "./options.ts";
+import { type Own, type PublishOptions, type PublishPolicy, type Receipt, resendBackoff } from "./options.ts";
 import { aborted, asError, assertValid, rejection, sameBytes } from "./rejections.ts";
 import { type Batch, Senders } from "./senders.ts";
 import { type Draft, snapshot } from "./snapshot.ts";
@@ -125,43 +125,42 @@ export class Publisher {
 
   // ── a call comes in ─────────────────────────────────────────────────────────
 
-  /** @param producer Whose message it is; that of a dead letter stays its own. */
-  publish<In>(
-    topic: Topic<In, unknown>,
-    body: In,
-    options?: PublishOptions,
-    producer: string | null = null,
-  ): Promise<Receipt> {
+  /** @param own What core's own messages say of themselves, where a user's call has no say. */
+  publish<In>(topic: Topic<In, unknown>, body: In, options?: PublishOptions, own: Own | null = null): Promise<Receipt> {
     let message: Draft;
+    let known: TopicLine;
     let line: TopicLine;
     let verdict: SchemaResult<unknown> | PromiseLike<SchemaResult<unknown>> | null;
     try {
       if (this.#stage !== "open") throw new TallyError("closed", "publish() after close()", { id: options?.id });
       options?.signal?.throwIfAborted();
       message = snapshot(this.#runtime, topic, body, options);
-      if (producer !== null) message.producer = producer;
+      if (own !== null) Object.assign(message, own);
       verdict = topic.schema === null ? null : topic.schema["~standard"].validate(body);
       if (verdict !== null && !isPromise(verdict)) assertValid(message, verdict);
-      line = this.#topics.line(topic);
+      known = this.#topics.line(topic);
+      line = message.delayMs === 0 ? known : this.#topics.delayed(topic, message.delayMs);
     } catch (thrown) {
       return Promise.reject(this.#refuse(topic.name, options, thrown));
     }
-    if (options?.id !== undefined) {
-      const known = line.byId.get(message.id);
+    // Two groups may each want a copy of one message: such copies join nobody.
+    const named = options?.id !== undefined && message.group === null;
+    if (named) {
+      const first = line.byId.get(message.id);
       // One at its end may still stand there while its last events go out: a listener may publish.
-      if (known !== undefined && known.state !== ENDED) {
+      if (first !== undefined && first.state !== ENDED) {
         // The same body has the same verdict, and the first call waits for it.
         if (verdict !== null && isPromise(verdict)) verdict.then(undefined, () => {});
-        return this.#join(known, message, options);
+        return this.#join(first, message, options);
       }
     }
 
     failpoint("publisher.called");
     const entry = new Entry(line, message);
     this.#spilling?.fence(entry, topic);
-    message.seq = ++line.seq;
+    if (message.seq === 0) message.seq = ++known.seq;
     this.#live++;
-    if (options?.id !== undefined) line.byId.set(message.id, entry);
+    if (named) line.byId.set(message.id, entry);
     if (message.ordered) line.lineUp(entry);
     const caller = this.#call(entry, options);
     entry.caller = caller;

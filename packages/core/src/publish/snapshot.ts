@@ -74,6 +74,8 @@ export function snapshot<In>(
     headers: options.headers === undefined && cause === undefined ? NO_HEADERS : headersOf(options, id),
     body: bytes,
     native: options.native === undefined ? null : Object.freeze({ ...options.native }),
+    group: null,
+    delayMs: 0,
   };
 }
 

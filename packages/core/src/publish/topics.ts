@@ -19,6 +19,8 @@ export class TopicLine {
   source: TopicPlan;
   /** Calls of `publish()` so far. */
   seq = 0;
+  /** The longest delay that is declared with it; 0: it is for what goes out at once. */
+  delayMs = 0;
   /** Declared in the session in use. */
   ready = false;
   declaring = false;
@@ -96,6 +98,7 @@ export interface TopicsOptions {
 export class Topics {
   readonly #o: TopicsOptions;
   readonly #lines: Map<string, TopicLine> = new Map();
+  readonly #delayed: Map<string, TopicLine> = new Map();
   readonly #stopped: AbortController = new AbortController();
 
   constructor(options: TopicsOptions, plans: readonly TopicPlan[]) {
@@ -111,6 +114,22 @@ export class Topics {
     return line;
   }
 
+  /**
+   * For copies that are delayed: a line of their own, so that what cannot be declared for them rejects none of the others.
+   * What is declared is rounded up to a power of two, so that it grows a few times only.
+   * @throws TallyError `bad-config` as `line`
+   */
+  delayed(plan: TopicPlan, ms: number): TopicLine {
+    let line = this.#delayed.get(plan.name);
+    if (line === undefined) this.#delayed.set(plan.name, (line = new TopicLine(plan)));
+    else if (line.source !== plan) merge(line, plan);
+    if (ms > line.delayMs) {
+      line.delayMs = Math.min(2 ** Math.ceil(Math.log2(ms)), this.#o.runtime.transport.traits.longestDelay);
+      line.ready = false;
+    }
+    return line;
+  }
+
   /** Keeps a message until its topic has been declared. */
   wait(entry: Entry): void {
     entry.line.waiting.push(entry);
@@ -120,11 +139,11 @@ export class Topics {
   /** For a session that is about to open. All of them: the broker may have come back without what an earlier session declared. */
   async declareAll(signal: AbortSignal): Promise<void> {
     this.dropped();
-    for (const line of this.#lines.values()) await this.#declare(line, signal);
+    for (const line of this.#all()) await this.#declare(line, signal);
   }
 
   opened(): void {
-    for (const line of this.#lines.values()) {
+    for (const line of this.#all()) {
       if (line.ready) this.#release(line);
       else if (line.waiting.size > 0) void this.#declareLate(line);
     }
@@ -132,7 +151,7 @@ export class Topics {
 
   /** The session is gone: the broker may come back without them. */
   dropped(): void {
-    for (const line of this.#lines.values()) line.ready = false;
+    for (const line of this.#all()) line.ready = false;
   }
 
   /** Declares nothing more. */
@@ -144,10 +163,11 @@ export class Topics {
   async #declare(line: TopicLine, signal: AbortSignal): Promise<void> {
     const { events, transport } = this.#o.runtime;
     try {
-      const { plan } = line;
+      const { plan, delayMs } = line;
       await transport.admin.declare([plan], signal);
-      // It may have got more groups meanwhile.
-      line.ready = line.plan === plan;
+      if (delayMs > 0) await transport.admin.declareDelays(plan, delayMs, signal);
+      // It may have got more groups, or a longer delay, meanwhile.
+      line.ready = line.plan === plan && line.delayMs === delayMs;
     } catch (thrown) {
       if (signal.aborted || !TallyError.is(thrown) || thrown.retryable) throw thrown;
       events.emit({ type: "surfaced", what: line.plan.name, text: thrown.message });
@@ -172,6 +192,11 @@ export class Topics {
     }
     line.declaring = false;
     if (line.ready) this.#release(line);
+  }
+
+  *#all(): Iterable<TopicLine> {
+    yield* this.#lines.values();
+    yield* this.#delayed.values();
   }
 
   #release(line: TopicLine): void {

@@ -102,7 +102,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
             runtime,
             {
               inbox: store,
-              async publish(topic, body, given, producer) {
+              async publish(topic, body, given, own) {
                 // As the publisher: one id at a time is one message.
                 const line = `${topic.name} ${given.id}`;
                 if (out.has(line)) throw new TallyError("conflict", "in flight with another body");
@@ -116,7 +116,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
                   groups: topic.groups,
                   contentType,
                   body: new TextDecoder().decode(body),
-                  producer,
+                  producer: own.producer ?? null,
                   options: given,
                 });
                 return {

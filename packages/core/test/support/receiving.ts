@@ -27,6 +27,7 @@ const TRAITS: Traits = {
   deliveryLease: "fixed",
   position: false,
   countsDeliveries: true,
+  longestDelay: 0,
 };
 
 /** A receiver session whose wire the test holds in its hands. */
@@ -107,6 +108,7 @@ export class ScriptedTransport implements Transport {
     declare: async (topics) => {
       this.declared.push(topics);
     },
+    declareDelays: () => Promise.resolve(),
     backlog: () => Promise.resolve(0),
   };
 

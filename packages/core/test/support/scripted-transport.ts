@@ -156,6 +156,7 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, spill, ...p
       deliveryLease: "none",
       position: false,
       countsDeliveries: true,
+      longestDelay: 0,
       ...traits,
     },
     admin: {
@@ -168,6 +169,12 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, spill, ...p
           declared.push(plan.name);
           plansSeen.push(plan);
         }
+      },
+      async declareDelays(plan, upToMs, signal) {
+        signal.throwIfAborted();
+        const error = refuseTopic.get(`${plan.name} delayed`);
+        if (error !== undefined) throw error;
+        declared.push(`${plan.name} delayed by ${upToMs}`);
       },
       backlog: async () => 0,
     },

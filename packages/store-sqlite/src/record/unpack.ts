@@ -53,6 +53,8 @@ export function unpack(bytes: Uint8Array): NewRow {
         parts.native === parts.body
           ? null
           : (deserialize(bytes.subarray(parts.native, parts.body)) as Outgoing["native"]),
+      group: null,
+      delayMs: 0,
     }),
   };
 }

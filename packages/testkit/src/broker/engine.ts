@@ -17,6 +17,8 @@ export interface Accepted {
   readonly place: number;
   readonly groups: readonly Group[];
   readonly message: Incoming;
+  /** Wall-clock milliseconds: not handed out before; 0: at once. */
+  readonly dueAt: number;
 }
 
 /** Told when the broker stops and starts reading from its senders. */
@@ -80,35 +82,38 @@ export class Engine {
   }
 
   /**
-   * Gives a message its place and reserves room in each group's queue; `commit` puts it there.
-   * @returns `unroutable` when the topic has no group, `full` when a group's queue has no room: nothing is stored then.
+   * Gives a message its place and reserves room in each group's queue, or in that of the one group that it is for; `commit`
+   * puts it there.
+   * @returns `unroutable` when the topic has no such group, `full` when a group's queue has no room: nothing is stored then.
    */
-  accept(message: Incoming): Accepted | "unroutable" | "full" {
-    const groups = this.#topics.get(message.topic)?.groups;
+  accept(message: Incoming, only: string | null = null, delayMs = 0): Accepted | "unroutable" | "full" {
+    let groups = this.#topics.get(message.topic)?.groups;
+    if (only !== null) groups = groups?.filter(({ name }) => name === only);
     if (groups === undefined || groups.length === 0) return "unroutable";
     for (const group of groups) if (group.full) return "full";
     for (const group of groups) group.reserve();
     this.#place += 1;
-    return { place: this.#place, groups, message };
+    const dueAt = delayMs > 0 ? this.#o.clock().wall() + delayMs : 0;
+    return { place: this.#place, groups, message, dueAt };
   }
 
   /** In the order of `accept`. */
   commit(accepted: Accepted): void {
     for (const group of accepted.groups) {
       // A group that was removed in the meantime must not fill up again unseen.
-      if (this.find(group.topic, group.name) === group) group.push(accepted.place, accepted.message);
+      if (this.find(group.topic, group.name) === group) group.push(accepted.place, accepted.message, accepted.dueAt);
     }
   }
 
   /** As after a restart: a message with the place it had, and its fate in each group; places must rise. */
-  restore(place: number, message: Incoming, fate: (group: Group) => "waiting" | Fate): void {
+  restore(place: number, message: Incoming, dueAt: number, fate: (group: Group) => "waiting" | Fate): void {
     this.#place = Math.max(this.#place, place);
     for (const group of this.#topics.get(message.topic)?.groups ?? []) {
       const is = fate(group);
       if (is === "dead") group.pushDead(place, message);
       if (is !== "waiting") continue;
       group.reserve();
-      group.push(place, message);
+      group.push(place, message, dueAt);
     }
   }
 

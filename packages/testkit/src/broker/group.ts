@@ -1,10 +1,12 @@
-import type { Clock, Incoming, Timer } from "@tallymq/core/spi";
+import { type Clock, type Incoming, LONGEST_TIMER, type Timer } from "@tallymq/core/spi";
 import { Places } from "./places.ts";
 
 /** One message in one group's queue. */
 export interface Entry {
   readonly place: number;
   readonly message: Incoming;
+  /** Wall-clock milliseconds before which it was not to be handed out; 0: at once. */
+  readonly dueAt: number;
   /** Deliveries so far. */
   deliveries: number;
 }
@@ -117,21 +119,27 @@ export class Group {
     this.#size += 1;
   }
 
-  /** A message for which room was reserved; its place is higher than all before. */
-  push(place: number, message: Incoming): void {
-    this.#waiting.push({ place, message, deliveries: 0 });
+  /**
+   * A message for which room was reserved; its place is higher than all before.
+   * @param dueAt Wall-clock milliseconds: handed out from then on. It keeps its place, ahead of what came after it.
+   */
+  push(place: number, message: Incoming, dueAt: number): void {
+    const entry: Entry = { place, message, dueAt, deliveries: 0 };
+    const wait = dueAt === 0 ? 0 : dueAt - this.#o.clock().wall();
+    if (wait > 0) return this.#delay(entry, wait);
+    this.#waiting.push(entry);
     this.wake();
   }
 
   /** As after a restart: a message that had died before. */
   pushDead(place: number, message: Incoming): void {
-    this.#dead.push({ place, message, deliveries: 0 });
+    this.#dead.push({ place, message, dueAt: 0, deliveries: 0 });
   }
 
   /** A second copy of a message that is out, next in line: what a broker does when it has lost track. */
   duplicate(out: Out): void {
     this.#size += 1;
-    this.#waiting.putBack({ place: out.entry.place, message: out.entry.message, deliveries: out.entry.deliveries });
+    this.#waiting.putBack({ ...out.entry });
     this.wake();
   }
 
@@ -251,7 +259,11 @@ export class Group {
       this.#waiting.putBack(entry);
       return;
     }
-    const timer = this.#o.clock().after(afterMs, () => {
+    this.#delay(entry, afterMs);
+  }
+
+  #delay(entry: Entry, ms: number): void {
+    const timer = this.#o.clock().after(Math.min(ms, LONGEST_TIMER), () => {
       this.#delayed.delete(entry);
       this.#waiting.putBack(entry);
       this.wake();

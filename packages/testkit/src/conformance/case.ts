@@ -22,8 +22,9 @@ export interface ConformanceCase {
  * | `order` | `traits.order` is not `"none"` |
  * | `count` | `traits.countsDeliveries` |
  * | `position` | `traits.position` |
+ * | `delay` | `traits.longestDelay` is not 0 |
  */
-export type Need = Ability | "unroutable" | "release" | "order" | "count" | "position";
+export type Need = Ability | "unroutable" | "release" | "order" | "count" | "position" | "delay";
 /** What a rig can do to its broker. */
 export type Ability = "kill" | "cut" | "pause" | "block" | "nack" | "foreign";
 

@@ -34,6 +34,8 @@ export class Messages {
       headers: Object.freeze({}),
       body: encoder.encode(`message ${seq}`),
       native: null,
+      group: null,
+      delayMs: 0,
       ...given,
     });
   }

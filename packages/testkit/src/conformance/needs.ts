@@ -38,6 +38,8 @@ function met(need: Need, rig: Rig, traits: Traits): boolean {
       return traits.countsDeliveries;
     case "position":
       return traits.position;
+    case "delay":
+      return traits.longestDelay > 0;
     default:
       return rig[need] !== null;
   }

@@ -51,6 +51,13 @@ export class Stage {
     return plan;
   }
 
+  /** A topic whose copies may be delayed by a few seconds. */
+  async delayed(stem: string, given: { readonly groups?: readonly string[] } = {}): Promise<TopicPlan> {
+    const plan = await this.topic(stem, given);
+    await this.main.declareDelays(plan, 8_000);
+    return plan;
+  }
+
   async quiet(): Promise<void> {
     await pause(this.rig.quietMs);
   }
@@ -84,6 +91,11 @@ export class Peer {
   async declare(...plans: readonly TopicPlan[]): Promise<void> {
     const declared = this.transport.admin.declare(plans, this.#signal());
     await within(this.#stage.rig.limitMs, "declare to end", declared);
+  }
+
+  async declareDelays(plan: TopicPlan, upToMs: number): Promise<void> {
+    const declared = this.transport.admin.declareDelays(plan, upToMs, this.#signal());
+    await within(this.#stage.rig.limitMs, "declareDelays to end", declared);
   }
 
   async backlog(plan: TopicPlan, group = "g"): Promise<number> {

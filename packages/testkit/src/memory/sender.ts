@@ -117,7 +117,7 @@ export class MemorySender implements Sender, SenderPort, Losable {
 
   #store(message: Outgoing): Verdict {
     if (message.body.length > MAX_BYTES) return tooLarge(message);
-    const accepted = this.#bench.engine.accept(incoming(message));
+    const accepted = this.#bench.engine.accept(incoming(message), message.group, message.delayMs);
     if (accepted === "unroutable") return unroutable(message);
     if (accepted === "full") return later(message, `a group of topic ${JSON.stringify(message.topic)} is full`, 0);
     this.#bench.engine.commit(accepted);

@@ -1,4 +1,12 @@
-import { type Incoming, type Outgoing, type Proof, TallyError, type Traits, type Verdict } from "@tallymq/core/spi";
+import {
+  type Incoming,
+  LONGEST_TIMER,
+  type Outgoing,
+  type Proof,
+  TallyError,
+  type Traits,
+  type Verdict,
+} from "@tallymq/core/spi";
 
 /** Largest body, in bytes. */
 export const MAX_BYTES: number = 16 * 1024 * 1024;
@@ -14,6 +22,7 @@ export const MEMORY_TRAITS: Traits = Object.freeze({
   deliveryLease: "none",
   position: false,
   countsDeliveries: true,
+  longestDelay: LONGEST_TIMER,
 });
 
 /** Accepted, with what this broker vouches for: memory only, or an fsynced log on one machine. */
@@ -23,7 +32,8 @@ export function acceptedWith(persisted: "yes" | "no"): Verdict {
 }
 
 export function unroutable(message: Outgoing): Verdict {
-  const what = `topic ${JSON.stringify(message.topic)} has no group`;
+  const { topic, group } = message;
+  const what = `topic ${JSON.stringify(topic)} has no group${group === null ? "" : ` ${JSON.stringify(group)}`}`;
   return { kind: "unroutable", error: new TallyError("unroutable", what, { id: message.id }) };
 }
 

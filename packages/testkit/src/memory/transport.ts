@@ -35,6 +35,8 @@ export class MemoryTransport implements Transport {
         await this.#pass(["declare"], signal);
         for (const plan of topics) bench.engine.declare(plan);
       },
+      // There is nothing to make: a group's queue keeps what is not due yet.
+      declareDelays: async (_plan, _upToMs, signal) => signal.throwIfAborted(),
       backlog: async (topic, group, signal) => {
         signal.throwIfAborted();
         return bench.engine.group(topic, group).backlog;

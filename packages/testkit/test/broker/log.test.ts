@@ -1,9 +1,10 @@
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Outgoing } from "@tallymq/core/spi";
 import { memory, seededRandom, startMemoryBroker } from "@tallymq/testkit";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Store, type StoreOptions } from "../../src/broker/process/store.ts";
+import { type Published, Store, type StoreOptions } from "../../src/broker/process/store.ts";
 import { readLog, type RecoveryReport } from "../../src/broker/log/recover.ts";
 import { incoming } from "../../src/memory/traits.ts";
 import { realClock } from "../../src/real-clock.ts";
@@ -30,10 +31,11 @@ function openStore(given: Partial<StoreOptions> = {}): Store {
   };
   return new Store({ ...base, ...given });
 }
+const toAll = (m: Outgoing): Published => ({ message: incoming(m), group: null, delayMs: 0 });
 const publish = (store: Store, ...ids: string[]): Promise<readonly string[]> =>
   new Promise((resolve) =>
     store.publish(
-      ids.map((id) => incoming(message(id, { body: new Uint8Array(40).fill(7) }))),
+      ids.map((id) => toAll(message(id, { body: new Uint8Array(40).fill(7) }))),
       resolve,
     ),
   );
@@ -124,7 +126,7 @@ describe("the log", () => {
     const store = openStore();
     await store.declare([ORDERS]);
     const begin = readFileSync(join(data, "messages.log")).length;
-    await new Promise((resolve) => store.publish([incoming(message("carrier", { body: record }))], resolve));
+    await new Promise((resolve) => store.publish([toAll(message("carrier", { body: record }))], resolve));
     await publish(store, "after");
     await store.close();
     const file = readFileSync(join(data, "messages.log"));

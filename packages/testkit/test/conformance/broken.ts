@@ -55,6 +55,7 @@ function brokenTransport(broker: Broker, host: Host, wrong: Wrong): Transport {
   const plan = wrong.declared ?? ((p: TopicPlan) => p);
   const admin: AdminPort = {
     declare: (topics, signal) => sound.admin.declare(topics.map(plan), signal),
+    declareDelays: (topic, upToMs, signal) => sound.admin.declareDelays(plan(topic), upToMs, signal),
     backlog: (topic, group, signal) => sound.admin.backlog(topic, group, signal),
   };
   const transport: Transport = {

@@ -2,6 +2,7 @@ import { AssertionError } from "node:assert";
 import { applicability, portCases, runCase } from "@tallymq/testkit/conformance";
 import { describe, expect, it } from "vitest";
 import { brokenRig, type Mutant } from "./broken.ts";
+import { copiesMutants } from "./copies-mutants.ts";
 import { envelopeMutants } from "./envelope-mutants.ts";
 import { memoryRig } from "./memory-rig.ts";
 import { receivingMutants } from "./receiving-mutants.ts";
@@ -10,7 +11,13 @@ import { sessionMutants } from "./session-mutants.ts";
 
 /** What is missing is waited for so long: the sound adapter needs a few milliseconds. */
 const LIMIT_MS = 400;
-const mutants: readonly Mutant[] = [...sendingMutants, ...envelopeMutants, ...sessionMutants, ...receivingMutants];
+const mutants: readonly Mutant[] = [
+  ...sendingMutants,
+  ...envelopeMutants,
+  ...copiesMutants,
+  ...sessionMutants,
+  ...receivingMutants,
+];
 const { applicable } = await applicability(memoryRig(), portCases);
 
 describe("an adapter that is wrong in one thing fails the case for it", () => {

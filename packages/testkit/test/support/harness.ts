@@ -43,6 +43,8 @@ export function message(id: string, over: Partial<Outgoing> = {}): Outgoing {
     headers: {},
     body: new TextEncoder().encode(`body of ${id}`),
     native: null,
+    group: null,
+    delayMs: 0,
     ...over,
   };
 }

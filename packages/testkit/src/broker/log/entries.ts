@@ -10,7 +10,15 @@ export type LogEntry =
       readonly ordered: boolean;
       readonly groups: readonly GroupName[];
     }
-  | { readonly kind: "message"; readonly place: number; readonly message: Incoming }
+  | {
+      readonly kind: "message";
+      readonly place: number;
+      readonly message: Incoming;
+      /** Number of the one group that it is for; 0: all. */
+      readonly group: number;
+      /** Wall-clock milliseconds; 0: at once. */
+      readonly dueAt: number;
+    }
   | { readonly kind: "left"; readonly places: readonly Left[] };
 
 /** A group as its topic's declaration numbers it: the number stands in the entries of what left it. */
@@ -26,20 +34,26 @@ export interface Left {
   readonly fate: Fate;
 }
 
-const [DECLARED, MESSAGE, LEFT] = [1, 2, 3];
+// COPY: a message for one group, or for later; logs from before there were such copies have none.
+const [DECLARED, MESSAGE, LEFT, COPY] = [1, 2, 3, 4];
 const LEFT_BYTES = 13;
+/** Of a copy, ahead of what is as in a message's record: group, u32, and due time, f64. */
+const COPY_BYTES = 12;
 
 export function encodeDeclared(plan: TopicPlan, numbers: readonly number[]): Uint8Array[] {
   const groups = plan.groups.map((name, i) => [numbers[i], name]);
   return [Buffer.from([DECLARED!]), Buffer.from(JSON.stringify({ topic: plan.name, ordered: plan.ordered, groups }))];
 }
 
-export function encodeMessage(place: number, message: Incoming): Uint8Array[] {
+/** @param group Number of the one group that it is for; 0: all. */
+export function encodeMessage(place: number, message: Incoming, group = 0, dueAt = 0): Uint8Array[] {
   const meta = Buffer.from(JSON.stringify(metaOf(message)));
-  const head = Buffer.allocUnsafe(13);
-  head.writeUInt8(MESSAGE!, 0);
-  head.writeDoubleBE(place, 1);
-  head.writeUInt32BE(meta.length, 9);
+  const copy = group !== 0 || dueAt !== 0;
+  const head = Buffer.allocUnsafe(13 + (copy ? COPY_BYTES : 0));
+  let at = head.writeUInt8(copy ? COPY! : MESSAGE!, 0);
+  if (copy) at = head.writeDoubleBE(dueAt, head.writeUInt32BE(group, at));
+  at = head.writeDoubleBE(place, at);
+  head.writeUInt32BE(meta.length, at);
   return [head, meta, message.body];
 }
 
@@ -66,10 +80,17 @@ export function decodeEntry(payload: Buffer): LogEntry {
     }));
     return { kind: "declared", topic: text(said["topic"]), ordered: flag(said["ordered"]), groups };
   }
-  if (kind === MESSAGE && payload.length >= 13) {
-    const metaEnd = 13 + payload.readUInt32BE(9);
-    const meta: unknown = JSON.parse(payload.toString("utf8", 13, metaEnd));
-    return { kind: "message", place: payload.readDoubleBE(1), message: readMessage(meta, payload, metaEnd) };
+  const at = kind === COPY ? 1 + COPY_BYTES : 1;
+  if ((kind === MESSAGE || kind === COPY) && payload.length >= at + 12) {
+    const metaEnd = at + 12 + payload.readUInt32BE(at + 8);
+    const meta: unknown = JSON.parse(payload.toString("utf8", at + 12, metaEnd));
+    return {
+      kind: "message",
+      place: payload.readDoubleBE(at),
+      message: readMessage(meta, payload, metaEnd),
+      group: kind === COPY ? payload.readUInt32BE(1) : 0,
+      dueAt: kind === COPY ? payload.readDoubleBE(5) : 0,
+    };
   }
   if (kind === LEFT && (payload.length - 1) % LEFT_BYTES === 0) {
     const places: Left[] = [];

@@ -100,7 +100,7 @@ export function writeState(file: string, salt: Uint8Array, state: LogState): num
       write(declared);
     }
     for (const kept of [...state.messages.values()].toSorted((a, b) => a.place - b.place)) {
-      write(record(encodeMessage(kept.place, kept.message)));
+      write(record(encodeMessage(kept.place, kept.message, 0, kept.dueAt)));
       const left: Left[] = [];
       for (const { number } of state.topics.get(kept.message.topic)?.groups ?? []) {
         const is = kept.groups.get(number);

@@ -10,6 +10,8 @@ export interface KeptTopic {
 export interface KeptMessage {
   readonly place: number;
   readonly message: Incoming;
+  /** Wall-clock milliseconds; 0: at once. */
+  readonly dueAt: number;
   readonly groups: Map<number, "waiting" | "dead">;
 }
 
@@ -30,8 +32,10 @@ export class LogState {
     }
     const groups = new Map<number, "waiting" | "dead">();
     // Groups declared further down never get it: it was published before they were.
-    for (const { number } of this.topics.get(entry.message.topic)?.groups ?? []) groups.set(number, "waiting");
-    this.messages.set(entry.place, { place: entry.place, message: entry.message, groups });
+    for (const { number } of this.topics.get(entry.message.topic)?.groups ?? [])
+      if (entry.group === 0 || entry.group === number) groups.set(number, "waiting");
+    const { place, message, dueAt } = entry;
+    this.messages.set(place, { place, message, dueAt, groups });
   }
 
   #left({ group, place, fate }: Left): void {

@@ -1,14 +1,14 @@
-import type { Incoming } from "@tallymq/core/spi";
-import { encodeFrame, type Frame, list, readMessage, WireError } from "../wire.ts";
+import { LONGEST_TIMER } from "@tallymq/core/spi";
+import { encodeFrame, type Frame, list, readMessage, textOrNull, whole, WireError } from "../wire.ts";
 import type { Line, Session } from "./session.ts";
-import type { Outcome } from "./store.ts";
+import type { Outcome, Published } from "./store.ts";
 
 /** More than so many bytes waiting for the disk, and nothing more is read from senders. */
 const WAITING = 32 * 1024 * 1024;
 
 /**
  * A client's session for sending. Copies are numbered from 0 on both sides; verdicts go back in their order, as runs:
- * `{"t":"verdicts","r":[[count, outcome], …]}`.
+ * `{"t":"verdicts","r":[[count, outcome], …]}`. A copy for one group or for later is published as `[group, delayMs, message]`.
  */
 export class SenderSession implements Session {
   readonly #line: Line;
@@ -30,12 +30,14 @@ export class SenderSession implements Session {
 
   frame({ header, body }: Frame): void {
     if (header["t"] !== "publish") throw new WireError("a sender publishes, nothing else");
-    const messages: Incoming[] = [];
+    const messages: Published[] = [];
     let at = 0;
-    for (const meta of list(header["m"])) {
+    for (const entry of list(header["m"])) {
+      // Most are for all groups and at once: then there is nothing but the message.
+      const [group, delayMs, meta] = list(entry).length === 3 ? list(entry) : [null, 0, entry];
       const message = readMessage(meta, body, at);
       at += message.body.length;
-      messages.push(message);
+      messages.push({ message, group: textOrNull(group), delayMs: whole(delayMs, 0, LONGEST_TIMER) });
     }
     if (at !== body.length) throw new WireError("bytes that belong to no message");
     this.#line.store.publish(messages, (outcomes) => {

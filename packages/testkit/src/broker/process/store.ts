@@ -1,6 +1,6 @@
 import type { Clock, Incoming, TopicPlan } from "@tallymq/core/spi";
 import { type Accepted, Engine } from "../engine.ts";
-import type { Fate, Group } from "../group.ts";
+import type { Entry, Fate, Group } from "../group.ts";
 import { encodeDeclared, encodeLeft, encodeMessage, type Left } from "../log/entries.ts";
 import { recordWriter } from "../log/records.ts";
 import { recover, type RecoveryReport, writeState } from "../log/recover.ts";
@@ -17,6 +17,13 @@ export interface StoreOptions {
   readonly compactAbove?: number;
   /** Makes durable what was written. @default fdatasync */
   readonly sync?: (fd: number) => Promise<void>;
+}
+
+/** A message, the one group that it is for (null: all), and how much later. */
+export interface Published {
+  readonly message: Incoming;
+  readonly group: string | null;
+  readonly delayMs: number;
 }
 
 /** What happened to one message of a batch. */
@@ -85,12 +92,13 @@ export class Store {
   }
 
   /** Calls back once, when what was accepted is on the disk and in the queues. */
-  publish(messages: readonly Incoming[], done: (outcomes: readonly Outcome[]) => void): void {
+  publish(messages: readonly Published[], done: (outcomes: readonly Outcome[]) => void): void {
     const accepted: Accepted[] = [];
-    const outcomes = messages.map((message): Outcome => {
-      const outcome = this.engine.accept(message);
+    const outcomes = messages.map(({ message, group, delayMs }): Outcome => {
+      const outcome = this.engine.accept(message, group, delayMs);
       if (typeof outcome === "string") return outcome;
-      this.#log.append(this.#record(encodeMessage(outcome.place, message)), true);
+      const number = group === null ? 0 : this.#number(message.topic, group);
+      this.#log.append(this.#record(encodeMessage(outcome.place, message, number, outcome.dueAt)), true);
       accepted.push(outcome);
       return "accepted";
     });
@@ -137,6 +145,7 @@ export class Store {
       this.engine.restore(
         kept.place,
         kept.message,
+        kept.dueAt,
         (group) => kept.groups.get(this.#number(group.topic, group.name)) ?? "settled",
       );
     }
@@ -156,13 +165,13 @@ export class Store {
       state.topics.set(plan.name, { ordered: plan.ordered, groups });
       for (const { name, number } of groups) {
         const group = this.engine.group(plan.name, name);
-        const keep = (place: number, message: Incoming, is: "waiting" | "dead"): void => {
-          const kept = state.messages.get(place) ?? { place, message, groups: new Map() };
+        const keep = ({ place, message, dueAt }: Entry, is: "waiting" | "dead"): void => {
+          const kept = state.messages.get(place) ?? { place, message, dueAt, groups: new Map() };
           kept.groups.set(number, is);
           state.messages.set(place, kept);
         };
-        for (const { entry } of group.entries()) keep(entry.place, entry.message, "waiting");
-        for (const entry of group.dead()) keep(entry.place, entry.message, "dead");
+        for (const { entry } of group.entries()) keep(entry, "waiting");
+        for (const entry of group.dead()) keep(entry, "dead");
       }
     }
     return state;

@@ -109,7 +109,7 @@ async function arrives(s: Stage, topic: TopicPlan, given: Partial<Outgoing>): Pr
   const got = await roundTrip(s, sent);
   // AMQP's timestamp counts seconds.
   const time = got.time !== null && Math.abs(got.time - sent.time) < 1_000 ? sent.time : got.time;
-  const { ordered: _, native: __, headers, body, ...fields } = sent;
+  const { ordered: _, native: __, group: ___, delayMs: ____, headers, body, ...fields } = sent;
   assert.deepEqual(
     {
       id: got.id,

@@ -1,5 +1,6 @@
 import type { ConformanceCase } from "../case.ts";
 import { adminCases } from "./admin.ts";
+import { copyCases } from "./copies.ts";
 import { envelopeCases } from "./envelope.ts";
 import { faultCases } from "./faults.ts";
 import { orderCases } from "./order.ts";
@@ -12,6 +13,7 @@ import { verdictCases } from "./verdicts.ts";
 export const portCases: readonly ConformanceCase[] = [
   ...verdictCases,
   ...envelopeCases,
+  ...copyCases,
   ...sessionCases,
   ...receivingCases,
   ...settlementCases,

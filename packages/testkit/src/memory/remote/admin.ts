@@ -63,6 +63,9 @@ export function remoteAdmin(address: Address): AdminPort {
     async declare(topics, signal) {
       await request(address, { t: "declare", topics }, signal);
     },
+    async declareDelays(_plan, _upToMs, signal) {
+      signal.throwIfAborted();
+    },
     async backlog(topic, group, signal) {
       return whole((await request(address, { t: "backlog", topic, group }, signal)).value, 0, Number.MAX_SAFE_INTEGER);
     },

@@ -43,7 +43,9 @@ export class RemoteSender implements Sender {
     const copies: { meta: string; body: Uint8Array }[] = [];
     const indices: number[] = [];
     messages.forEach((message, i) => {
-      const meta = JSON.stringify(metaOf(incoming(message)));
+      const { group, delayMs } = message;
+      const fields = metaOf(incoming(message));
+      const meta = JSON.stringify(group === null && delayMs === 0 ? fields : [group, Math.ceil(delayMs), fields]);
       // What cannot travel never leaves; three bytes a unit of UTF-16 at most.
       if (message.body.length > MAX_BYTES || meta.length * 3 > MAX_HEADER - 64)
         return queueMicrotask(() => batch.end(i, tooLarge(message)));
