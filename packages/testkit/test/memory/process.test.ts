@@ -35,8 +35,8 @@ describe("a broker process", () => {
     ]);
     const r = await receiver(t);
     await until(() => r.got.length === 21);
-    const { ordered, native, headers, ...fields } = sent[0]!;
-    expect([ordered, native]).toEqual([false, null]);
+    const { ordered, native, group, delayMs, headers, ...fields } = sent[0]!;
+    expect([ordered, native, group, delayMs]).toEqual([false, null, null, 0]);
     expect(r.got[0]).toMatchObject({ lane: 0, place: null, count: 1, message: fields });
     expect(Object.entries(r.got[0]!.message.headers)).toEqual(Object.entries(headers));
     expect(Object.getPrototypeOf(r.got[0]!.message.headers)).toBe(null);

@@ -29,8 +29,8 @@ describe("receiving", () => {
     s.send(sent);
     await settled();
     const got = a.got[0]!.message;
-    const { ordered, native, headers, ...fields } = sent;
-    expect([ordered, native]).toEqual([false, null]);
+    const { ordered, native, group, delayMs, headers, ...fields } = sent;
+    expect([ordered, native, group, delayMs]).toEqual([false, null, null, 0]);
     expect(got).toMatchObject(fields);
     expect({ ...got.headers }).toEqual(headers);
     expect(Object.getPrototypeOf(got.headers)).toBe(null);
