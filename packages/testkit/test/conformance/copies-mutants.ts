@@ -24,7 +24,7 @@ export const copiesMutants: readonly Mutant[] = [
     wrong: outgoing(({ group, attempt }) => ({ attempt: group === null ? attempt : 1 })),
   },
   { name: "delays are ignored", caughtBy: LATER, wrong: outgoing(() => ({ delayMs: 0 })) },
-  { name: "delays are cut short", caughtBy: LATER, wrong: outgoing(({ delayMs }) => ({ delayMs: delayMs / 2 })) },
+  { name: "delays are cut short", caughtBy: LATER, wrong: outgoing(({ delayMs }) => ({ delayMs: delayMs / 10 })) },
   {
     name: "a delayed copy goes to all groups",
     caughtBy: LATER,
