@@ -94,6 +94,8 @@ function rowOf(id: string, body: Uint8Array): NewRow {
     headers: {},
     body,
     native: null,
+    group: null,
+    delayMs: 0,
   };
   return { destination: "broker", slot: null, doubtful: false, lane: null, dedupeForMs: 604_800_000, message };
 }
