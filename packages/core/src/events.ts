@@ -17,6 +17,8 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `resend` | copy number `copy` of a message goes out, because of how the last one ended |
  * | `overdue` | a copy has had no verdict for `afterMs` |
  * | `rejected` | a `publish()` was rejected |
+ * | `tx-published` | a transaction has committed with this message in it, which will be sent |
+ * | `tx-undone` | a transaction was undone, and this message with it |
  * | `joined` | a `publish()` of an id in flight got the promise of the first one |
  * | `late-verdict` | a copy of a message that had ended was answered after all |
  * | `attempt-failed` | attempt number `attempt` in place failed |
@@ -73,6 +75,8 @@ export type TallyEventBody =
       readonly mayArrive: boolean;
     }
   | { readonly type: "spilled"; readonly topic: string; readonly id: string; readonly doubtful: boolean }
+  | { readonly type: "tx-published"; readonly topic: string; readonly id: string }
+  | { readonly type: "tx-undone"; readonly topic: string; readonly id: string }
   | { readonly type: "parked"; readonly topic: string; readonly id: string; readonly code: ErrorCode }
   | { readonly type: "joined"; readonly topic: string; readonly id: string }
   | { readonly type: "late-verdict"; readonly topic: string; readonly id: string; readonly verdict: string }

@@ -53,12 +53,10 @@ export async function openTally<Tx = never>(
     reconnect: o.reconnect,
     connectWithin: o.connectWithin,
   };
-  const publisher = new Publisher(
-    runtime,
-    o.publish,
-    o.topics,
-    outbox === null ? null : { store: outbox, policy: o.spill },
-  );
+  const transactions = inbox?.transactions ?? null;
+  const spill = { store: outbox, transactions: transactions?.outbox ?? null, policy: o.spill };
+  const served = spill.store !== null || spill.transactions !== null;
+  const publisher = new Publisher(runtime, o.publish, o.topics, served ? spill : null, transactions);
   const tally = createTally<Tx>(runtime, publisher, inbox, outbox);
   try {
     await publisher.first;
@@ -78,6 +76,7 @@ function createTally<Tx>(
   const consumers = new Set<Consumer>();
   const ports: ConsumerPorts = {
     inbox,
+    transacted: publisher.transacted,
     publish: (topic, body, options, own) => publisher.publish(topic, body, options, own),
   };
   let closing: Promise<void> | null = null;

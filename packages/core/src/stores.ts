@@ -236,6 +236,7 @@ export interface InboxTransactions<Tx> {
    * commit's fsync.
    * @throws TallyError `fenced`; `handler-deadline` when `effect` kept others waiting for too long; whatever `effect`
    * throws, after its writes are undone.
+   * @param effect Gets an object of its own for each run.
    */
   run<T>(claim: FreshClaim, effect: (tx: Tx) => Promise<T>): Promise<T>;
   /**

@@ -23,14 +23,16 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
    *
    * Rejects with a TallyError; its `mayArrive` says whether a copy may still take effect.
    * @throws TallyError `bad-message`, `schema`, `too-large`, `bad-config`, `conflict` (the id is in flight with another
-   * body): nothing has left · `unroutable`, `refused`, `topology`: the broker's answer · `aborted`, `deadline`, `closed`: given up
+   * body): nothing has left · `unroutable`, `refused`, `topology`: the broker's answer · `aborted`, `deadline`, `closed`: given up ·
+   * with `tx`: `store` (the transaction is over), `store-full`, `later` (earlier messages of its ordered key are on their way
+   * outside of the transaction: let the handler be tried again)
    */
-  publish<In>(topic: Topic<In, unknown>, body: NoInfer<In>, options?: PublishOptions): Promise<Receipt>;
-  /** One receipt or error for each entry, in their order; never rejects half-way. `signal` and `deadline` hold for each. */
+  publish<In>(topic: Topic<In, unknown>, body: NoInfer<In>, options?: PublishOptions<Tx>): Promise<Receipt>;
+  /** One receipt or error for each entry, in their order; never rejects half-way. `signal`, `deadline` and `tx` hold for each. */
   publishMany<In>(
     topic: Topic<In, unknown>,
-    entries: readonly Publication<NoInfer<In>>[],
-    options?: Pick<PublishOptions, "signal" | "deadline">,
+    entries: readonly Publication<NoInfer<In>, Tx>[],
+    options?: Pick<PublishOptions<Tx>, "signal" | "deadline" | "tx">,
   ): Promise<readonly (Receipt | TallyError)[]>;
   /**
    * A member of a group, 1–120 bytes; `.on(topic, handler)` for each topic, then `.start()`.

@@ -38,6 +38,7 @@ export class Attempts {
   /** Null without an inbox: then no delivery pays for it. */
   readonly #guard: Guard | null;
   readonly #transactions: InboxTransactions<unknown> | null;
+  readonly #transacted: ConsumerPorts["transacted"];
   readonly #quiet: Quiet = new Quiet();
   #lateRunning = 0;
   #closing = false;
@@ -58,6 +59,7 @@ export class Attempts {
       drop: (job) => this.#guard?.drop(job) ?? null,
     });
     const { inbox } = ports;
+    this.#transacted = ports.transacted;
     const guarded = inbox !== null && policy.effect !== "none";
     this.#transactions = guarded && policy.effect === "tx" ? inbox.transactions : null;
     this.#guard = !guarded
@@ -178,7 +180,7 @@ export class Attempts {
 
   #transact(job: Job, attempt: Attempt, body: unknown, transactions: InboxTransactions<unknown>): void {
     if (!attempt.listed) this.#deadlines.add(attempt);
-    void handleInTransaction(transactions, job.claim!, job, attempt, body).then((failed) => {
+    void handleInTransaction(transactions, this.#transacted, job.claim!, job, attempt, body).then((failed) => {
       if (failed === null) this.#over(job, attempt, null);
       else this.#over(job, attempt, failed.by === "handler" ? this.#wrap(job, failed.thrown) : failed.error);
     });

@@ -1,6 +1,7 @@
 import { TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { type Hold, storeError } from "../inbox/claims.ts";
+import type { Transacted, TxEnd, TxPublishes } from "../publish/transacted.ts";
 import type { InboxTransactions } from "../stores.ts";
 import type { Attempt, Job } from "./attempt.ts";
 
@@ -13,27 +14,31 @@ export type Failed =
 const KNOWN: ReadonlySet<string> = new Set(["fenced", "handler-deadline"]);
 
 /**
- * Runs a handler in a transaction that also has its mark: both are there after the commit, or neither. Never rejects; null
- * means committed.
+ * Runs a handler in a transaction that also has its mark, and what it publishes with `tx`: all of it is there after the
+ * commit, or nothing. Never rejects; null means committed.
  *
  * An attempt that missed its deadline while it waited for its turn is not begun. One that misses it in the handler may
  * still commit, if its claim holds: then the redelivery finds the mark.
  */
 export async function handleInTransaction(
   transactions: InboxTransactions<unknown>,
+  transacted: Pick<Transacted, "begin"> | null,
   hold: Hold,
   job: Job,
   attempt: Attempt,
   body: unknown,
 ): Promise<Failed | null> {
   let failed: Failed | null = null;
+  let publishes: TxPublishes | null = null;
   try {
     await transactions.run(hold.claim, async (tx) => {
       if (job.running !== attempt) throw new TallyError("handler-deadline", "its turn came after its deadline");
       attempt.tx = tx;
       attempt.ran = true;
+      publishes = transacted?.begin(tx) ?? null;
       try {
         await job.subscription.handler(body, attempt);
+        publishes?.returned();
       } catch (thrown) {
         // Told apart here: a handler may throw errors of ours, of the same codes.
         failed = { by: "handler", thrown };
@@ -41,10 +46,18 @@ export async function handleInTransaction(
       }
       failpoint("inbox.in-effect");
     });
+    ended(publishes, "committed");
     return null;
   } catch (thrown) {
-    if (failed !== null) return failed;
     const known = TallyError.is(thrown) && KNOWN.has(thrown.code);
+    // A store that failed may have committed before.
+    ended(publishes, failed !== null || known ? "undone" : "unsure");
+    if (failed !== null) return failed;
     return { by: "store", error: known ? (thrown as TallyError) : storeError("the transaction failed", thrown) };
   }
+}
+
+/** Assigned in a callback, where control flow analysis does not follow. */
+function ended(publishes: TxPublishes | null, is: TxEnd): void {
+  publishes?.ended(is);
 }

@@ -1,8 +1,11 @@
 import type { Publish } from "../publish/options.ts";
+import type { Transacted } from "../publish/transacted.ts";
 import type { InboxStore } from "../stores.ts";
 
 /** What a consumer uses of the tally that it belongs to. */
 export interface ConsumerPorts {
   readonly inbox: InboxStore<unknown> | null;
   readonly publish: Publish;
+  /** Is told of handlers' transactions, so that they can publish in them; null without any. */
+  readonly transacted: Pick<Transacted, "begin"> | null;
 }

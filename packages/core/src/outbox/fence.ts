@@ -38,6 +38,11 @@ export class Fence {
     return !this.#known || at(this.#own, slot) + at(this.#others, slot) > 0;
   }
 
+  /** Rows that this process has put. */
+  own(slot: number): boolean {
+    return at(this.#own, slot) > 0;
+  }
+
   /** A row of this process. */
   add(slot: number): void {
     this.#own[slot] = at(this.#own, slot) + 1;

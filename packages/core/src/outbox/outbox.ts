@@ -4,7 +4,7 @@ import { failpoint } from "../failpoints.ts";
 import type { Runtime } from "../runtime.ts";
 import type { NewRow, OutboxStore, PutResult, Row } from "../stores.ts";
 import { Fence } from "./fence.ts";
-import type { OutboxMode, SpillPolicy } from "./options.ts";
+import type { OutboxMode } from "./options.ts";
 import { Relay, type RelayOutcome } from "./relay.ts";
 
 /** What the outbox needs of a message: its fence. */
@@ -17,7 +17,9 @@ export interface Spillable {
 export interface OutboxOptions<Item extends Spillable> {
   readonly runtime: Runtime;
   readonly store: OutboxStore;
-  readonly policy: SpillPolicy;
+  /** Everything is stored when the session has been unusable for so long, in ms; null: only what must stand behind rows. */
+  readonly spillAfter: number | null;
+  readonly relayWindow: number;
   /** The session has been unusable for long enough: everything that waits is to be put. */
   spill(): void;
   /** The row's fate; `stored` and `same` are fsynced. */
@@ -35,17 +37,23 @@ const MOST_GRANTS = 64;
 const REFRESH_MS = 1_000;
 
 /**
- * Decides for each message whether it may go to the broker or has to be stored, and keeps the fence.
+ * One store: decides for each message whether it may go to the broker or has to be stored, keeps the fence, and relays.
  *
  * - *direct*: the session can be used. Messages go to the broker, except where their key has rows in the store.
- * - *spilling*: it could not be used for `after` milliseconds. Everything is stored, until it can be used again.
+ * - *spilling*: it could not be used for `spillAfter` ms. Everything is stored, until it can be used again.
+ *
+ * A store that only transactions write into (`spillAfter: null`) is never *spilling*.
  */
 export class Outbox<Item extends Spillable> {
   readonly #o: OutboxOptions<Item>;
   readonly #fence: Fence = new Fence();
   readonly #relay: Relay;
   /** Being stored right now: in the fence already, perhaps not yet in what the store says. */
-  readonly #putting: Map<Item, number | null> = new Map();
+  readonly #putting: Map<object, number | null> = new Map();
+  /** Slots of rows that were stored while a reading of the fence was under way: it may have missed them. */
+  #missed: number[] | null = null;
+  /** The last reading may have counted a row twice. */
+  #again = false;
   #rows: { readonly item: Item; readonly row: NewRow }[] = [];
   #throttled: Item[] = [];
   #grants = 0;
@@ -63,7 +71,7 @@ export class Outbox<Item extends Spillable> {
     this.#relay = new Relay({
       runtime: options.runtime,
       store: options.store,
-      most: options.policy.relayWindow,
+      most: options.relayWindow,
       send: options.send,
       withdraw: options.withdraw,
       ended: (rows) => this.#ended(rows),
@@ -72,16 +80,27 @@ export class Outbox<Item extends Spillable> {
     void this.#read();
   }
 
-  get spilling(): boolean {
-    return this.#spilling;
+  /** Rows of a slot are in the store, or being put: all that this knows of, or only those of this process. */
+  fenced(slot: number, own = false): boolean {
+    return own ? this.#fence.own(slot) : this.#fence.closed(slot);
+  }
+
+  /** Whether it is stored wherever its key stands. */
+  spills(item: Item): boolean {
+    return this.#o.spillAfter !== null && (item.mode === "always" || this.#spilling);
   }
 
   /** Where this message goes now: to the broker, into the store, or nowhere until `again`. */
   turn(item: Item): "direct" | "store" | "wait" {
     if (item.mode === "off") return "direct";
-    if (item.mode === "always" || this.#spilling) return "store";
+    if (this.spills(item)) return "store";
     if (item.slot === null || !this.#fence.closed(item.slot)) return "direct";
     if (this.#closed) return "store";
+    if (this.#o.spillAfter === null && !this.#fence.known) {
+      // Nobody asked for a store here: what need not go into it waits until that is known.
+      this.#throttled.push(item);
+      return "wait";
+    }
     // Behind the rows of its key. While these move, no faster than they do; behind a parked one nothing moves.
     if (!this.#relay.holds || this.#relay.out === 0) return "store";
     if (this.#grants >= 1) {
@@ -94,14 +113,29 @@ export class Outbox<Item extends Spillable> {
 
   /** Stores it; those of one tick together. `put` says how that ended. */
   store(item: Item, row: NewRow): void {
-    this.#putting.set(item, item.slot);
-    if (item.slot !== null) this.#fence.add(item.slot);
+    this.reserve(item, item.slot);
     this.#rows.push({ item, row });
     if (this.#rows.length > 1) return;
     const flush = Promise.resolve()
       .then(() => this.#flush())
       .finally(() => this.#flushes.delete(flush));
     this.#flushes.add(flush);
+  }
+
+  /** A row is on its way into the store: its key is fenced from now on. Ends with `settle` of the same token. */
+  reserve(token: object, slot: number | null): void {
+    this.#putting.set(token, slot);
+    if (slot !== null) this.#fence.add(slot);
+  }
+
+  /** `unsure`: nobody can tell whether it is in the store. Its key stays fenced until that has been read. */
+  settle(token: object, is: "stored" | "gone" | "unsure"): void {
+    const slot = this.#putting.get(token) ?? null;
+    this.#putting.delete(token);
+    if (slot !== null && is === "gone") this.#fence.remove(slot, true);
+    if (slot !== null && is === "stored") this.#missed?.push(slot);
+    if (is === "unsure") this.#again = true;
+    if (is !== "gone") this.#relay.wake();
   }
 
   /** The session can be used, or cannot. */
@@ -131,7 +165,9 @@ export class Outbox<Item extends Spillable> {
   }
 
   #wait(): void {
-    this.#timer = this.#o.runtime.clock.after(this.#o.policy.after, () => {
+    const { spillAfter } = this.#o;
+    if (spillAfter === null) return;
+    this.#timer = this.#o.runtime.clock.after(spillAfter, () => {
       this.#spilling = true;
       this.#letAllIn();
       this.#o.spill();
@@ -157,13 +193,11 @@ export class Outbox<Item extends Spillable> {
     }
     for (const [i, { item }] of batch.entries()) {
       const result = results[i] ?? new TallyError("store", "the outbox gave no answer for a row");
-      this.#putting.delete(item);
       // A row that was there already has its place in the fence.
-      if (result !== "stored" && item.slot !== null) this.#fence.remove(item.slot, true);
+      this.settle(item, result === "stored" ? "stored" : "gone");
       if (result === "stored") this.spilled++;
       this.#o.put(item, result);
     }
-    this.#relay.wake();
   }
 
   #ended(rows: readonly Row[]): void {
@@ -185,12 +219,12 @@ export class Outbox<Item extends Spillable> {
 
   /** The fence as the store has it: at open, and now and then while another process relays our rows. */
   async #read(): Promise<void> {
+    const missed: number[] = (this.#missed = []);
     try {
       const counts = await this.#o.store.busySlots();
-      this.#fence.read(
-        counts,
-        [...this.#putting.values()].filter((slot) => slot !== null),
-      );
+      const pending = [...this.#putting.values(), ...missed].filter((slot) => slot !== null);
+      this.#again = pending.length > 0;
+      this.#fence.read(counts, pending);
     } catch (thrown) {
       this.#o.runtime.events.emit({
         type: "surfaced",
@@ -198,13 +232,15 @@ export class Outbox<Item extends Spillable> {
         text: `the fence could not be read: ${describe(thrown)}`,
       });
     }
+    this.#missed = null;
     if (this.#closed) return;
+    if (this.#o.spillAfter === null) this.#letAllIn();
     this.#refresh = this.#o.runtime.clock.after(REFRESH_MS, () => this.#look());
   }
 
   #look(): void {
     // Whoever relays counts for itself.
-    if (!this.#fence.known || (this.#fence.total > 0 && !this.#relay.holds)) void this.#read();
+    if (!this.#fence.known || this.#again || (this.#fence.total > 0 && !this.#relay.holds)) void this.#read();
     else this.#refresh = this.#o.runtime.clock.after(REFRESH_MS, () => this.#look());
   }
 }

@@ -48,8 +48,8 @@ export function resendBackoff(policy: PublishPolicy): Backoff {
   return { min: policy.resendMin, max: policy.resendMax };
 }
 
-/** Options of one `publish()`. */
-export interface PublishOptions {
+/** Options of one `publish()`. `Tx` is the inbox's transaction, `never` without an inbox. */
+export interface PublishOptions<Tx = unknown> {
   /** 1–255 bytes; give your own so that a repeated publish has one effect. @default a UUIDv7 */
   readonly id?: string;
   /** Overrides the topic's key function. 1–255 bytes. */
@@ -66,6 +66,12 @@ export interface PublishOptions {
   readonly deadline?: Duration;
   /** Raw properties for the adapter (RabbitMQ: `{ expiration, priority, routingKey, … }`). */
   readonly native?: Readonly<Record<string, unknown>>;
+  /**
+   * A `tx` handler's transaction: the message is sent if, and only if, it commits. The receipt says `stored` as soon as the
+   * row is in the transaction, and is worth as much as that. Await it before the handler returns: a transaction whose
+   * publishes failed, or are not done, fails.
+   */
+  readonly tx?: Tx;
 }
 
 /**
@@ -92,12 +98,15 @@ export interface Cause {
 /** What `publish()` resolves with. */
 export interface Receipt {
   readonly id: string;
-  /** `confirmed`: the broker accepted it. `stored`: its row is fsynced in the outbox, and will be sent. With this proof. */
+  /**
+   * `confirmed`: the broker accepted it. `stored`: its row is fsynced in the outbox, and will be sent; with `tx`, it is in
+   * the transaction, and is fsynced and sent if that commits. With this proof.
+   */
   readonly state: "confirmed" | "stored";
   readonly proof: Proof;
 }
 
 /** One entry of `publishMany()`: options beside the body. */
-export interface Publication<In> extends Omit<PublishOptions, "signal" | "deadline"> {
+export interface Publication<In, Tx = unknown> extends Omit<PublishOptions<Tx>, "signal" | "deadline"> {
   readonly body: In;
 }

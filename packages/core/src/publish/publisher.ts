@@ -6,17 +6,20 @@ import { type ErrorCode, TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SchemaResult } from "../schema.ts";
+import type { InboxTransactions } from "../stores.ts";
 import type { TopicPlan, Verdict } from "../spi.ts";
 import type { Topic } from "../topic.ts";
 import { Caller, Signals } from "./callers.ts";
 import { Entry } from "./entry.ts";
+import { take, type Taken } from "./intake.ts";
 import { Wire } from "./lanes.ts";
 import { type Own, type PublishOptions, type PublishPolicy, type Receipt, resendBackoff } from "./options.ts";
 import { aborted, asError, assertValid, rejection, sameBytes } from "./rejections.ts";
 import { type Batch, Senders } from "./senders.ts";
-import { type Draft, snapshot } from "./snapshot.ts";
+import type { Draft } from "./snapshot.ts";
 import { type Spill, Spilling } from "./spilling.ts";
 import { type TopicLine, Topics } from "./topics.ts";
+import { Transacted } from "./transacted.ts";
 import { BACKOFF, DRAINING, ENDED, HELD, next, OVERDUE, SPILLING, WAITING, WIRE } from "./transitions.ts";
 import { TimingWheel } from "./wheel.ts";
 import { Window } from "./window.ts";
@@ -39,6 +42,8 @@ export class Publisher {
   readonly #topics: Topics;
   readonly #signals: Signals;
   readonly #spilling: Spilling | null;
+  /** What handlers publish in their transactions; null where the inbox has none. */
+  readonly transacted: Transacted | null;
   /** Without a caller, and sent on in the background: no timer finds those that only wait. */
   readonly #carried: Set<Entry> = new Set();
   /** `closing`: nothing new is taken. `closed`: nothing is carried on any more. */
@@ -46,7 +51,14 @@ export class Publisher {
   #live = 0;
   #idle: (() => void) | null = null;
 
-  constructor(runtime: Runtime, policy: PublishPolicy, topics: readonly TopicPlan[], spill: Spill | null = null) {
+  /** @param transactions Those of `spill.transactions`, if that is given. */
+  constructor(
+    runtime: Runtime,
+    policy: PublishPolicy,
+    topics: readonly TopicPlan[],
+    spill: Spill | null = null,
+    transactions: InboxTransactions<unknown> | null = null,
+  ) {
     this.#runtime = runtime;
     this.#policy = policy;
     this.#backoff = resendBackoff(policy);
@@ -111,6 +123,17 @@ export class Publisher {
               this.#window.enterFirst(entry);
             },
           });
+    const spilling = this.#spilling;
+    this.transacted =
+      transactions === null || spilling?.transactions == null
+        ? null
+        : new Transacted({
+            runtime,
+            transactions,
+            outbox: spilling.transactions,
+            slot: (topic, key) => spilling.slot(topic, key),
+            mayTransact: (slot) => spilling.mayTransact(slot),
+          });
   }
 
   /** Messages not yet at their end. */
@@ -127,22 +150,20 @@ export class Publisher {
 
   /** @param own What core's own messages say of themselves, where a user's call has no say. */
   publish<In>(topic: Topic<In, unknown>, body: In, options?: PublishOptions, own: Own | null = null): Promise<Receipt> {
-    let message: Draft;
+    let taken: Taken;
     let known: TopicLine;
     let line: TopicLine;
-    let verdict: SchemaResult<unknown> | PromiseLike<SchemaResult<unknown>> | null;
     try {
       if (this.#stage !== "open") throw new TallyError("closed", "publish() after close()", { id: options?.id });
-      options?.signal?.throwIfAborted();
-      message = snapshot(this.#runtime, topic, body, options);
-      if (own !== null) Object.assign(message, own);
-      verdict = topic.schema === null ? null : topic.schema["~standard"].validate(body);
-      if (verdict !== null && !isPromise(verdict)) assertValid(message, verdict);
+      taken = take(this.#runtime, topic, body, options, own);
       known = this.#topics.line(topic);
-      line = message.delayMs === 0 ? known : this.#topics.delayed(topic, message.delayMs);
+      if (options !== undefined && "tx" in options) return this.#transact(topic, known, taken, options);
+      const { delayMs } = taken.message;
+      line = delayMs === 0 ? known : this.#topics.delayed(topic, delayMs);
     } catch (thrown) {
       return Promise.reject(this.#refuse(topic.name, options, thrown));
     }
+    const { message, verdict } = taken;
     // Two groups may each want a copy of one message: such copies join nobody.
     const named = options?.id !== undefined && message.group === null;
     if (named) {
@@ -150,7 +171,7 @@ export class Publisher {
       // One at its end may still stand there while its last events go out: a listener may publish.
       if (first !== undefined && first.state !== ENDED) {
         // The same body has the same verdict, and the first call waits for it.
-        if (verdict !== null && isPromise(verdict)) verdict.then(undefined, () => {});
+        verdict?.then(undefined, () => {});
         return this.#join(first, message, options);
       }
     }
@@ -164,13 +185,20 @@ export class Publisher {
     if (message.ordered) line.lineUp(entry);
     const caller = this.#call(entry, options);
     entry.caller = caller;
-    if (verdict !== null && isPromise(verdict)) this.#await(entry, verdict);
-    else entry.validated = true;
+    if (verdict === null) entry.validated = true;
+    else this.#await(entry, verdict);
     // Into the window in the order of the calls, also while validation is under way: else one key's later messages could
     // fill the window and wait in it for the first, which would wait for the window.
     this.#window.enter(entry);
     if (entry.prev === null && entry.state !== ENDED) this.#arm(entry);
     return caller.promise;
+  }
+
+  #transact(topic: Topic<never, unknown>, line: TopicLine, taken: Taken, options: PublishOptions): Promise<Receipt> {
+    if (this.transacted !== null) return this.transacted.publish(topic, line, taken, options);
+    throw new TallyError("bad-config", "publish: tx needs an inbox with transactions, given to openTally", {
+      id: taken.message.id,
+    });
   }
 
   #admitted(entry: Entry): void {
@@ -545,9 +573,4 @@ export class Publisher {
     await atMost(clock, Math.max(until - clock.now(), LEAVE_WITHIN), this.#senders.close());
     return abandoned;
   }
-}
-
-/** As the specification allows: also promises of another realm. */
-function isPromise<T>(verdict: object | PromiseLike<T>): verdict is PromiseLike<T> {
-  return "then" in verdict && typeof verdict.then === "function";
 }

@@ -32,3 +32,11 @@ export function rejection(error: TallyError, id: string, mayArrive: boolean): Ta
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.byteLength === b.byteLength && a.every((byte, i) => byte === b[i]);
 }
+
+/** The outbox did not take a message. */
+export function unstored(id: string, topic: string, result: "conflict" | "full" | TallyError): TallyError {
+  if (TallyError.is(result)) return result;
+  if (result === "conflict")
+    return new TallyError("conflict", `${id} is in the outbox of ${topic} with another body or key`, { id });
+  return new TallyError("store-full", `the outbox is at its bound: ${id} was not stored`, { id, retryable: true });
+}

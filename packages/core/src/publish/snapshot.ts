@@ -23,6 +23,7 @@ const KNOWN: ReadonlySet<string> = new Set([
   "signal",
   "deadline",
   "native",
+  "tx",
 ] satisfies (keyof PublishOptions)[]);
 
 /** The snapshot of one call: nothing that the caller does later changes it. `seq` is 0 until the call is taken. */

@@ -8,14 +8,17 @@ import type { Proof } from "../spi.ts";
 import type { OutboxStore, PutResult, Row } from "../stores.ts";
 import { Entry } from "./entry.ts";
 import type { Wire } from "./lanes.ts";
-import { asError } from "./rejections.ts";
+import { asError, unstored } from "./rejections.ts";
 import type { Senders } from "./senders.ts";
 import type { TopicLine, Topics } from "./topics.ts";
 import { BACKOFF, ENDED, next, OVERDUE, WAITING, WIRE } from "./transitions.ts";
 
-/** An open store, and when it takes over. */
+/** The stores that a publisher serves, open; at least one of them, and when the first takes over. */
 export interface Spill {
-  readonly store: OutboxStore;
+  /** Takes what the broker does not, for as long as that lasts. */
+  readonly store: OutboxStore | null;
+  /** Takes what handlers publish in their transactions, and what must stand behind that; nothing else. */
+  readonly transactions?: OutboxStore | null;
   readonly policy: SpillPolicy;
 }
 
@@ -39,27 +42,27 @@ export interface SpillingOptions {
 }
 
 /** What a row in the outbox vouches for. */
-const STORED: Proof = Object.freeze({ routed: "unverified", persisted: "yes", replicated: "unverified" });
+export const STORED: Proof = Object.freeze({ routed: "unverified", persisted: "yes", replicated: "unverified" });
 
-/** Between publisher and outbox: messages that are to be stored, and rows that are on their way to the broker. */
+/**
+ * Between publisher and outboxes: messages that are to be stored, and rows that are on their way to the broker. Each store
+ * has its own fence and relay; on their way the rows of both are alike.
+ *
+ * The rows that this process has put for one key are in one store at a time, so that two relays cannot part them: what is
+ * published goes behind those that are there ({@link #of}), and a transaction's publish, which has no choice, is refused
+ * while earlier ones of its key are elsewhere ({@link mayTransact}).
+ */
 export class Spilling {
   readonly #o: SpillingOptions;
-  readonly #outbox: Outbox<Entry>;
-  readonly #relayed: Set<Entry> = new Set();
+  readonly #fallback: Outbox<Entry> | null;
+  readonly #transactions: Outbox<Entry> | null;
+  readonly #relayed: Map<Entry, OutboxStore> = new Map();
 
   constructor(options: SpillingOptions) {
     this.#o = options;
-    this.#outbox = new Outbox<Entry>({
-      runtime: options.runtime,
-      ...options.spill,
-      spill: () => this.#spillAll(false),
-      put: (entry, result) => this.#put(entry, result),
-      again: (entry) => {
-        if (entry.state === WAITING) options.route(entry);
-      },
-      send: (row, done) => this.#relay(row, done),
-      withdraw: (slot) => this.#withdraw(slot),
-    });
+    const { store, transactions = null, policy } = options.spill;
+    this.#fallback = store === null ? null : this.#outbox(store, policy.after);
+    this.#transactions = transactions === null ? null : this.#outbox(transactions, null);
   }
 
   /** Before anything else is done with a new message. */
@@ -67,22 +70,39 @@ export class Spilling {
     const { message } = entry;
     entry.mode = topic.outbox;
     entry.dedupeForMs = topic.dedupeFor;
-    if (entry.mode !== "off" && message.ordered)
-      entry.slot = slotOf(this.#o.runtime.transport.name, message.topic, message.key ?? "");
+    if (entry.mode !== "off" && message.ordered) entry.slot = this.slot(message.topic, message.key);
+  }
+
+  slot(topic: string, key: string | null): number {
+    return slotOf(this.#o.runtime.transport.name, topic, key ?? "");
   }
 
   /** Whether the outbox keeps a message that is ready to go: stores it now, or lets it wait for the rows of its key. */
   takes(entry: Entry): boolean {
-    if (entry.relayed !== null) return false;
-    const turn = this.#outbox.turn(entry);
-    if (turn === "store") this.#spill(entry);
+    if (entry.relayed !== null || entry.mode === "off") return false;
+    const outbox = this.#of(entry);
+    if (outbox === null) return false;
+    const turn = outbox.turn(entry);
+    if (turn === "store") this.#spill(entry, outbox);
     return turn !== "direct";
+  }
+
+  /** The outbox of transactions, which others put into: it is told of their rows by `reserve` and `settle`. */
+  get transactions(): Pick<Outbox<Entry>, "reserve" | "settle"> | null {
+    return this.#transactions;
+  }
+
+  /** Whether a row of this slot may be put by a transaction: none is in the other store, as far as that is known. */
+  mayTransact(slot: number): boolean {
+    return this.#fallback === null || !this.#fallback.fenced(slot);
   }
 
   /** The session can be used when it is open, read by the broker, and none of its lanes is silent. */
   health(): void {
     const session = this.#o.senders.current;
-    this.#outbox.usable(session !== null && !session.blocked && !this.#o.wire.silent);
+    const usable = session !== null && !session.blocked && !this.#o.wire.silent;
+    this.#fallback?.usable(usable);
+    this.#transactions?.usable(usable);
   }
 
   /** A relayed row has come to its end. */
@@ -90,15 +110,44 @@ export class Spilling {
     this.#relayed.delete(entry);
   }
 
-  /** The relay takes no more rows. */
+  /** The relays take no more rows. */
   finish(): void {
-    this.#outbox.finish();
+    this.#fallback?.finish();
+    this.#transactions?.finish();
   }
 
-  /** Stores what has not come to its end, if it may be stored. Resolves when the store has answered. */
+  /** Stores what has not come to its end, if it may be stored. Resolves when the stores have answered. */
   async close(): Promise<void> {
     this.#spillAll(true);
-    await this.#outbox.close();
+    await Promise.all([this.#fallback?.close(), this.#transactions?.close()]);
+  }
+
+  #outbox(store: OutboxStore, spillAfter: number | null): Outbox<Entry> {
+    const { runtime, spill, route } = this.#o;
+    return new Outbox<Entry>({
+      runtime,
+      store,
+      spillAfter,
+      relayWindow: spill.policy.relayWindow,
+      spill: () => this.#spillAll(false),
+      put: (entry, result) => this.#put(entry, result),
+      again: (entry) => {
+        if (entry.state === WAITING) route(entry);
+      },
+      send: (row, done) => this.#relay(store, row, done),
+      withdraw: (slot) => this.#withdraw(store, slot),
+    });
+  }
+
+  /**
+   * Where a message would be stored: behind the rows of its key that this process has put, else behind those of others,
+   * else where everything goes while the broker is away. Null: nowhere.
+   */
+  #of(entry: Entry): Outbox<Entry> | null {
+    const [fallback, transactions, { slot }] = [this.#fallback, this.#transactions, entry];
+    if (transactions === null || slot === null) return fallback;
+    if (fallback?.fenced(slot, true) === true) return fallback;
+    return transactions.fenced(slot) ? transactions : fallback;
   }
 
   /**
@@ -109,20 +158,22 @@ export class Spilling {
     for (const entry of this.#o.waiting()) {
       const { state } = entry;
       if (entry.mode === "off" || entry.relayed !== null) continue;
+      const outbox = this.#of(entry);
+      if (outbox === null) continue;
       const unread = state === WIRE && (wire || entry.batch?.session.blocked === true);
-      if (state === WAITING || state === BACKOFF || state === OVERDUE || unread) this.#spill(entry);
+      if (state === WAITING || state === BACKOFF || state === OVERDUE || unread) this.#spill(entry, outbox);
     }
     // A silent lane that has nothing left to send is probed by what comes next.
     this.health();
   }
 
-  #spill(entry: Entry): void {
+  #spill(entry: Entry, outbox: Outbox<Entry>): void {
     const { message, slot, lane } = entry;
     if (entry.batch !== null) this.#o.wire.forget(entry);
     entry.queue?.remove(entry);
     entry.state = next(entry.state, "spill");
     this.#o.arm(entry);
-    this.#outbox.store(entry, {
+    outbox.store(entry, {
       destination: this.#o.runtime.transport.name,
       slot,
       message: { ...message },
@@ -151,7 +202,7 @@ export class Spilling {
   }
 
   /** A stored row on its way to the broker: tracked like any message, without a caller, and never given up. */
-  #relay(row: Row, done: (outcome: RelayOutcome) => void): void {
+  #relay(store: OutboxStore, row: Row, done: (outcome: RelayOutcome) => void): void {
     const { topic: name, ordered } = row.message;
     let line: TopicLine;
     try {
@@ -165,7 +216,7 @@ export class Spilling {
     entry.doubted = row.doubtful;
     entry.lane = row.lane ?? -1;
     entry.slot = row.slot;
-    this.#relayed.add(entry);
+    this.#relayed.set(entry, store);
     this.#o.relay(entry);
   }
 
@@ -173,23 +224,12 @@ export class Spilling {
    * The lease is gone, or a row of this slot is refused: what has no copy out is another relay's business, or has to wait
    * behind that row. What has one is ended by its verdict.
    */
-  #withdraw(slot: number | null): void {
-    for (const entry of this.#relayed) {
-      if (entry.open > 0 || entry.state === ENDED || (slot !== null && entry.slot !== slot)) continue;
+  #withdraw(store: OutboxStore, slot: number | null): void {
+    for (const [entry, of] of this.#relayed) {
+      if (of !== store || entry.open > 0 || entry.state === ENDED || (slot !== null && entry.slot !== slot)) continue;
       entry.relayed?.({ is: "withdrawn" });
       entry.state = next(entry.state, "withdrawnLast");
       this.#o.end(entry);
     }
   }
-}
-
-function unstored(id: string, topic: string, result: "conflict" | "full" | TallyError): TallyError {
-  if (TallyError.is(result)) return result;
-  if (result === "conflict")
-    return new TallyError("conflict", `${id} is in the outbox of ${topic} with another body or key`, { id });
-  return new TallyError(
-    "store-full",
-    `the outbox is at its bound and the broker cannot be reached: ${id} was not stored`,
-    { id, retryable: true },
-  );
 }

@@ -47,6 +47,11 @@ export class TopicLine {
     }
   }
 
+  /** Whether messages of this key, rows apart, have not ended. */
+  hasKey(key: string | null): boolean {
+    return this.#keys.has(key ?? "");
+  }
+
   /** Whether it is the first of its key that has not ended. */
   isHead(entry: Entry): boolean {
     return entry.prevOfKey === null;

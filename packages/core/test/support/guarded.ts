@@ -102,6 +102,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
             runtime,
             {
               inbox: store,
+              transacted: null,
               async publish(topic, body, given, own) {
                 // As the publisher: one id at a time is one message.
                 const line = `${topic.name} ${given.id}`;

@@ -16,7 +16,7 @@ import {
   type StoreHost,
   TallyError,
 } from "@tallymq/core/spi";
-import { type MemoryOutbox, memoryOutbox } from "./outbox.ts";
+import { type MemoryOutbox, memoryTable } from "./outbox.ts";
 
 /** The transaction of a {@link memoryInbox}: rows by name, seen by others after the commit. */
 export interface MemoryTx {
@@ -57,18 +57,22 @@ export interface MemoryInboxOptions {
   readonly transactions?: boolean;
   /** Messages of parked keys, at most. @default no limit */
   readonly maxParked?: number;
+  /** Rows published in transactions, at most; one beyond it is `full`. @default no limit */
+  readonly maxRows?: number;
 }
 
 /** Several tallies that are given the same value share one store, as processes share a file. */
 export function memoryInbox({
   transactions = true,
   maxParked = Number.POSITIVE_INFINITY,
+  maxRows = Number.POSITIVE_INFINITY,
 }: MemoryInboxOptions = {}): MemoryInbox {
   const marks = new Map<string, MemoryMark>();
   const rows = new Map<string, unknown>();
   const parked: ParkedPlace[] = [];
   const claims: number[] = [];
-  const outbox = memoryOutbox();
+  const table = memoryTable({ maxRows });
+  const { outbox } = table;
   let fences = 0;
   let place = 0;
   let turns: Promise<unknown> = Promise.resolve();
@@ -112,7 +116,7 @@ export function memoryInbox({
     return true;
   }
 
-  async function run<T>(of: FreshClaim, effect: (tx: MemoryTx) => Promise<T>): Promise<T> {
+  async function run<T>(of: FreshClaim, effect: (tx: MemoryTx) => Promise<T>, wall: () => number): Promise<T> {
     await working();
     if (held(of) === null) throw new TallyError("fenced", "the claim is another one's");
     const written = new Map<string, unknown>();
@@ -127,7 +131,7 @@ export function memoryInbox({
       await working();
       if (!end(of, { is: "done" })) throw new TallyError("fenced", "the claim is another one's");
       for (const [name, value] of written) rows.set(name, value);
-      if (published.length > 0) await rowsOf().put(published);
+      for (const row of published) table.add(row, wall());
       return result;
     } finally {
       open.delete(tx);
@@ -140,18 +144,22 @@ export function memoryInbox({
     if (opened === null) throw new TallyError("store", "the inbox is not open");
     return opened;
   };
-  const within = (): InboxTransactions<MemoryTx> => ({
+  const within = (wall: () => number): InboxTransactions<MemoryTx> => ({
     // One after another, as handlers of one file take turns.
     run(of, effect) {
-      const turn = turns.then(() => run(of, effect));
+      const turn = turns.then(() => run(of, effect, wall));
       turns = turn.catch(() => {});
       return turn;
     },
     async put(tx, batch): Promise<readonly PutResult[]> {
+      await working();
       const published = open.get(tx);
       if (published === undefined) throw new TallyError("store", "the transaction is over");
-      published.push(...batch);
-      return batch.map(() => "stored");
+      return batch.map((row) => {
+        const result = table.judge(row, published);
+        if (result === "stored") published.push(row);
+        return result;
+      });
     },
     outbox: rowsOf(),
   });
@@ -203,7 +211,7 @@ export function memoryInbox({
           if (mark !== null) mark.until = host.clock.now() + leaseMs;
           return mark !== null;
         },
-        transactions: transactions ? within() : null,
+        transactions: transactions ? within(() => host.clock.wall()) : null,
         async end(of, outcome) {
           await working();
           return end(of, outcome);

@@ -27,7 +27,20 @@ export interface MemoryOutboxOptions {
 }
 
 /** Several tallies that are given the same value share one store, as processes share a file. */
-export function memoryOutbox({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutboxOptions = {}): MemoryOutbox {
+export function memoryOutbox(options: MemoryOutboxOptions = {}): MemoryOutbox {
+  return memoryTable(options).outbox;
+}
+
+/** An outbox, and the way into it for transactions. */
+export interface MemoryTable {
+  readonly outbox: MemoryOutbox;
+  /** What a put of this row behind those of `open`, which are not in the table yet, would be answered. */
+  judge(row: NewRow, open: readonly NewRow[]): PutResult;
+  /** Stores what was judged so, at once. */
+  add(row: NewRow, wall: number): void;
+}
+
+export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutboxOptions = {}): MemoryTable {
   const rows: Row[] = [];
   const parked: ParkedRow[] = [];
   let place = 0;
@@ -48,12 +61,20 @@ export function memoryOutbox({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbo
     waiting.shift()?.();
   };
 
-  function put(row: NewRow, wall: number): PutResult {
-    const there = [...rows, ...parked.map((p) => p.row)].find((r) => identity(r) === identity(row));
+  function judge(row: NewRow, open: readonly NewRow[]): PutResult {
+    const there = [...rows, ...parked.map((p) => p.row), ...open].find((r) => identity(r) === identity(row));
     if (there !== undefined) return same(there, row) ? "same" : "conflict";
-    if (rows.length + parked.length >= maxRows) return "full";
+    return rows.length + parked.length + open.length >= maxRows ? "full" : "stored";
+  }
+
+  function add(row: NewRow, wall: number): void {
     rows.push({ ...row, place: ++place, storedAt: wall });
-    return "stored";
+  }
+
+  function put(row: NewRow, wall: number): PutResult {
+    const result = judge(row, []);
+    if (result === "stored") add(row, wall);
+    return result;
   }
 
   async function lease(
@@ -153,7 +174,7 @@ export function memoryOutbox({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbo
       };
     },
   };
-  return outbox;
+  return { outbox, judge, add };
 }
 
 function remove<T>(list: T[], is: (item: T) => boolean): T | undefined {
