@@ -51,6 +51,7 @@ describe.each(PLACES)("on %s", (_name, open) => {
     await using place = await open();
     expect(await example("idempotent-consumer.ts", place.env)).toEqual([
       "acked without running: 2",
+      "mailed: order-1, order-2",
       "order-1: 1 bill",
       "order-2: 1 bill",
     ]);

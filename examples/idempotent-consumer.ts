@@ -1,5 +1,5 @@
-// Idempotent consumer: a message that comes twice has one effect. The row and the mark that it was written are one
-// transaction of the database that holds the rows.
+// Idempotent consumer: a message that comes twice has one effect. The row, the mark that it was written, and the message that
+// says so are one transaction of the database that holds the rows.
 //
 //   node examples/idempotent-consumer.ts                              on the embedded broker
 //   AMQP_URL=amqp://localhost node examples/idempotent-consumer.ts    on RabbitMQ
@@ -7,11 +7,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { deadLetter, openTally, retry } from "@tallymq/core";
+import { deadLetter, openTally, retry, topic } from "@tallymq/core";
 import { sqlite } from "@tallymq/store-sqlite";
 import { broker } from "./broker.ts";
 import { orders } from "./orders.ts";
 
+const bills = topic<string>("bills", { groups: ["mail"] });
 const directory = mkdtempSync(join(tmpdir(), "tally-example-"));
 const file = join(directory, "shop.db");
 const database = new DatabaseSync(file);
@@ -22,8 +23,14 @@ database.exec("CREATE TABLE bills (order_id TEXT, cents INTEGER)");
   const settled = Promise.withResolvers<void>();
   tally.on(() => {
     const { duplicate = 0, "dead-lettered": dead = 0 } = tally.counters();
-    if (duplicate === 2 && dead === 2) settled.resolve();
+    if (duplicate === 2 && dead === 2 && mails.size === 2) settled.resolve();
   });
+
+  const mails = new Set<string>();
+  await using _mail = await tally
+    .consumer("mail")
+    .on(bills, (orderId) => void mails.add(orderId))
+    .start();
 
   await using _billing = await tally
     .consumer("billing", {
@@ -32,7 +39,8 @@ database.exec("CREATE TABLE bills (order_id TEXT, cents INTEGER)");
     })
     .on(orders, async (order, { tx, attempt }) => {
       await tx.run("INSERT INTO bills VALUES (?, ?)", [order.id, order.cents]);
-      // Undone with its row, both times.
+      await tally.publish(bills, order.id, { id: `bill-${order.id}`, tx }); // sent if, and only if, this commits
+      // Undone with its row and its message, both times.
       if (order.id === "order-1" && attempt === 1) throw new Error("the card terminal did not answer");
       if (order.id === "order-3") throw new Error("declined");
     })
@@ -47,6 +55,7 @@ database.exec("CREATE TABLE bills (order_id TEXT, cents INTEGER)");
   }
   await settled.promise;
   console.log(`acked without running: ${tally.counters().duplicate}`);
+  console.log(`mailed: ${[...mails].toSorted().join(", ")}`);
 }
 
 for (const row of database.prepare("SELECT order_id, count(*) AS times FROM bills GROUP BY order_id").all())

@@ -73,8 +73,7 @@ test("over random completion orders, failures and cuts: acks cover only what is 
       };
       const consumer = await createConsumerBuilder(
         runtime,
-        { inbox: null,
-        transacted: null, publish: () => Promise.reject(new Error("nothing is published here")) },
+        { inbox: null, transacted: null, publish: () => Promise.reject(new Error("nothing is published here")) },
         "g",
         { lanes, credit: lanes + spare, attempts, retryMin: 2, retryMax: 20 },
         () => {},

@@ -66,6 +66,44 @@ describe("end to end, on the embedded broker", () => {
     expect([...inbox.rows.values()].every((times) => times === 1)).toBe(true);
   });
 
+  test("publish(…, { tx }): each effect has its message, once, whatever fails and is delivered again", async () => {
+    const events = topic<{ billed: number }>("events", { groups: ["mail"] });
+    const broker = memory();
+    const inbox = memoryInbox();
+    const mails = new Map<number, number>();
+    for (let restart = 0; restart < 2; restart++) {
+      await using tally = await openTally({ service: "shop", broker, inbox });
+      await using _mail = await tally
+        .consumer("mail")
+        .on(events, ({ billed }) => void mails.set(billed, (mails.get(billed) ?? 0) + 1))
+        .start();
+      await using _billing = await tally
+        .consumer("billing", { effect: "tx", lanes: 8, retryMin: 1, retryMax: 2 })
+        .on(orders, async ({ n }, { tx, attempt }) => {
+          tx.set(`bill ${n}`, n);
+          const receipt = await tally.publish(events, { billed: n }, { id: `billed-${n}`, tx });
+          expect(receipt).toMatchObject({ id: `billed-${n}`, state: "stored" });
+          if (n % 7 === 0 && attempt === 1) throw new Error("not now");
+        })
+        .start();
+      await Promise.all(Array.from({ length: 30 }, (_, n) => tally.publish(orders, { n }, { id: `order-${n}` })));
+      await expect.poll(() => [inbox.outbox.rows.length, mails.size]).toEqual([0, 30]);
+      await broker.idle();
+      if (restart === 0) expect(tally.counters()).toMatchObject({ "tx-published": 30, "tx-undone": 5 });
+    }
+    expect([...mails.values()].every((times) => times === 1)).toBe(true);
+  });
+
+  test("only the inbox's own tx is accepted, and none without an inbox", async () => {
+    const events = topic<number>("events");
+    await using without = await openTally({ service: "shop", broker: memory() });
+    // @ts-expect-error -- there is no transaction to give
+    await expect(without.publish(events, 1, { tx: {} })).rejects.toMatchObject({ code: "bad-config" });
+    await using tally = await openTally({ service: "shop", broker: memory(), inbox: memoryInbox() });
+    // @ts-expect-error -- not the inbox's
+    await expect(tally.publish(events, 1, { tx: 7 })).rejects.toMatchObject({ code: "bad-config" });
+  });
+
   test("a dead letter is in its own queue, and can be consumed", async () => {
     const broker = memory();
     await using tally = await openTally({ service: "billing", broker, inbox: memoryInbox() });

@@ -77,8 +77,7 @@ for (const { name, codec, key, ordered, handler } of cases) {
   const of = codec === "bytes" ? topic("t", { ...options, codec: bytes }) : topic("t", options);
   const consumer = await createConsumerBuilder(
     runtime,
-    { inbox: null,
-        transacted: null, publish: () => Promise.reject(new Error("nothing is published here")) },
+    { inbox: null, transacted: null, publish: () => Promise.reject(new Error("nothing is published here")) },
     "g",
     { lanes: 64 },
     () => {},

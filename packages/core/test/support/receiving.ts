@@ -153,7 +153,7 @@ export function bench(traits: Partial<Traits> = {}, seed = 1): Bench {
   const open = new Set<Consumer>();
   const ports: ConsumerPorts = {
     inbox: null,
-        transacted: null,
+    transacted: null,
     publish: () => Promise.reject(new TallyError("unsupported", "nothing is sent here")),
   };
   const runtime: Runtime = {

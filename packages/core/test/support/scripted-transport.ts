@@ -4,6 +4,7 @@ import { resolveOptions } from "../../src/policy.ts";
 import { PUBLISH_BOUNDS, type PublishPolicyOptions } from "../../src/publish/options.ts";
 import { Publisher } from "../../src/publish/publisher.ts";
 import type { Spill } from "../../src/publish/spilling.ts";
+import type { InboxTransactions } from "../../src/stores.ts";
 import type { Runtime } from "../../src/runtime.ts";
 import type { Outgoing, Sender, SenderEvents, TopicPlan, Traits, Transport, Verdict } from "../../src/spi.ts";
 import { TallyError } from "../../src/error.ts";
@@ -80,10 +81,20 @@ export interface RigOptions extends PublishPolicyOptions {
   readonly topics?: readonly TopicPlan[];
   readonly seed?: number;
   readonly spill?: Spill;
+  /** Their outbox is `spill.transactions`. */
+  readonly transactions?: InboxTransactions<unknown>;
 }
 
 /** A publisher in virtual time over a transport whose every verdict the test gives. */
-export function rig({ traits, lane = () => 0, topics = [], seed = 1, spill, ...publish }: RigOptions = {}): Rig {
+export function rig({
+  traits,
+  lane = () => 0,
+  topics = [],
+  seed = 1,
+  spill,
+  transactions,
+  ...publish
+}: RigOptions = {}): Rig {
   const clock = virtualClock();
   const random = seededRandom(seed);
   const events: TallyEvent[] = [];
@@ -227,6 +238,7 @@ export function rig({ traits, lane = () => 0, topics = [], seed = 1, spill, ...p
       resolveOptions("publish", publish, PUBLISH_BOUNDS as never),
       topics,
       spill ?? null,
+      transactions ?? null,
     ),
   });
 }

@@ -1,6 +1,7 @@
 import {
   type Claim,
   type ClaimAsk,
+  type Clock,
   type FreshClaim,
   type InboxKey,
   type InboxOutcome,
@@ -34,6 +35,8 @@ export interface MemoryMark {
   /** Monotonic milliseconds at which its lease ends. */
   until: number;
   reason: string;
+  /** When it was done or dead, in milliseconds for which the store has been open. */
+  endedAt: number;
 }
 
 /** An inbox in this process's memory: for tests of consumers. Nothing survives it. */
@@ -57,6 +60,8 @@ export interface MemoryInboxOptions {
   readonly transactions?: boolean;
   /** Messages of parked keys, at most. @default no limit */
   readonly maxParked?: number;
+  /** How long a mark is kept, in milliseconds. @default for ever */
+  readonly keepFor?: number;
   /** Rows published in transactions, at most; one beyond it is `full`. @default no limit */
   readonly maxRows?: number;
 }
@@ -66,6 +71,7 @@ export function memoryInbox({
   transactions = true,
   maxParked = Number.POSITIVE_INFINITY,
   maxRows = Number.POSITIVE_INFINITY,
+  keepFor = Number.POSITIVE_INFINITY,
 }: MemoryInboxOptions = {}): MemoryInbox {
   const marks = new Map<string, MemoryMark>();
   const rows = new Map<string, unknown>();
@@ -74,6 +80,9 @@ export function memoryInbox({
   const table = memoryTable({ maxRows });
   const { outbox } = table;
   let fences = 0;
+  // Memory ages while somebody has it open: a clock that jumps in between does not shorten it.
+  let [members, aged, openedAt] = [0, 0, 0];
+  const age = (now: number): number => aged + (members > 0 ? now - openedAt : 0);
   let place = 0;
   let turns: Promise<unknown> = Promise.resolve();
 
@@ -94,7 +103,9 @@ export function memoryInbox({
 
   function claim({ behind, ...key }: ClaimAsk, leaseMs: number, now: number): Claim {
     const at = identity(key);
-    const mark = marks.get(at) ?? { key, state: "open", attempts: 0, fence: 0, until: now, reason: "" };
+    const old = marks.get(at);
+    if (old !== undefined && old.state !== "open" && age(now) - old.endedAt >= keepFor) marks.delete(at);
+    const mark = marks.get(at) ?? { key, state: "open", attempts: 0, fence: 0, until: now, reason: "", endedAt: 0 };
     if (mark.key.bodyHash !== key.bodyHash) return { state: "conflict", key };
     if (mark.state === "done") return { state: "done", key };
     if (mark.state === "dead") return { state: "dead", key, reason: mark.reason };
@@ -107,31 +118,35 @@ export function memoryInbox({
     return { state: "fresh", key, attempt: mark.attempts, fence: mark.fence };
   }
 
-  function end(of: FreshClaim, outcome: InboxOutcome): boolean {
+  function end(of: FreshClaim, outcome: InboxOutcome, now: number): boolean {
     const mark = held(of);
     if (mark === null) return false;
+    mark.endedAt = age(now);
     if (outcome.is !== "failed") mark.state = outcome.is;
     if (outcome.is === "dead") mark.reason = outcome.reason;
     mark.until = Number.NEGATIVE_INFINITY;
     return true;
   }
 
-  async function run<T>(of: FreshClaim, effect: (tx: MemoryTx) => Promise<T>, wall: () => number): Promise<T> {
+  async function run<T>(of: FreshClaim, effect: (tx: MemoryTx) => Promise<T>, clock: Clock): Promise<T> {
     await working();
     if (held(of) === null) throw new TallyError("fenced", "the claim is another one's");
     const written = new Map<string, unknown>();
     const published: NewRow[] = [];
     const tx: MemoryTx = {
       get: (name) => (written.has(name) ? written.get(name) : rows.get(name)),
-      set: (name, value) => void written.set(name, value),
+      set(name, value) {
+        if (!open.has(tx)) throw over();
+        written.set(name, value);
+      },
     };
     open.set(tx, published);
     try {
       const result = await effect(tx);
       await working();
-      if (!end(of, { is: "done" })) throw new TallyError("fenced", "the claim is another one's");
+      if (!end(of, { is: "done" }, clock.now())) throw new TallyError("fenced", "the claim is another one's");
       for (const [name, value] of written) rows.set(name, value);
-      for (const row of published) table.add(row, wall());
+      for (const row of published) table.add(row, clock.wall());
       return result;
     } finally {
       open.delete(tx);
@@ -144,17 +159,18 @@ export function memoryInbox({
     if (opened === null) throw new TallyError("store", "the inbox is not open");
     return opened;
   };
-  const within = (wall: () => number): InboxTransactions<MemoryTx> => ({
+  const over = (): TallyError => new TallyError("store", "the transaction is over");
+  const within = (clock: Clock): InboxTransactions<MemoryTx> => ({
     // One after another, as handlers of one file take turns.
     run(of, effect) {
-      const turn = turns.then(() => run(of, effect, wall));
+      const turn = turns.then(() => run(of, effect, clock));
       turns = turn.catch(() => {});
       return turn;
     },
     async put(tx, batch): Promise<readonly PutResult[]> {
       await working();
       const published = open.get(tx);
-      if (published === undefined) throw new TallyError("store", "the transaction is over");
+      if (published === undefined) throw over();
       return batch.map((row) => {
         const result = table.judge(row, published);
         if (result === "stored") published.push(row);
@@ -196,10 +212,11 @@ export function memoryInbox({
     async openInbox(host: StoreHost): Promise<InboxStore<MemoryTx>> {
       await working();
       opened ??= await outbox.openOutbox(host);
+      if (members++ === 0) openedAt = host.clock.now();
       return {
         id: "memory",
         scope: "process",
-        keepsMs: Number.POSITIVE_INFINITY,
+        keepsMs: keepFor,
         async claim(asks, leaseMs) {
           claims.push(asks.length);
           await working();
@@ -211,10 +228,10 @@ export function memoryInbox({
           if (mark !== null) mark.until = host.clock.now() + leaseMs;
           return mark !== null;
         },
-        transactions: transactions ? within(() => host.clock.wall()) : null,
+        transactions: transactions ? within(host.clock) : null,
         async end(of, outcome) {
           await working();
-          return end(of, outcome);
+          return end(of, outcome, host.clock.now());
         },
         async revive(key) {
           await working();
@@ -261,7 +278,11 @@ export function memoryInbox({
           if (found >= 0) parked.splice(found, 1);
           return found >= 0;
         },
-        async [Symbol.asyncDispose]() {},
+        async [Symbol.asyncDispose]() {
+          aged = age(host.clock.now());
+          openedAt = host.clock.now();
+          members--;
+        },
       };
     },
   };

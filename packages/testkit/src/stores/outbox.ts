@@ -44,8 +44,9 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
   const rows: Row[] = [];
   const parked: ParkedRow[] = [];
   let place = 0;
-  let holder: { readonly lost: (error: TallyError) => void } | null = null;
-  const waiting: (() => void)[] = [];
+  /** Who relays to a destination. */
+  const holders = new Map<string, { readonly lost: (error: TallyError) => void }>();
+  const waiting = new Set<() => void>();
 
   const identity = (row: NewRow): string =>
     JSON.stringify([row.destination, row.message.producer, row.message.topic, row.message.id]);
@@ -56,9 +57,11 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
     await new Promise((resolve) => setImmediate(resolve));
     if (outbox.broken !== null) throw outbox.broken;
   };
-  const free = (): void => {
-    holder = null;
-    waiting.shift()?.();
+  const free = (who: { readonly lost: (error: TallyError) => void }): void => {
+    for (const [destination, holder] of holders) if (holder === who) holders.delete(destination);
+    const woken = [...waiting];
+    waiting.clear();
+    for (const wake of woken) wake();
   };
 
   function judge(row: NewRow, open: readonly NewRow[]): PutResult {
@@ -84,18 +87,19 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
     wall: () => number,
   ): Promise<OutboxLease> {
     await working();
-    while (holder !== null) {
+    while (destinations.some((destination) => holders.has(destination))) {
       await new Promise<void>((resolve, reject) => {
-        waiting.push(resolve);
+        waiting.add(resolve);
         signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
       });
     }
     signal.throwIfAborted();
     const me = { lost };
-    holder = me;
+    for (const destination of destinations) holders.set(destination, me);
     const taken = new Set<number>();
     const mine = (): void => {
-      if (holder !== me) throw new TallyError("fenced", "the lease is another one's");
+      if (!destinations.every((destination) => holders.get(destination) === me))
+        throw new TallyError("fenced", "the lease is another one's");
     };
     return {
       async take(most) {
@@ -124,10 +128,11 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
         mine();
         taken.delete(at);
         const row = remove(rows, (r) => r.place === at);
+        taken.delete(at);
         if (row !== undefined) parked.push({ row, code: error.code, reason: error.message, parkedAt: wall() });
       },
       async [Symbol.asyncDispose]() {
-        if (holder === me) free();
+        free(me);
       },
     };
   }
@@ -137,9 +142,10 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
     parked,
     broken: null,
     stealLease() {
-      const robbed = holder;
-      free();
-      robbed?.lost(new TallyError("fenced", "another process took the lease"));
+      for (const robbed of new Set(holders.values())) {
+        free(robbed);
+        robbed.lost(new TallyError("fenced", "another process took the lease"));
+      }
     },
     async openOutbox(host): Promise<OutboxStore> {
       await working();

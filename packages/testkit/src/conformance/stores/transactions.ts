@@ -91,6 +91,46 @@ export const transactionCases: readonly StoreCase[] = [
     },
   ),
 
+  storeCase(
+    "a put in a transaction is answered as any other, and its row counts when it is committed",
+    ["inbox", "transactions"],
+    async (stage) => {
+      const { inbox, transactions } = await stage.effects();
+      const { outbox } = transactions;
+      const row = stage.row({ slot: 7 }, { id: "1", key: "k", ordered: true });
+      const other = { ...row, message: { ...row.message, key: "another" } };
+      await transactions.run(await fresh(inbox), async (tx) => {
+        assert.deepEqual(await transactions.put(tx, [row]), ["stored"]);
+        assert.deepEqual(await transactions.put(tx, [row, other]), ["same", "conflict"]);
+      });
+      assert.deepEqual(await outbox.put([row, other]), ["same", "conflict"]);
+      assert.equal((await outbox.busySlots())[7], 1);
+      const failing = transactions.run(await fresh(inbox, inboxKey({ id: "2" })), async (tx) => {
+        assert.deepEqual(await transactions.put(tx, [stage.row({ slot: 8 })]), ["stored"]);
+        throw new Error("no");
+      });
+      await assert.rejects(failing, /no/);
+      assert.deepEqual([(await outbox.busySlots())[8], (await outbox.stats()).rows], [0, 1]);
+    },
+  ),
+
+  storeCase("rows of transactions lie in the order of their commits", ["inbox", "transactions"], async (stage) => {
+    const { inbox, transactions } = await stage.effects();
+    const rows = Array.from({ length: 50 }, () => stage.row());
+    const claims = await inbox.claim(
+      rows.map((_, n) => inboxKey({ id: `${n}` })),
+      60_000,
+    );
+    const committed: string[] = [];
+    await Promise.all(
+      claims.map(async (claim, n) => {
+        await transactions.run(claim as never, (tx) => transactions.put(tx, [rows[n]!]));
+        committed.push(rows[n]!.message.id);
+      }),
+    );
+    assert.deepEqual(rowIds(await (await stage.lease(transactions.outbox)).take(100)), committed);
+  }),
+
   storeCase("a tx that is over takes nothing more", ["inbox", "transactions"], async (stage) => {
     const { inbox, transactions, write, lines } = await stage.effects();
     let kept: unknown;
