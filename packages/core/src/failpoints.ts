@@ -16,6 +16,9 @@ export const FAILPOINTS = {
   "relay.accepted": "the broker has a row's message; the row is in the store",
   "relay.ended": "the rows are deleted; the fence does not know it yet",
 
+  "tx.put": "a message is in a handler's transaction, which is open",
+  "tx.committed": "effect, mark and messages are committed; the relay does not know of the rows",
+
   "inbox.claimed": "the claim is durable; the handler has not begun",
   "inbox.handled": "the handler has returned; its effect may be there, its mark is not (effect: marked)",
   "inbox.marked": "the mark is durable; nothing is acked (effect: marked)",

@@ -1,4 +1,5 @@
 import { TallyError } from "../error.ts";
+import { failpoint } from "../failpoints.ts";
 import { storeError } from "../inbox/claims.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { Runtime } from "../runtime.ts";
@@ -158,6 +159,7 @@ export class Transacted {
       const [result = new TallyError("store", "the inbox gave no answer for a row", { id })] = await putting;
       if (result !== "stored" && result !== "same") throw unstored(id, topic, result);
       if (publishes.over) throw this.#noTransaction(null, id);
+      failpoint("tx.put");
       stored = result === "stored";
       if (stored) publishes.puts.push(put);
       return { id, state: "stored", proof: STORED };
@@ -174,6 +176,7 @@ export class Transacted {
   }
 
   #end(puts: readonly Put[], is: TxEnd): void {
+    if (is === "committed" && puts.length > 0) failpoint("tx.committed");
     for (const put of puts) {
       const { topic, id } = put;
       this.#o.outbox.settle(put, is === "committed" ? "stored" : is === "undone" ? "gone" : "unsure");

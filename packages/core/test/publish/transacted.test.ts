@@ -74,7 +74,7 @@ async function bench({
       }
     },
     async handle(handler) {
-      const key = { group: "g", topic: "t", producer: "p", id: `${++deliveries}`, bodyHash: 1n };
+      const key = { group: "g", topic: "t", producer: "p", id: `${++deliveries}`, bodyHash: 1n, behind: null };
       const [claim] = await store.claim([key], 60_000);
       const attempt = { tx: undefined, ran: false } as unknown as Attempt;
       const job = {

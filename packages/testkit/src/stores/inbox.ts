@@ -193,7 +193,7 @@ export function memoryInbox({
       if (parked.length >= maxParked) return "full";
       parked.push({ ...message, place: ++place, parkedAt: wall });
     }
-    if (head !== null) end(head, { is: "failed" });
+    if (head !== null) end(head, { is: "failed" }, 0);
     return "parked";
   }
 

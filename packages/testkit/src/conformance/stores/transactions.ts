@@ -118,7 +118,7 @@ export const transactionCases: readonly StoreCase[] = [
     const { inbox, transactions } = await stage.effects();
     const rows = Array.from({ length: 50 }, () => stage.row());
     const claims = await inbox.claim(
-      rows.map((_, n) => inboxKey({ id: `${n}` })),
+      rows.map((_, n) => ({ ...inboxKey({ id: `${n}` }), behind: null })),
       60_000,
     );
     const committed: string[] = [];
