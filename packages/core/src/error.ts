@@ -71,7 +71,7 @@ const BRAND: unique symbol = Symbol.for("tally.error") as never;
 /**
  * The one error class of Tally.
  *
- * - `code`: see {@link ErrorCode}; the message starts with it in brackets.
+ * - `code`: see {@link ErrorCode}; the message starts with it in brackets. It is one line: control characters are escaped.
  * - `mayArrive`: true if a copy of the message may still take effect. False means: definitely not.
  * - `retryable`: the same call may succeed later, unchanged.
  */
@@ -83,7 +83,7 @@ export class TallyError<Code extends ErrorCode = ErrorCode> extends Error {
   readonly retryable: boolean;
 
   constructor(code: Code, message: string, options: TallyErrorOptions = {}) {
-    super(`[${code}] ${message}`, options.cause === undefined ? undefined : { cause: options.cause });
+    super(`[${code}] ${oneLine(message)}`, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.id = options.id ?? null;
     this.mayArrive = options.mayArrive ?? false;
@@ -95,6 +95,16 @@ export class TallyError<Code extends ErrorCode = ErrorCode> extends Error {
   static is(value: unknown): value is TallyError {
     return typeof value === "object" && value !== null && (value as { [BRAND]?: unknown })[BRAND] === true;
   }
+}
+
+/**
+ * One line, whatever is in it. Ids, headers and what handlers throw come from others: a line break in one of them must not
+ * begin a line of its own in somebody's log.
+ */
+export function oneLine(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029]/gu, (c) =>
+    c === "\n" ? "\\n" : c === "\r" ? "\\r" : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /** A short, safe description of any thrown value: handlers throw strings, undefined and frozen objects too. */

@@ -1,11 +1,12 @@
-import type { ErrorCode, TallyError } from "./error.ts";
+import { type ErrorCode, oneLine, type TallyError } from "./error.ts";
 
 /** Nothing happens uncounted: whatever is out of the ordinary is one of these. `at` is wall-clock milliseconds. */
 export type TallyEvent = { readonly at: number } & TallyEventBody;
 
 /**
  * What happened. Numbers that end in `Ms` are milliseconds; `what` names the session's destination, or topic and group;
- * `epoch` counts the sessions that it had; ids are null for foreign messages without one.
+ * `epoch` counts the sessions that it had; ids are null for foreign messages without one. Texts and reasons are one line; ids,
+ * topics and keys are as their senders made them: write them as JSON.
  *
  * | type | what happened |
  * |---|---|
@@ -182,7 +183,7 @@ export function createEvents(wall: () => number, publish: (event: TallyEvent) =>
   return {
     emit(body) {
       counts[body.type] = (counts[body.type] ?? 0) + 1;
-      const event: TallyEvent = Object.freeze({ at: wall(), ...body });
+      const event: TallyEvent = Object.freeze({ at: wall(), ...inOneLine(body) });
       publish(event);
       for (const listener of listeners) {
         try {
@@ -198,4 +199,11 @@ export function createEvents(wall: () => number, publish: (event: TallyEvent) =>
     },
     counters: () => ({ ...counts }),
   };
+}
+
+/** What is made to be read: a line break in it, which may come from anybody, must not begin a line in a log. Ids are data. */
+function inOneLine(body: TallyEventBody): TallyEventBody {
+  if (body.type === "surfaced") return { ...body, text: oneLine(body.text) };
+  if (body.type === "dead-lettered" || body.type === "blocked") return { ...body, reason: oneLine(body.reason) };
+  return body;
 }

@@ -2,12 +2,12 @@ import { atMost } from "./clock.ts";
 import { createConsumerBuilder } from "./consume/consumer.ts";
 import type { Consumer, ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "./consume/options.ts";
 import type { ConsumerPorts } from "./consume/ports.ts";
-import { milliseconds } from "./duration.ts";
 import { describe, TallyError } from "./error.ts";
 import { createEvents } from "./events.ts";
 import { randomId } from "./ids.ts";
-import { resolveTally, type TallyOptions } from "./options.ts";
+import { CLOSE_BOUNDS, resolveTally, type TallyOptions } from "./options.ts";
 import { nodePlatform, type Platform } from "./platform/node.ts";
+import { resolveOptions } from "./policy.ts";
 import { Publisher } from "./publish/publisher.ts";
 import type { Runtime } from "./runtime.ts";
 import type { InboxStore, OutboxStore, StoreHost } from "./stores.ts";
@@ -137,7 +137,7 @@ function createTally<Tx>(
     counters: () => runtime.events.counters(),
     close(options) {
       try {
-        return (closing ??= close(milliseconds("close: within", options?.within ?? "30s")));
+        return (closing ??= close(resolveOptions("close", options, CLOSE_BOUNDS).within));
       } catch (thrown) {
         return Promise.reject(thrown);
       }

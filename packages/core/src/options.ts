@@ -93,6 +93,8 @@ const RECONNECT_BOUNDS: Bounds<Backoff> = {
   max: duration("5s", 1, 600_000),
 };
 
+export const CLOSE_BOUNDS: Bounds<{ readonly within: number }> = { within: duration("30s") };
+
 /** @throws TallyError `bad-config` */
 export function resolveTally(options: object): TallyPolicy {
   const o = resolveOptions("openTally", options, BOUNDS);

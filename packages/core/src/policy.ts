@@ -95,7 +95,7 @@ export function resolveOptions<T extends object>(
     if (!(known as string[]).includes(key)) {
       throw new TallyError(
         "bad-config",
-        `${where} has no option ${JSON.stringify(key)}; did you mean ${JSON.stringify(nearest(key, known))}?`,
+        `${where} has no option ${JSON.stringify(key.slice(0, 64))}; did you mean ${JSON.stringify(nearest(key, known))}?`,
       );
     }
   }
@@ -111,7 +111,10 @@ function bad(name: string, expected: string, got: unknown): TallyError {
   return new TallyError("bad-config", `${name} must be ${expected}; got ${showGiven(got)}`);
 }
 
-function nearest(word: string, known: readonly string[]): string {
+/** The known name that is fewest letters away. */
+export function nearest(word: string, known: readonly string[]): string {
+  // Long ones are no slips of the finger, and would take long to compare.
+  if (word.length > 64) return known[0] ?? "";
   return known.reduce((best, k) => (distance(word, k) < distance(word, best) ? k : best), known[0] ?? "");
 }
 

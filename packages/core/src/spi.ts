@@ -8,7 +8,15 @@ export { sleep } from "./clock.ts";
 export type { Backoff } from "./backoff.ts";
 export { fullJitter } from "./backoff.ts";
 export { describe, TallyError, type ErrorCode, type TallyErrorOptions } from "./error.ts";
-export { HEADER, parseAttempt, parseSeq, RESERVED_PREFIX, type Incoming, type Outgoing } from "./message.ts";
+export {
+  HEADER,
+  parseAttempt,
+  parseSeq,
+  RESERVED_PREFIX,
+  spoofedHeaders,
+  type Incoming,
+  type Outgoing,
+} from "./message.ts";
 export { DEAD_LETTERS } from "./dead-letters/letter.ts";
 export { milliseconds, LONGEST_TIMER, type Duration } from "./duration.ts";
 export {

@@ -73,6 +73,9 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
       true,
     );
   }
+  // OpenSSL could not use what `tls` gives it (a key of another certificate, a wrong pass phrase, no PEM): before any byte
+  // was sent, and the same at each try. Its words name the fault and never the key.
+  if (/^ERR_OSSL_/.test(codeOf(thrown))) return make("bad-config", `tls cannot be used as it is given: ${text}`, false);
   // TLS: a certificate that does not fit will not fit at the next try either, until a person has changed it.
   if (isCertificateError(thrown)) return make("unauthorized", text, false);
   // Everything else is the network: refused, reset, unknown host, silence, an end of the stream.
@@ -91,6 +94,11 @@ function replyCode(thrown: unknown, text: string): number | null {
 }
 
 function isCertificateError(thrown: unknown): boolean {
+  return /CERT|^ERR_TLS|^ERR_SSL|^UNABLE_TO_(?:VERIFY|GET_ISSUER)/.test(codeOf(thrown));
+}
+
+/** Node's own code of an error, or nothing. */
+function codeOf(thrown: unknown): string {
   const code: unknown = typeof thrown === "object" && thrown !== null ? (thrown as { code?: unknown }).code : undefined;
-  return typeof code === "string" && /CERT|^ERR_TLS|^ERR_SSL|^UNABLE_TO_(?:VERIFY|GET_ISSUER)/.test(code);
+  return typeof code === "string" ? code : "";
 }

@@ -21,7 +21,7 @@ export interface RabbitOptions {
   readonly name?: string;
   /**
    * Whole seconds. A connection that is silent for two to three of these is dead. The driver's own default would need
-   * minutes to notice a half-open one.
+   * minutes to notice a half-open one. 0 turns heartbeats off, and is surfaced: nobody notices a half-open connection then.
    * @default "5s"
    */
   readonly heartbeat?: Duration;
@@ -113,6 +113,15 @@ const queues: Rule<ReadonlyMap<string, string>> = {
     new Map(entries(name, given).map(([group, queue]) => [group, text("").read(`${name}.${group}`, queue)])),
 };
 
+const seconds: Rule<number> = {
+  default: 5_000,
+  read(name, given) {
+    const ms = duration("5s", 1_000, 600_000).read(name, given);
+    if (ms % 1_000 !== 0) throw new TallyError("bad-config", `${name} must be whole seconds; got ${ms} ms`);
+    return ms;
+  },
+};
+
 const TOPIC_BOUNDS: Bounds<Omit<ResolvedTopic, "routingKey"> & { readonly routingKey: string | null }> = {
   exchange: name,
   exchangeType: choice("fanout", "direct", "topic", "headers"),
@@ -129,7 +138,7 @@ export const DEFAULT_TOPIC: ResolvedTopic = readTopic("topic", {});
 const BOUNDS: Bounds<ResolvedOptions> = {
   urls,
   name: text("rabbitmq", 120),
-  heartbeat: duration("5s", 1_000, 600_000),
+  heartbeat: { default: 5_000, read: (name, given) => (given === 0 ? 0 : seconds.read(name, given)) },
   queueType: choice("quorum", "classic"),
   deliveryLimit: integer(200, 10, 1_000_000_000),
   topics: {
@@ -148,8 +157,6 @@ export function resolveRabbit(given: RabbitOptions): ResolvedOptions {
   const options = resolveOptions("rabbitmq", given, BOUNDS);
   if (options.urls.length === 0)
     throw new TallyError("bad-config", 'rabbitmq: urls must be given, like ["amqp://localhost"]');
-  if (options.heartbeat % 1_000 !== 0)
-    throw new TallyError("bad-config", `rabbitmq: heartbeat must be whole seconds; got ${options.heartbeat} ms`);
   if (options.tls !== null && options.urls.some((url) => url.protocol !== "amqps")) {
     throw new TallyError("bad-config", "rabbitmq: tls is given, but not all urls begin with amqps://");
   }
@@ -211,5 +218,6 @@ function resolveTls(where: string, given: unknown): TlsOptions {
 function entries(name: string, given: unknown): readonly (readonly [string, unknown])[] {
   if (typeof given !== "object" || given === null || Array.isArray(given))
     throw new TallyError("bad-config", `${name} must be an object, by name`);
+  if (Object.hasOwn(given, "__proto__")) throw new TallyError("bad-config", `${name} cannot name anything "__proto__"`);
   return Object.entries(given);
 }

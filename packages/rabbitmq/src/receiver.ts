@@ -6,6 +6,7 @@ import {
   type ReceiverEvents,
   type Settlement,
   sleep,
+  spoofedHeaders,
   type Subscription,
   TallyError,
   type Timer,
@@ -47,6 +48,7 @@ export class RabbitReceiver implements Receiver {
   readonly #acks: AckFlow;
   /** Delivered by the broker since the last hand-over, or while paused. */
   #held: Delivery[] = [];
+  #spoofed = false;
   #handing = false;
   #flushing = false;
   #timer: Timer | null = null;
@@ -176,6 +178,7 @@ export class RabbitReceiver implements Receiver {
     // After the consumer's end nobody settles it; it goes back to the queue when the channel closes.
     if (this.#over || this.#stopped) return;
     const { deliveryTag } = message.fields;
+    if (!this.#spoofed) this.#lookForSpoofed(message);
     this.#acks.delivered(deliveryTag);
     this.#held.push({
       token: deliveryTag,
@@ -192,6 +195,17 @@ export class RabbitReceiver implements Receiver {
       this.#handing = false;
       this.#handOver();
     });
+  }
+
+  /** Once a session: whoever floods us with such messages must not flood the log too. */
+  #lookForSpoofed({ properties: { headers } }: ConsumeMessage): void {
+    const spoofed = headers == null ? [] : spoofedHeaders(headers);
+    if (spoofed.length === 0) return;
+    this.#spoofed = true;
+    const { topic, group } = this.#subscription;
+    this.#events.surfaced(
+      `a message of ${topic.name} for ${group} has a ${spoofed.join(" and a ")} that no Tally has written: read as if it were not there`,
+    );
   }
 
   #handOver(): void {

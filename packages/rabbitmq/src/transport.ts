@@ -36,10 +36,13 @@ export class RabbitTransport implements Transport {
   readonly #senders: Set<Sender> = new Set();
   readonly #receivers: Set<RabbitReceiver> = new Set();
   #closed = false;
+  /** Without heartbeats, and nobody told yet. */
+  #deaf: boolean;
 
   constructor(options: ResolvedOptions, host: Host) {
     this.name = options.name;
     this.#host = host;
+    this.#deaf = options.heartbeat === 0;
     this.traits = Object.freeze({
       maxBytes: MAX_BYTES,
       inFlightPerLane: "window",
@@ -69,6 +72,7 @@ export class RabbitTransport implements Transport {
     try {
       await raced(channel.confirmSelect(), signal);
       this.#throwIfClosed();
+      this.#warn(events);
       const sender = new RabbitSender(channel, this.#topology, events);
       this.#senders.add(sender);
       void channel.ended.then(() => this.#senders.delete(sender));
@@ -88,6 +92,7 @@ export class RabbitTransport implements Transport {
       // The group's own queue: it is in no topic's plan unless the topic names the group.
       await raced(this.#topology.declare(channel.raw, topic, [group]), signal);
       this.#throwIfClosed();
+      this.#warn(events);
     } catch (thrown) {
       void channel.close();
       throw signal.aborted ? signal.reason : thrown;
@@ -103,6 +108,12 @@ export class RabbitTransport implements Transport {
     this.#closed = true;
     await Promise.allSettled([...this.#receivers, ...this.#senders].map((session) => session[Symbol.asyncDispose]()));
     await Promise.allSettled([this.#publishing.close(), this.#consuming.close()]);
+  }
+
+  #warn(events: { surfaced(what: string): void }): void {
+    if (!this.#deaf) return;
+    this.#deaf = false;
+    events.surfaced("heartbeats are off (heartbeat: 0): a half-open connection is noticed only when the system gives it up");
   }
 
   #throwIfClosed(): void {

@@ -1,5 +1,6 @@
 import type { TallyError } from "../error.ts";
 import type { Hold } from "../inbox/claims.ts";
+import { idOf } from "../message.ts";
 import type { Delivery } from "../spi.ts";
 import type { LaneItem } from "./lanes.ts";
 import type { Context } from "./options.ts";
@@ -42,7 +43,7 @@ export class Job implements LaneItem<Job> {
     this.delivery = delivery;
     this.keys = this.subscription.keys;
     this.key = delivery.message.key;
-    this.id = delivery.message.id;
+    this.id = idOf(delivery.message);
   }
 
   /** Whether it can still be settled. */

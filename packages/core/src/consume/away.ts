@@ -1,5 +1,5 @@
 import type { TallyError } from "../error.ts";
-import type { Incoming } from "../message.ts";
+import { idOf, type Incoming } from "../message.ts";
 
 interface Entry {
   readonly id: string;
@@ -120,5 +120,6 @@ export class AwayKeys {
 
 /** NUL stands in no id. */
 function identity(message: Incoming): string | null {
-  return message.id === null ? null : `${message.producer ?? ""}\0${message.id}`;
+  const id = idOf(message);
+  return id === null ? null : `${message.producer ?? ""}\0${id}`;
 }

@@ -1,7 +1,6 @@
 import { deadLetterTopic } from "../dead-letters/letter.ts";
-import { milliseconds } from "../duration.ts";
 import { TallyError } from "../error.ts";
-import { text } from "../policy.ts";
+import { type Bounds, duration, resolveOptions, text } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Topic } from "../topic.ts";
 import { Attempts } from "./attempts.ts";
@@ -17,7 +16,7 @@ import {
 import type { ConsumerPorts } from "./ports.ts";
 import { TopicSubscription } from "./subscription.ts";
 
-const CLOSE_WITHIN = 30_000;
+const CLOSE_BOUNDS: Bounds<{ readonly within: number }> = { within: duration("30s", 0) };
 // A close whose handlers used up all its time still flushes settlements and says good-bye.
 const LEAVE_WITHIN = 1_000;
 
@@ -138,8 +137,7 @@ class RunningConsumer implements Consumer {
   close(options: Parameters<Consumer["close"]>[0] = {}): Promise<void> {
     if (this.#closed !== null) return this.#closed;
     try {
-      const within = options.within === undefined ? CLOSE_WITHIN : milliseconds("close: within", options.within, 0);
-      return (this.#closed = this.#end(within));
+      return (this.#closed = this.#end(resolveOptions("close", options, CLOSE_BOUNDS).within));
     } catch (error) {
       return Promise.reject(error as TallyError);
     }

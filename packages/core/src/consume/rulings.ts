@@ -1,5 +1,6 @@
-import { type Duration, milliseconds } from "../duration.ts";
+import type { Duration } from "../duration.ts";
 import { TallyError } from "../error.ts";
+import { duration, resolveOptions } from "../policy.ts";
 import type { Ruling } from "./options.ts";
 
 /**
@@ -8,7 +9,7 @@ import type { Ruling } from "./options.ts";
  * @throws TallyError `bad-config`
  */
 export function retry(options: { readonly after?: Duration } = {}): Ruling {
-  return { kind: "retry", afterMs: after("retry", options.after) };
+  return { kind: "retry", afterMs: after("retry", options) };
 }
 
 /**
@@ -17,7 +18,7 @@ export function retry(options: { readonly after?: Duration } = {}): Ruling {
  * @throws TallyError `bad-config`
  */
 export function release(options: { readonly after?: Duration } = {}): Ruling {
-  return { kind: "release", afterMs: after("release", options.after) };
+  return { kind: "release", afterMs: after("release", options) };
 }
 
 /**
@@ -32,6 +33,8 @@ export function deadLetter(reason?: string): Ruling {
   return { kind: "deadLetter", reason: reason ?? null };
 }
 
-function after(name: string, value: Duration | undefined): number | null {
-  return value === undefined ? null : milliseconds(`${name}: after`, value, 0);
+const AFTER = { after: { default: null, read: duration(0, 0).read } };
+
+function after(where: string, options: { readonly after?: Duration }): number | null {
+  return resolveOptions<{ readonly after: number | null }>(where, options, AFTER).after;
 }

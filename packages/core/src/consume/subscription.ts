@@ -1,5 +1,6 @@
 import { atMost } from "../clock.ts";
 import { TallyError } from "../error.ts";
+import { idOf } from "../message.ts";
 import type { Runtime } from "../runtime.ts";
 import { SessionKeeper } from "../session/keeper.ts";
 import type { Delivery } from "../spi.ts";
@@ -97,7 +98,7 @@ export class TopicSubscription {
     const { attempts, policy } = this.#o;
     for (const delivery of batch) {
       const { message } = delivery;
-      if (message.id === null && delivery.place === null && policy.id === null && !this.#unidentified) {
+      if (idOf(message) === null && delivery.place === null && policy.id === null && !this.#unidentified) {
         this.#unidentified = true;
         this.#o.runtime.events.emit({ type: "unidentified", topic: this.topic.name, group: this.group });
       }

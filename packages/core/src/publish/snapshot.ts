@@ -2,7 +2,7 @@ import { milliseconds } from "../duration.ts";
 import { describe, TallyError } from "../error.ts";
 import { uuidV7 } from "../ids.ts";
 import { type Outgoing, RESERVED_PREFIX } from "../message.ts";
-import { utf8Length } from "../policy.ts";
+import { nearest, utf8Length } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Topic } from "../topic.ts";
 import type { PublishOptions } from "./options.ts";
@@ -85,7 +85,7 @@ function checkOptions(options: PublishOptions): void {
     if (!KNOWN.has(option))
       throw new TallyError(
         "bad-config",
-        `publish has no option ${JSON.stringify(option)}; it knows ${[...KNOWN].join(", ")}`,
+        `publish has no option ${JSON.stringify(option.slice(0, 64))}; did you mean ${JSON.stringify(nearest(option, [...KNOWN]))}?`,
       );
   }
   if (options.deadline !== undefined) milliseconds("publish: deadline", options.deadline, 1, 86_400_000);

@@ -150,22 +150,6 @@ describe("the body", () => {
       expect(`${error.stack} ${String(error.cause)} ${JSON.stringify(error)}`).not.toContain(canary);
   });
 
-  test("is read anew for each attempt: what a handler did to it is gone", async () => {
-    const b = bench();
-    const seen: unknown[] = [];
-    await b
-      .consumer()
-      .on(topic<{ n: number }>("orders"), (body, { attempt }) => {
-        seen.push({ ...body });
-        body.n = 99;
-        if (attempt === 1) throw new Error("once");
-      })
-      .start();
-    b.receiver.deliver({ body: asJson({ n: 1 }) });
-    await b.clock.advance(1_000);
-    expect(seen).toEqual([{ n: 1 }, { n: 1 }]);
-  });
-
   test("of a bytes topic are the bytes", async () => {
     const b = bench();
     const seen: Uint8Array[] = [];

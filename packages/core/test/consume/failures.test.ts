@@ -1,6 +1,4 @@
 import { describe, expect, test } from "vitest";
-import { release, retry } from "../../src/consume/rulings.ts";
-import { TallyError } from "../../src/error.ts";
 import { topic } from "../../src/topic.ts";
 import { bench, settle } from "../support/receiving.ts";
 
@@ -42,39 +40,6 @@ describe("a handler that throws", () => {
     await b.clock.advance(20_000);
     expect(b.receiver.settled).toEqual(["ack m1"]);
     expect(b.clock.pending()).toBe(1); // the scan of deadlines, and no other
-  });
-
-  const frozen = Object.freeze(new Error("frozen"));
-  test.each([
-    ["a TypeError", new TypeError("x is not a function")],
-    ["a string", "no"],
-    ["undefined", undefined],
-    ["a frozen error", frozen],
-    ["an object that cannot be shown", { toString: () => fail() }],
-    ["an error of ours", new TallyError("unroutable", "nowhere")],
-  ])("%s is retried like any other, wrapped, with the thrown value as its cause", async (_what, thrown) => {
-    for (const kind of ["throws", "rejects"]) {
-      const b = bench();
-      const causes: unknown[] = [];
-      await b
-        .consumer({
-          onError(error, { attempt }) {
-            causes.push(error.cause);
-            expect(TallyError.is(error)).toBe(true);
-            expect(error.code).toBe("handler");
-            return attempt < 3 ? retry() : release();
-          },
-        })
-        .on(orders, () => {
-          if (kind === "throws") throw thrown as Error;
-          return Promise.reject(thrown as Error);
-        })
-        .start();
-      b.receiver.deliver({ id: "m1" });
-      await b.clock.advance(60_000);
-      expect(causes).toEqual([thrown, thrown, thrown]);
-      expect(b.receiver.settled).toEqual(["release m1"]);
-    }
   });
 
   test("waits between attempts with full jitter, doubling from retryMin up to retryMax", async () => {

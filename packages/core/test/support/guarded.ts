@@ -14,6 +14,7 @@ export interface Letter {
   readonly groups: readonly string[];
   readonly contentType: string;
   readonly body: string;
+  readonly bytes: Uint8Array;
   readonly producer: string | null;
   readonly options: PublishOptions;
 }
@@ -117,6 +118,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
                   groups: topic.groups,
                   contentType,
                   body: new TextDecoder().decode(body),
+                  bytes: body,
                   producer: own.producer ?? null,
                   options: given,
                 });

@@ -1,0 +1,189 @@
+// Wrong options: refused where they are written, before a broker or a store is opened.
+import { memory, memoryInbox, memoryOutbox } from "@tallymq/testkit";
+import { describe, expect, it } from "vitest";
+import { release, retry } from "../../src/consume/rulings.ts";
+import { openTally, type TallyOptions, topic } from "../../src/index.ts";
+import type { Broker } from "../../src/spi.ts";
+import { bench } from "../support/receiving.ts";
+import { CANARY, refused, thrownBy } from "../support/refused.ts";
+
+/** What `openTally` rejects with; neither broker nor stores were opened. */
+async function atStart(options: object): Promise<string> {
+  let opened = 0;
+  const count = <T>(value: T): T => (opened++, value);
+  const broker: Broker = { ...memory(), open: (host) => count(memory().open(host)) };
+  const outbox = { openOutbox: (host: never) => count(memoryOutbox().openOutbox(host)) };
+  const inbox = { openInbox: (host: never) => count(memoryInbox().openInbox(host)) };
+  const error = await thrownBy(() => openTally({ service: "shop", broker, outbox, inbox, ...options } as TallyOptions));
+  expect([error.code, error.mayArrive, opened]).toEqual(["bad-config", false, 0]);
+  return error.message;
+}
+
+/** What building a consumer throws. */
+async function atConsumer(options: object): Promise<string> {
+  const error = await thrownBy(() => bench().consumer(options));
+  expect(error.code).toBe("bad-config");
+  return error.message;
+}
+
+async function atPublish(options: object): Promise<string> {
+  const error = await refused(1, options);
+  expect(error.code).toBe("bad-config");
+  return error.message;
+}
+
+async function atClose(options: object): Promise<string> {
+  await using tally = await openTally({ service: "shop", broker: memory() });
+  const error = await thrownBy(() => tally.close(options as never));
+  expect(error.code).toBe("bad-config");
+  // Nothing was closed for it.
+  await tally.publish(topic("orders", { groups: ["billing"] }), 1);
+  return error.message;
+}
+
+/** The same for what is called in `onError`, and for a topic. */
+async function atCall(call: () => unknown): Promise<string> {
+  const error = await thrownBy(call);
+  expect(error.code).toBe("bad-config");
+  return error.message;
+}
+
+describe("no brokers, `brokers: []`; broker without a port; `http://` or malformed URL: rejected at construction, credentials redacted", () => {
+  const url = `http://user:${CANARY}@host`;
+  it.each([
+    ["none", { broker: undefined }, "broker must be given"],
+    ["brokers: []", { brokers: [] }, '"brokers"; did you mean "broker"?'],
+    ["a list in place of a broker", { broker: [] }, "broker must be a broker: rabbitmq({…}), memory() …; got an array"],
+    ["a URL in place of a broker", { broker: url }, `broker must be a broker: rabbitmq({…}), memory() …; got a string`],
+    ["null", { broker: null }, "got null"],
+  ])("%s", async (_what, options, says) => {
+    expect(await atStart(options)).toContain(says);
+  });
+
+  it.each([`127.0.0.1`, "127.0.0.1:0", "127.0.0.1:65536", `http://user:${CANARY}@127.0.0.1:80`, "", "unix:"])(
+    "an embedded broker's address: %s",
+    async (at) => {
+      expect(await atCall(() => memory({ at }))).toContain("memory: at");
+    },
+  );
+});
+
+describe("unknown option key: rejected, with the nearest known key", () => {
+  it.each<[string, (options: object) => Promise<string>, object, string]>([
+    ["openTally", atStart, { sevice: "shop" }, "service"],
+    ["openTally: publish", (publish) => atStart({ publish }), { windw: 5 }, "window"],
+    ["openTally: spill", (spill) => atStart({ spill }), { relayWindows: 5 }, "relayWindow"],
+    ["openTally: reconnect", (reconnect) => atStart({ reconnect }), { maxi: 5 }, "max"],
+    ["topic", (o) => atCall(() => topic("orders", o)), { order: true }, "ordered"],
+    ["consumer", atConsumer, { atempts: 5 }, "attempts"],
+    ["publish", atPublish, { deadlin: "5s" }, "deadline"],
+    ["close", atClose, { whithin: "1s" }, "within"],
+    ["retry", (o) => atCall(() => retry(o)), { aftr: 5 }, "after"],
+    ["release", (o) => atCall(() => release(o)), { delay: 5 }, "after"],
+    ["memory", (o) => atCall(() => memory(o)), { nam: "x" }, "name"],
+  ])("of %s", async (where, call, options, nearest) => {
+    const [key] = Object.keys(options);
+    const message = await call(options);
+    expect(message).toContain(`[bad-config] ${where}`);
+    expect(message).toContain(`has no option "${key}"; did you mean "${nearest}"?`);
+  });
+
+  it("one of any length is refused in a short text, and soon", async () => {
+    expect((await atStart({ ["x".repeat(1_000_000)]: 1 })).length).toBeLessThan(300);
+    expect((await atPublish({ ["x".repeat(1_000_000)]: 1 })).length).toBeLessThan(300);
+  });
+});
+
+describe('timeout 0, −1, NaN, "5 parsecs", 2³¹: rejected', () => {
+  const timeouts: readonly (readonly [string, (given: unknown) => Promise<string>])[] = [
+    ["connectWithin", (connectWithin) => atStart({ connectWithin })],
+    ["confirmTimeout", (confirmTimeout) => atStart({ publish: { confirmTimeout } })],
+    ["deadline", (deadline) => atStart({ publish: { deadline } })],
+    ["resendMin", (resendMin) => atStart({ publish: { resendMin } })],
+    ["resendMax", (resendMax) => atStart({ publish: { resendMax } })],
+    ["after", (after) => atStart({ spill: { after } })],
+    ["min", (min) => atStart({ reconnect: { min } })],
+    ["max", (max) => atStart({ reconnect: { max } })],
+    ["processingDeadline", (processingDeadline) => atConsumer({ processingDeadline })],
+    ["retryMin", (retryMin) => atConsumer({ retryMin })],
+    ["retryMax", (retryMax) => atConsumer({ retryMax })],
+    ["lease", (lease) => atConsumer({ lease })],
+    ["deadline", (deadline) => atPublish({ deadline })],
+    ["within", (within) => atClose({ within })],
+  ];
+  const wrong: readonly (readonly [unknown, string])[] = [
+    [0, "got 0"],
+    [-1, "got -1"],
+    [Number.NaN, "got NaN"],
+    ["5 parsecs", 'got "5 parsecs"'],
+    [2 ** 31, "got 2147483648"],
+    [Number.POSITIVE_INFINITY, "got Infinity"],
+  ];
+  it.each(timeouts)("%s", async (name, call) => {
+    for (const [given, got] of wrong) {
+      const message = await call(given);
+      expect(message).toMatch(new RegExp(`${name} must be a duration from \\d+ ms to \\d+ ms`));
+      expect(message).toContain(got);
+    }
+  });
+
+  // 0 is at once there; what cannot be waited for is refused all the same.
+  it.each<[string, (o: never) => unknown]>([
+    ["retry", retry],
+    ["release", release],
+  ])("%s: after", async (_name, ruling) => {
+    for (const [after, got] of wrong.slice(1)) expect(await atCall(() => ruling({ after } as never))).toContain(got);
+  });
+});
+
+describe("window or prefetch 0 or 1e9; retries Infinity without a cap on the delay: rejected", () => {
+  it.each<[string, (given: unknown) => Promise<string>]>([
+    ["window", (window) => atStart({ publish: { window } })],
+    ["relayWindow", (relayWindow) => atStart({ spill: { relayWindow } })],
+    ["credit", (credit) => atConsumer({ credit })],
+    ["lanes", (lanes) => atConsumer({ lanes })],
+  ])("%s", async (name, call) => {
+    for (const given of [0, 1e9, -1, 1.5, Number.NaN]) {
+      const message = await call(given);
+      expect(message).toMatch(new RegExp(`${name} must be a whole number from \\d+ to \\d+; got ${given}$`));
+    }
+  });
+
+  it("retries without an end, and delays without a cap, are refused each by itself", async () => {
+    for (const given of [Number.POSITIVE_INFINITY, 0]) {
+      expect(await atConsumer({ attempts: given })).toContain("attempts must be a whole number from 1 to 1000");
+      expect(await atConsumer({ maxAttempts: given })).toContain("maxAttempts must be a whole number");
+      expect(await atConsumer({ retryMax: given })).toContain("retryMax must be a duration");
+      expect(await atStart({ publish: { resendMax: given } })).toContain("resendMax must be a duration");
+      expect(await atStart({ reconnect: { max: given } })).toContain("max must be a duration");
+    }
+    expect(await atConsumer({ retryMin: "10s", retryMax: "1s" })).toContain(
+      "retryMin (10000 ms) must not exceed retryMax (1000 ms)",
+    );
+  });
+});
+
+describe("configuration with `__proto__`: rejected", () => {
+  const hostile = (): object => JSON.parse('{"__proto__":{"polluted":true}}') as object;
+  it.each<[string, (options: object) => Promise<string>]>([
+    ["openTally", atStart],
+    ["openTally: publish", (publish) => atStart({ publish })],
+    ["openTally: spill", (spill) => atStart({ spill })],
+    ["openTally: reconnect", (reconnect) => atStart({ reconnect })],
+    ["topic", (o) => atCall(() => topic("orders", o))],
+    ["consumer", atConsumer],
+    ["publish", atPublish],
+    ["close", atClose],
+    ["retry", (o) => atCall(() => retry(o))],
+  ])("of %s", async (_where, call) => {
+    expect(await call(hostile())).toContain('has no option "__proto__"');
+    expect(({} as Record<string, unknown>)["polluted"]).toBe(undefined);
+  });
+
+  it("options by inheritance are no options", async () => {
+    expect(await atCall(() => topic("orders", Object.create({ ordered: true })))).toContain(
+      "a plain object of options",
+    );
+    expect(await atConsumer(Object.create({ lanes: 5 }))).toContain("a plain object of options");
+  });
+});
