@@ -75,7 +75,8 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
   }
   // OpenSSL could not use what `tls` gives it (a key of another certificate, a wrong pass phrase, no PEM): before any byte
   // was sent, and the same at each try. Its words name the fault and never the key.
-  if (/^ERR_OSSL_/.test(codeOf(thrown))) return make("bad-config", `tls cannot be used as it is given: ${text}`, false);
+  if (codeOf(thrown).startsWith("ERR_OSSL_"))
+    return make("bad-config", `tls cannot be used as it is given: ${text}`, false);
   // TLS: a certificate that does not fit will not fit at the next try either, until a person has changed it.
   if (isCertificateError(thrown)) return make("unauthorized", text, false);
   // Everything else is the network: refused, reset, unknown host, silence, an end of the stream.

@@ -1,6 +1,7 @@
 import {
   type Bounds,
   choice,
+  DEAD_LETTERS,
   type Duration,
   duration,
   flag,
@@ -160,7 +161,36 @@ export function resolveRabbit(given: RabbitOptions): ResolvedOptions {
   if (options.tls !== null && options.urls.some((url) => url.protocol !== "amqps")) {
     throw new TallyError("bad-config", "rabbitmq: tls is given, but not all urls begin with amqps://");
   }
+  refuseLoops(options.topics);
   return options;
+}
+
+/**
+ * A dead letter that gets back into the queue that it left would go round for ever, and never be anybody's.
+ * @throws TallyError `bad-config`
+ */
+function refuseLoops(topics: ReadonlyMap<string, ResolvedTopic>): void {
+  for (const [letters, to] of topics) {
+    if (!letters.endsWith(`.${DEAD_LETTERS}`)) continue;
+    // `<topic>.<group>`, and both may have dots.
+    const parts = letters.split(".").slice(0, -1);
+    for (let cut = 1; cut < parts.length; cut++) {
+      const [topic, group] = [parts.slice(0, cut).join("."), parts.slice(cut).join(".")];
+      const from = topics.get(topic) ?? DEFAULT_TOPIC;
+      const source = from.queue ?? from.queues.get(group) ?? `${topic}.${group}`;
+      const target = to.queue ?? to.queues.get(DEAD_LETTERS);
+      const sameExchange =
+        from.queue === null &&
+        to.queue === null &&
+        (from.exchange ?? topic) === (to.exchange ?? letters) &&
+        (to.exchangeType === "fanout" || from.routingKey === to.routingKey);
+      if (target !== source && !sameExchange) continue;
+      throw new TallyError(
+        "bad-config",
+        `rabbitmq: topics.${letters}: dead letters of group ${JSON.stringify(group)} would go back into its own queue, ${JSON.stringify(source)}${sameExchange ? `, through exchange ${JSON.stringify(from.exchange ?? topic)}` : ""}`,
+      );
+    }
+  }
 }
 
 function readTopic(where: string, given: unknown): ResolvedTopic {

@@ -113,7 +113,9 @@ export class RabbitTransport implements Transport {
   #warn(events: { surfaced(what: string): void }): void {
     if (!this.#deaf) return;
     this.#deaf = false;
-    events.surfaced("heartbeats are off (heartbeat: 0): a half-open connection is noticed only when the system gives it up");
+    events.surfaced(
+      "heartbeats are off (heartbeat: 0): a half-open connection is noticed only when the system gives it up",
+    );
   }
 
   #throwIfClosed(): void {

@@ -132,10 +132,6 @@ describe("what a message looks like on the wire", () => {
 describe("what would end the channel is refused alone, and its siblings go out", () => {
   const long = "x".repeat(256);
   const cases: readonly (readonly [string, Partial<Outgoing>])[] = [
-    ["a routing key of 256 bytes", { native: { routingKey: long } }],
-    ["a routing key of 128 letters that take 256 bytes", { native: { routingKey: "é".repeat(128) } }],
-    ["a malformed expiration", { native: { expiration: "soon" } }],
-    ["a negative expiration", { native: { expiration: -1 } }],
     ["an expiration beyond the broker's timer", { native: { expiration: 4_294_967_296 } }],
     ["a priority of 256", { native: { priority: 256 } }],
     ["a priority that is no number", { native: { priority: "high" } }],

@@ -29,18 +29,6 @@ describe("what comes in is not believed", () => {
     });
   });
 
-  it("__proto__ and constructor in headers change nobody's prototype", async () => {
-    const message = await received({
-      headers: { ["__proto__"]: { polluted: "yes" }, constructor: "c", toString: "t", hasOwnProperty: "h", a: "b" },
-    });
-    expect(Object.getPrototypeOf(message.headers)).toBeNull();
-    expect({ ...message.headers }).toEqual({ constructor: "c", toString: "t", hasOwnProperty: "h", a: "b" });
-    expect("polluted" in message.headers).toBe(false);
-    const native = message.native as { properties: { headers: object } };
-    expect("polluted" in native.properties.headers).toBe(false);
-    expect(({} as Record<string, unknown>)["polluted"]).toBeUndefined();
-  });
-
   it("headers that are not strings are rendered", async () => {
     const message = await received({
       headers: { n: 5, d: 1.5, t: true, nothing: null, list: ["a", 1], table: { x: "y" } },
