@@ -162,7 +162,10 @@ describe("settles twice: no-op, `false` returned", () => {
   it("a claim that has ended ends no second time: the store says `false`, whatever it is told", async () => {
     const w = world();
     const store = await w.inbox.openInbox({ clock: w.clock, random: {} as never, surfaced: () => {} });
-    const [claim] = await store.claim([{ group: "g", topic: "t", producer: "p", id: "m1", bodyHash: 1n, behind: null }], 1_000);
+    const [claim] = await store.claim(
+      [{ group: "g", topic: "t", producer: "p", id: "m1", bodyHash: 1n, behind: null }],
+      1_000,
+    );
     if (claim?.state !== "fresh") throw new Error("not fresh");
     expect(await store.end(claim, { is: "done" })).toBe(true);
     for (const outcome of [{ is: "done" }, { is: "failed" }, { is: "dead", reason: "x" }] as const)
