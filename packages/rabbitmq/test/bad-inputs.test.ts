@@ -1,4 +1,4 @@
-// Rows of bad input that only RabbitMQ has: URLs, TLS, names of queues, and what would end a channel.
+// The rows of one table, those that only RabbitMQ has: URLs, TLS, names of queues, and what would end a channel.
 import { generateKeyPairSync } from "node:crypto";
 import { openTally, type TallyEvent, topic } from "@tallymq/core";
 import { TallyError } from "@tallymq/core/spi";

@@ -1,4 +1,4 @@
-// Headers, ids and keys: what may not be sent, and what came from a sender who is not believed.
+// Headers, ids and keys, the rows of one table: what may not be sent, and what came from a sender who is not believed.
 import { memory, memoryInbox, memoryOutbox, seededRandom, virtualClock } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { deadLetter } from "../../src/consume/rulings.ts";
