@@ -2,6 +2,11 @@ import { Worker } from "node:worker_threads";
 import { type Clock, type StoreHost, TallyError } from "@tallymq/core/spi";
 import type { Failure, Now, OpenArgs, Reply, Request } from "./worker/protocol.ts";
 
+/** Callers that one turn of the event loop answers, about. */
+const MOST_WOKEN = 1_000;
+/** An answer for many. */
+type Weighty = { readonly codes?: { readonly length: number } } | null;
+
 type Settled = (value: unknown, error: TallyError | null) => void;
 
 /**
@@ -21,6 +26,8 @@ export class Client {
   #next = 1;
   #over: TallyError | null = null;
   #lost: Set<(error: TallyError) => void> = new Set();
+  /** Answers of a commit that are not handed out yet. */
+  #answers: readonly Reply[] = [];
   /** Called before a tick's requests leave: those who collect something hand it over. */
   beforeFlush: () => void = () => {};
 
@@ -124,20 +131,35 @@ export class Client {
   }
 
   #replies(replies: readonly Reply[]): void {
-    for (const reply of replies) {
+    if (this.#answers.length > 0) this.#answers = [...this.#answers, ...replies];
+    else this.#handOut(replies);
+  }
+
+  /** A commit may answer thousands, whose next steps all run before anything else does: so many a turn, timers and sockets in between. */
+  #handOut(replies: readonly Reply[], most: number = MOST_WOKEN): void {
+    let woken = 0;
+    let next = 0;
+    for (; next < replies.length && woken < most; next++) {
+      const reply = replies[next] as Reply;
       if ("surfaced" in reply) this.host.surfaced(reply.surfaced);
       else {
         const settled = this.#pending.get(reply.n);
         this.#pending.delete(reply.n);
         if ("error" in reply) settled?.(undefined, asError(reply.error));
-        else settled?.(reply.value, null);
+        else {
+          woken += Array.isArray(reply.value) ? reply.value.length : ((reply.value as Weighty)?.codes?.length ?? 1);
+          settled?.(reply.value, null);
+        }
       }
     }
-    if (this.#pending.size === 0 && this.#over === null) this.#worker.unref();
+    this.#answers = replies.slice(next);
+    if (this.#answers.length > 0) setImmediate(() => this.#handOut(this.#answers));
+    else if (this.#pending.size === 0 && this.#over === null) this.#worker.unref();
   }
 
   #end(error: TallyError): void {
     this.#over ??= error;
+    this.#handOut(this.#answers, Number.POSITIVE_INFINITY);
     const [pending, lost] = [[...this.#pending.values()], this.#lost];
     this.#pending.clear();
     this.#lost = new Set();

@@ -1,7 +1,7 @@
 import type { NewRow, PutResult, TallyError } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
-import { checkRow, Heads, type Pack, packFor } from "../record/pack.ts";
-import type { PutArgs } from "../worker/protocol.ts";
+import { checkRow, Heads, type Pack, packFor, Packs } from "../record/pack.ts";
+import type { PutAnswer, PutArgs } from "../worker/protocol.ts";
 
 const RESULTS: readonly PutResult[] = ["stored", "same", "conflict", "full"];
 /** What nearly every call is answered. */
@@ -19,6 +19,7 @@ interface Caller {
 export class Puts {
   readonly #client: Client;
   readonly #heads: Heads = new Heads();
+  readonly #packs: Packs = new Packs();
   #pack: Pack | null = null;
   /** Of each row in the pack, whose it is. */
   #callers: Caller[] = [];
@@ -45,7 +46,7 @@ export class Puts {
       this.#hand();
       // A full pack leaves at once: the worker stores it while this thread fills the next.
       if (full) this.#client.flush();
-      this.#pack = packFor(row, this.#heads);
+      this.#pack = packFor(row, this.#heads, this.#packs);
     }
     this.#callers.push(caller);
   }
@@ -56,17 +57,21 @@ export class Puts {
     [this.#pack, this.#callers] = [null, []];
     const bytes = pack.bytes.buffer;
     const args: PutArgs = { bytes, used: pack.used, rows: pack.rows, wall: this.#client.host.clock.wall() };
-    this.#client.post("put", args, (value, error) => settle(callers, value as Uint8Array, error), bytes);
+    this.#client.post("put", args, (value, error) => this.#answered(callers, value as PutAnswer, error), bytes);
+  }
+
+  #answered(callers: readonly Caller[], answer: PutAnswer, error: TallyError | null): void {
+    if (error !== null) for (const caller of callers) caller.reject(error);
+    else {
+      this.#packs.back(answer.pack);
+      settle(callers, answer.codes);
+    }
   }
 }
 
-function settle(callers: readonly Caller[], codes: Uint8Array, error: TallyError | null): void {
+function settle(callers: readonly Caller[], codes: Uint8Array): void {
   for (let i = 0; i < callers.length; i++) {
     const caller = callers[i] as Caller;
-    if (error !== null) {
-      caller.reject(error);
-      continue;
-    }
     const code = codes[i] ?? 0;
     caller.left--;
     if (caller.left === 0 && caller.results.length === 0)

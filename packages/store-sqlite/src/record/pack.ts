@@ -4,6 +4,8 @@ import { AT, FLAG, FORMAT } from "./layout.ts";
 
 /** Fits some hundred small messages; a larger one gets a pack of its own size. */
 export const PACK_BYTES: number = 256 * 1024;
+/** Packs that are kept for later. */
+const MOST_FREE = 8;
 /** Before each record its length, u32. */
 export const FRAME = 4;
 
@@ -19,9 +21,10 @@ export class Pack {
   readonly bytes: Buffer<ArrayBuffer>;
   readonly #view: DataView;
 
-  constructor(size: number) {
-    this.bytes = Buffer.from(new ArrayBuffer(size));
-    this.#view = new DataView(this.bytes.buffer);
+  /** @param buffer What is in it is written over. */
+  constructor(buffer: ArrayBuffer) {
+    this.bytes = Buffer.from(buffer);
+    this.#view = new DataView(buffer);
   }
 
   /**
@@ -99,9 +102,22 @@ export class Pack {
   }
 }
 
+/** Packs that come back from the worker: a new one for each would be pages from the system, and work for the collector. */
+export class Packs {
+  readonly #free: ArrayBuffer[] = [];
+
+  get(): ArrayBuffer {
+    return this.#free.pop() ?? new ArrayBuffer(PACK_BYTES);
+  }
+
+  back(buffer: ArrayBuffer): void {
+    if (buffer.byteLength === PACK_BYTES && this.#free.length < MOST_FREE) this.#free.push(buffer);
+  }
+}
+
 /** A pack that this row fits into, however large it is. */
-export function packFor(row: NewRow, heads: Heads): Pack {
-  const pack = new Pack(PACK_BYTES);
+export function packFor(row: NewRow, heads: Heads, packs: Packs = new Packs()): Pack {
+  const pack = new Pack(packs.get());
   if (pack.add(row, heads)) return pack;
   const { message } = row;
   const texts = JSON.stringify([
@@ -114,7 +130,7 @@ export function packFor(row: NewRow, heads: Heads): Pack {
     message.contentType,
     message.contentEncoding,
   ]).length;
-  const large = new Pack(PACK_BYTES + message.body.length + 3 * texts + nativeOf(row).length);
+  const large = new Pack(new ArrayBuffer(PACK_BYTES + message.body.length + 3 * texts + nativeOf(row).length));
   if (!large.add(row, heads))
     throw new TallyError("store", "a message does not fit the size that was computed for it", { id: message.id });
   return large;

@@ -1,6 +1,6 @@
 import { TallyError } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
-import type { PutArgs } from "../worker/protocol.ts";
+import type { PutAnswer, PutArgs } from "../worker/protocol.ts";
 
 export type SqliteValue = null | number | bigint | string | Uint8Array;
 /** By position, or by name without its prefix. */
@@ -53,8 +53,8 @@ export class TxHandle implements SqliteTx {
   }
 
   /** For `publish(…, { tx })`, by way of core. */
-  put(pack: PutArgs): Promise<Uint8Array> {
-    return this.#ask("turn.put", { turn: this.#turn, pack });
+  async put(pack: PutArgs): Promise<Uint8Array> {
+    return (await this.#ask<PutAnswer>("turn.put", { turn: this.#turn, pack })).codes;
   }
 
   /** How long the handler has been at something else, in ms. */

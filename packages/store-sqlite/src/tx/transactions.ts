@@ -59,7 +59,8 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
     if (!(tx instanceof TxHandle)) throw new TallyError("bad-config", "this tx is not one of the inbox's");
     const wall = this.#client.host.clock.wall();
     const codes = packAll(rows, this.#heads).map((pack) =>
-      tx.put({ bytes: pack.bytes.buffer, used: pack.used, rows: pack.rows, wall }),
+      // A handler puts a row or two: what is not used of the pack does not travel.
+      tx.put({ bytes: pack.bytes.buffer.slice(0, pack.used), used: pack.used, rows: pack.rows, wall }),
     );
     return (await Promise.all(codes)).flatMap(resultsOf);
   }

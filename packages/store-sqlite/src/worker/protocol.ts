@@ -57,6 +57,12 @@ export interface PutArgs {
   readonly wall: number;
 }
 
+export interface PutAnswer {
+  /** One of {@link PUT} a row. */
+  readonly codes: Uint8Array;
+  readonly pack: ArrayBuffer;
+}
+
 /** Records on their way back: one behind the other in `bytes`, `ends[i]` is where the i-th ends. */
 export interface Records {
   readonly places: readonly number[];

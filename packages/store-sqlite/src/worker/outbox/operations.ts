@@ -1,10 +1,10 @@
 import { FENCE_SLOTS } from "../../record/slots.ts";
 import type { Database } from "../file/database.ts";
-import { type Answer, type Operations, operation, type PutArgs } from "../protocol.ts";
+import { type Answer, type Operations, operation, type PutAnswer, type PutArgs } from "../protocol.ts";
 import { RelayLock } from "./lock.ts";
 import { Parked } from "./parked.ts";
 import { packRecords, Relay } from "./relay.ts";
-import { Rows } from "./rows.ts";
+import { type Limit, Rows } from "./rows.ts";
 
 type At = { readonly lease: number };
 interface ParkedLine {
@@ -155,10 +155,14 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
     begun: () => rows.begun(),
     isEmpty: () => rows.counted().rows === 0,
     put(args) {
-      const limit = { rows: Infinity };
+      const limit: Limit = { rows: Infinity, single: false };
       return () => {
         const results = rows.put(args, limit);
-        return { value: results, transfer: [results.buffer] };
+        // The pack goes back too, to be filled again.
+        return {
+          value: { codes: results, pack: args.bytes } satisfies PutAnswer,
+          transfer: [results.buffer, args.bytes],
+        };
       };
     },
     close() {

@@ -1,4 +1,4 @@
-import type { StatementSync } from "node:sqlite";
+import type { SQLInputValue, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { AT, FLAG, partsOf, slotOf, viewOf } from "../../record/layout.ts";
 import type { Database } from "../file/database.ts";
@@ -7,11 +7,31 @@ import { BoundReached } from "../group.ts";
 import { PUT, type PutArgs } from "../protocol.ts";
 
 const FRAME = 4;
+/** Rows that one statement stores: a third less time for each than one by one, and no gain beyond. */
+const TOGETHER = 8;
+const COLUMNS = 6;
+
+/** How far a pack is tried: what a job that is run again has learnt. */
+export interface Limit {
+  /** Rows from this index on are not tried. */
+  rows: number;
+  /** The bound was met by several at once: one by one tells which of them still fit. */
+  single: boolean;
+}
+
+interface Counters {
+  next: number;
+  rows: number;
+  bytes: number;
+}
 
 /** Stores packs of records, each row by itself. Runs inside a transaction. */
 export class Rows {
   readonly #maxSum: number | null;
   readonly #insert: StatementSync;
+  readonly #together: StatementSync;
+  readonly #values: SQLInputValue[] = Array.from({ length: TOGETHER * COLUMNS }, () => null);
+  readonly #stored: StatementSync;
   readonly #find: StatementSync;
   readonly #counters: StatementSync;
   readonly #count: StatementSync;
@@ -22,9 +42,12 @@ export class Rows {
   constructor(db: Database, maxSum: number | null) {
     this.#maxSum = maxSum;
     // OR IGNORE: with it SQLite needs no copy of each page to undo the statement alone, and the answer says if it was there.
-    this.#insert = db.sql.prepare(
-      "INSERT OR IGNORE INTO tally_rows (place, id, nth, slot, stored_at, crc, record) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    const insert = "INSERT OR IGNORE INTO tally_rows (place, id, slot, stored_at, crc, record, nth) VALUES ";
+    this.#insert = db.sql.prepare(`${insert}(?, ?, ?, ?, ?, ?, ?)`);
+    this.#together = db.sql.prepare(
+      insert + Array.from({ length: TOGETHER }, () => "(?, ?, ?, ?, ?, ?, 0)").join(", "),
     );
+    this.#stored = db.sql.prepare("SELECT place FROM tally_rows WHERE place >= ? AND place < ?");
     this.#find = db.sql.prepare("SELECT nth, record FROM tally_rows WHERE id = ? ORDER BY nth");
     this.#counters = db.sql.prepare("SELECT next, rows, bytes FROM tally_outbox");
     this.#count = db.sql.prepare("UPDATE tally_outbox SET next = ?, rows = ?, bytes = ?");
@@ -35,34 +58,36 @@ export class Rows {
     this.#full = false;
   }
 
-  /** @param limit Rows from this index on are not tried. @returns one code a row. */
-  put({ bytes, used, rows, wall }: PutArgs, limit: { rows: number }): Uint8Array<ArrayBuffer> {
+  /** @returns one code a row. */
+  put({ bytes, used, rows, wall }: PutArgs, limit: Limit): Uint8Array<ArrayBuffer> {
     const results = new Uint8Array(rows);
     const pack = new Uint8Array(bytes, 0, used);
     const view = viewOf(pack);
-    const counters = this.#counters.get() as { next: number; rows: number; bytes: number };
+    const counters = this.#counters.get() as unknown as Counters;
     if (this.#full) limit.rows = 0;
     let at = 0;
-    for (let i = 0; i < rows; i++) {
+    let i = 0;
+    while (i < rows) {
+      const together = !limit.single && i + TOGETHER <= Math.min(rows, limit.rows);
+      const end = together ? this.#several(pack, view, at, wall, counters, limit, results, i) : null;
+      if (end !== null) {
+        at = end;
+        i += TOGETHER;
+        continue;
+      }
       const length = view.getUint32(at, true);
       const record = pack.subarray(at + FRAME, at + FRAME + length);
       at += FRAME + length;
-      if (i >= limit.rows || (this.#maxSum !== null && counters.bytes + length > this.#maxSum)) {
-        results[i] = PUT.full;
-        continue;
-      }
-      try {
-        const result = this.#one(record, counters.next, wall);
+      if (i < limit.rows && this.#fits(counters, length)) {
+        const result = this.#guarded(limit, i, () => this.#one(record, counters.next, wall));
         results[i] = result;
-        if (result !== PUT.stored) continue;
-      } catch (error) {
-        if (sqliteCode(error) !== SQLITE.full) throw error;
-        limit.rows = i;
-        throw new BoundReached();
-      }
-      counters.next++;
-      counters.rows++;
-      counters.bytes += length;
+        if (result === PUT.stored) {
+          counters.next++;
+          counters.rows++;
+          counters.bytes += length;
+        }
+      } else results[i] = PUT.full;
+      i++;
     }
     if (limit.rows < rows) this.#full = true;
     this.#count.run(counters.next, counters.rows, counters.bytes);
@@ -79,20 +104,89 @@ export class Rows {
     return this.#counters.get() as { rows: number; bytes: number };
   }
 
+  #fits(counters: Counters, length: number): boolean {
+    return this.#maxSum === null || counters.bytes + length <= this.#maxSum;
+  }
+
+  /**
+   * The next rows of a pack by one statement. Each takes a place, also one that turns out to be there already: what is
+   * found again under another topic has its place among its neighbours.
+   * @returns where the following row begins, or null: these must go one by one, and nothing was written.
+   */
+  #several(
+    pack: Uint8Array,
+    view: DataView,
+    from: number,
+    wall: number,
+    counters: Counters,
+    limit: Limit,
+    results: Uint8Array,
+    first: number,
+  ): number | null {
+    const values = this.#values;
+    const { next } = counters;
+    let at = from;
+    let bytes = 0;
+    for (let row = 0, value = 0; row < TOGETHER; row++) {
+      const length = view.getUint32(at, true);
+      const start = at + FRAME;
+      at = start + length;
+      bytes += length;
+      const record = pack.subarray(start, at);
+      const slot = view.getInt32(start + AT.slot, true);
+      const id = start + AT.texts + view.getUint16(start + AT.head, true);
+      values[value++] = next + row;
+      values[value++] = pack.subarray(id, id + view.getUint16(start + AT.id, true));
+      values[value++] = slot < 0 ? null : slot;
+      values[value++] = wall;
+      values[value++] = crc32(record);
+      values[value++] = record;
+    }
+    if (!this.#fits(counters, bytes)) return null;
+    const stored = this.#guarded(limit, first, () => Number(this.#together.run(...values).changes));
+    counters.next += TOGETHER;
+    counters.rows += TOGETHER;
+    counters.bytes += bytes;
+    if (stored === TOGETHER) return at; // their codes are 0
+    const there = new Set(this.#stored.all(next, next + TOGETHER).map(({ place }) => Number(place)));
+    for (let row = 0; row < TOGETHER; row++) {
+      if (there.has(next + row)) continue;
+      const record = values[row * COLUMNS + COLUMNS - 1] as Uint8Array;
+      const result = this.#guarded(limit, first, () => this.#one(record, next + row, wall));
+      results[first + row] = result;
+      if (result === PUT.stored) continue;
+      counters.rows--;
+      counters.bytes -= record.length;
+    }
+    return at;
+  }
+
+  /** Where the bound is met the transaction is begun anew, up to there. */
+  #guarded(limit: Limit, index: number, work: () => number): number {
+    try {
+      return work();
+    } catch (error) {
+      if (sqliteCode(error) !== SQLITE.full) throw error;
+      if (limit.single) limit.rows = index;
+      limit.single = true;
+      throw new BoundReached();
+    }
+  }
+
   #one(record: Uint8Array, place: number, wall: number): number {
     const view = viewOf(record);
     const idAt = AT.texts + view.getUint16(AT.head, true);
     const id = record.subarray(idAt, idAt + view.getUint16(AT.id, true));
     const slot = slotOf(view);
     const crc = crc32(record);
-    if (this.#insert.run(place, id, 0, slot, wall, crc, record).changes === 1) return PUT.stored;
+    if (this.#insert.run(place, id, slot, wall, crc, record, 0).changes === 1) return PUT.stored;
     const found = this.#find.all(id) as { nth: number; record: Uint8Array }[];
     for (const other of found) {
       const result = compare(record, other.record);
       if (result !== null) return result;
     }
     // The same id on another topic, or of another producer.
-    this.#insert.run(place, id, (found.at(-1)?.nth ?? -1) + 1, slot, wall, crc, record);
+    this.#insert.run(place, id, slot, wall, crc, record, (found.at(-1)?.nth ?? -1) + 1);
     return PUT.stored;
   }
 }

@@ -67,6 +67,30 @@ export const outboxCases: readonly StoreCase[] = [
     assert.ok(first[0]!.place < first[1]!.place && first[1]!.place < second!.place);
   }),
 
+  storeCase(
+    "each row of a large batch has its own answer, and those stored keep their order",
+    ["outbox"],
+    async (stage) => {
+      const outbox = await stage.outbox();
+      const rows = Array.from({ length: 40 }, (_, n) => stage.row({}, { id: `order-${n}` }));
+      assert.deepEqual(await outbox.put([rows[3]!, rows[20]!]), ["stored", "stored"]);
+      const elsewhere = stage.row({}, { id: "order-5", topic: "elsewhere" });
+      const other = { ...rows[20]!, message: { ...rows[20]!.message, body: noise(3) } };
+      const batch = [...rows.slice(0, 12), rows[7]!, elsewhere, ...rows.slice(12, 20), other, ...rows.slice(21)];
+      const expected = batch.map((row, at) =>
+        row === other ? "conflict" : row === rows[3] || (row === rows[7] && at === 12) ? "same" : "stored",
+      );
+      assert.deepEqual(await outbox.put(batch), expected);
+      const stored = batch.filter((_, at) => expected[at] === "stored").map(({ message }) => message);
+      const taken = await (await stage.lease(outbox)).take(100);
+      assert.deepEqual(
+        taken.slice(2).map(({ message }) => `${message.topic}/${message.id}`),
+        stored.map(({ topic, id }) => `${topic}/${id}`),
+      );
+      assert.equal((await outbox.stats()).rows, stored.length + 2);
+    },
+  ),
+
   storeCase("an identity is stored once, and another body or key is a conflict", ["outbox"], async (stage) => {
     const outbox = await stage.outbox();
     const row = stage.row({}, { id: "order-1", key: "k" });
