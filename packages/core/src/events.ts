@@ -27,6 +27,14 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `late-effect` | a handler ended after its processing deadline; what it did acks nothing |
  * | `unsettled` | so many settlements did not take: these deliveries come again |
  * | `unidentified` | a message without id came; once a subscription |
+ * | `key-parked` | the head of an ordered key failed for good: it is parked, and what comes of its key later goes behind it |
+ * | `parked-behind` | a delivery of a parked key was stored there, and acked without running |
+ * | `parked-full` | the store takes no more parked messages: nothing new of the topic begins until there is room |
+ * | `parked-room` | there is room again, or nobody needs it any more: the topic goes on |
+ * | `key-replayed` | all parked `messages` of a key have run, and it is free |
+ * | `replay-stopped` | a parked message failed again, after `messages` that ran: its key stays parked from there |
+ * | `key-purged` | a person gave up so many parked `messages` of a key |
+ * | `row-replayed`, `row-purged` | a parked row of the outbox is to be sent again; was given up by a person |
  * | `gap` | messages of a lane, `from` to `to`, are gone from the broker |
  * | `surfaced` | something else that a person should know, as `text` |
  * | `subscription-paused` | `failed` of its last `bodies` could not be read: a consumer has left the topic, until `resume()` |
@@ -134,6 +142,38 @@ export type TallyEventBody =
       readonly id: string | null;
       readonly reason: string;
     }
+  | {
+      readonly type: "key-parked";
+      readonly topic: string;
+      readonly group: string;
+      readonly id: string | null;
+      readonly key: string;
+      readonly reason: string;
+    }
+  | {
+      readonly type: "parked-behind" | "parked-full";
+      readonly topic: string;
+      readonly group: string;
+      readonly id: string | null;
+      readonly key: string;
+    }
+  | { readonly type: "parked-room"; readonly topic: string; readonly group: string }
+  | {
+      readonly type: "key-replayed" | "key-purged";
+      readonly topic: string;
+      readonly group: string;
+      readonly key: string;
+      readonly messages: number;
+    }
+  | {
+      readonly type: "replay-stopped";
+      readonly topic: string;
+      readonly group: string;
+      readonly key: string;
+      readonly messages: number;
+      readonly error: TallyError;
+    }
+  | { readonly type: "row-replayed" | "row-purged"; readonly topic: string; readonly id: string }
   | {
       readonly type: "gap";
       readonly topic: string;

@@ -28,6 +28,11 @@ export const FAILPOINTS = {
   "settlement.due": "settlements of a tick are collected; the adapter has none of them",
   "settlement.handed": "settlements are with the adapter; whether they have left nobody knows",
 
+  "park.parking": "a message of a parked key, or the head that parks it, is in hand; the store has nothing of it",
+  "park.parked": "the message is in the inbox's store, its key parked; nothing is acked",
+  "park.ran": "a parked message was run again and is marked; its row is in the store",
+  "park.removed": "the row is gone, with the last one its key's parking; the next has not begun",
+
   "dead-letter.marked": "dead and its reason are durable; no letter has left",
   "dead-letter.confirmed": "the broker has the letter; the delivery is not acked",
 } as const;

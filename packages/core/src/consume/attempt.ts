@@ -1,11 +1,23 @@
 import type { TallyError } from "../error.ts";
 import type { Hold } from "../inbox/claims.ts";
 import { idOf } from "../message.ts";
-import type { Delivery } from "../spi.ts";
+import type { ReplaySource } from "../park/runners.ts";
+import type { Delivery, Settlement } from "../spi.ts";
+import type { AwayKeys } from "./away.ts";
 import type { LaneItem } from "./lanes.ts";
 import type { Context } from "./options.ts";
-import type { ReceiverSession } from "./session.ts";
 import type { TopicSubscription } from "./subscription.ts";
+
+/** What a delivery came by, and is settled by: a receiver session, or the replay of a parked message. */
+export interface Source {
+  readonly subscription: TopicSubscription;
+  readonly away: AwayKeys;
+  /** Nothing of it starts any more; what runs is let finish. */
+  readonly leaving: boolean;
+  /** Whether a settlement of this delivery would still count. */
+  holds(delivery: Delivery): boolean;
+  settle(settlement: Settlement): void;
+}
 
 /**
  * One delivery in hand, from its arrival to its settlement (or to the end of its session, which unsettles it).
@@ -13,7 +25,9 @@ import type { TopicSubscription } from "./subscription.ts";
  */
 export class Job implements LaneItem<Job> {
   readonly subscription: TopicSubscription;
-  readonly session: ReceiverSession;
+  readonly session: Source;
+  /** Not null: a parked message, run by a person's word. */
+  readonly replay: ReplaySource | null;
   readonly delivery: Delivery;
   readonly keys: Map<string, Job>;
   readonly key: string | null;
@@ -23,6 +37,8 @@ export class Job implements LaneItem<Job> {
   claim: Hold | null = null;
   /** Runs without an inbox: it has no identity. */
   unguarded = false;
+  /** The head of a key that can only be tried again, in place; surfaced. */
+  blocked = false;
   /** Attempts started so far. */
   attempts = 0;
   next: Job | null = null;
@@ -37,11 +53,12 @@ export class Job implements LaneItem<Job> {
   /** Who waits for the attempt's end; null for the first one, which has no retry machinery yet. */
   onEnd: ((error: TallyError | null) => void) | null = null;
 
-  constructor(session: ReceiverSession, delivery: Delivery) {
+  constructor(session: Source, delivery: Delivery, replay: ReplaySource | null = null) {
     this.subscription = session.subscription;
     this.session = session;
+    this.replay = replay;
     this.delivery = delivery;
-    this.keys = this.subscription.keys;
+    this.keys = replay?.keys ?? this.subscription.keys;
     this.key = delivery.message.key;
     this.id = idOf(delivery.message);
   }

@@ -1,8 +1,10 @@
 import { DeadLetters } from "../dead-letters/dead-letters.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
-import type { InboxTransactions } from "../stores.ts";
-import { Attempt, type Job } from "./attempt.ts";
+import type { InboxTransactions, ParkedPlace } from "../stores.ts";
+import { parkedDelivery } from "../park/copy.ts";
+import { type Ran, ReplaySource } from "../park/runners.ts";
+import { Attempt, Job } from "./attempt.ts";
 import { readBody } from "./body.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Failures } from "./failures.ts";
@@ -13,6 +15,7 @@ import { identify } from "./identify.ts";
 import { handleInTransaction } from "./in-transaction.ts";
 import type { ConsumerPolicy } from "./options.ts";
 import type { ConsumerPorts } from "./ports.ts";
+import type { TopicSubscription } from "./subscription.ts";
 import { Quiet } from "./quiet.ts";
 import type { ReceiverSession } from "./session.ts";
 
@@ -56,6 +59,8 @@ export class Attempts {
       end: (job) => this.#end(job),
       rested: () => this.#rested(),
       bury: (job, death) => (this.#guard === null ? letters.send(job, death) : this.#guard.bury(job, death)),
+      parks: (job) => this.#guard?.parks(job) ?? false,
+      park: (job, reason) => this.#guard!.park(job, reason),
       drop: (job) => this.#guard?.drop(job) ?? null,
     });
     const { inbox } = ports;
@@ -69,10 +74,20 @@ export class Attempts {
           identify: (job) => identify(policy.id, new Attempt(job, job.attempts + 1)),
           start: (job) => this.#start(job),
           leave: () => this.lanes.leave(),
+          again: (job) => this.lanes.again(job),
           ack: (job) => this.#ack(job),
           rested: () => this.#rested(),
         });
     this.#deadlines = new Deadlines(runtime.clock, policy.processingDeadline, (attempt) => this.#expired(attempt));
+  }
+
+  /** Runs a parked message as a delivery whose key is not parked. Null without an inbox: it would have no claim. */
+  replay(subscription: TopicSubscription, message: ParkedPlace): Promise<Ran> | null {
+    if (this.#guard === null) return null;
+    const source = new ReplaySource(subscription);
+    this.lanes.add(new Job(source, parkedDelivery(message), source));
+    this.lanes.pump();
+    return source.ran;
   }
 
   /** Drops what waits and can no longer be settled, and ends the waits of what failed. Running handlers finish. */
@@ -237,7 +252,7 @@ export class Attempts {
     if (onEnd !== null) onEnd(error);
     else if (error === null) this.#done(job);
     // What stays unsettled comes again, here or elsewhere.
-    else if (isUnreadable(error) && job.subscription.unreadable(job, error)) this.#end(job);
+    else if (job.replay === null && isUnreadable(error) && job.subscription.unreadable(job, error)) this.#end(job);
     else this.failures.add(job, error);
   }
 
@@ -259,6 +274,8 @@ export class Attempts {
 
   #end(job: Job): void {
     if (job.claim !== null) void this.#guard!.drop(job);
+    this.#guard?.ended(job);
+    job.replay?.gone();
     if (job.late === null) return this.lanes.end(job);
     job.onLateEnd = () => this.lanes.end(job);
   }

@@ -1,17 +1,22 @@
 import pRetry from "p-retry";
 import { fullJitter } from "../backoff.ts";
 import { sleep } from "../clock.ts";
-import type { Death } from "../dead-letters/letter.ts";
+import { CONFLICT, type Death } from "../dead-letters/letter.ts";
 import { LONGEST_TIMER } from "../duration.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
+import { FULL_POLL_MS } from "../park/parking.ts";
 import type { Job } from "./attempt.ts";
 import type { Lanes } from "./lanes.ts";
-import { decide, type HandlingError, isNotItsOwn, RELEASE, type Wait } from "./decide.ts";
-import type { ConsumerPolicy, Ruling } from "./options.ts";
+import { type Decision, decide, type HandlingError, isNotItsOwn, RELEASE, RETRY, type Wait } from "./decide.ts";
+import { lateEnd } from "./late.ts";
+import type { ConsumerPolicy } from "./options.ts";
+import { Releases } from "./releases.ts";
 
 // Ends waits inside; nobody outside sees it.
 const UNSETTLED: TallyError = new TallyError("closed", "the delivery can no longer be settled here");
+
+type Ending = Exclude<Decision, { readonly kind: "block" }>;
 
 /** What {@link Failures} asks of who runs the attempts. */
 export interface Hands {
@@ -24,13 +29,17 @@ export interface Hands {
   rested(): void;
   /** Gives it up, durably: resolves when its dead letter is with the broker. */
   bury(job: Job, death: Death): Promise<void>;
+  /** Whether its key can be parked with it. */
+  parks(job: Job): boolean;
+  /** Parks it, durably. @throws TallyError `fenced`, `store` */
+  park(job: Job, reason: string): Promise<"parked" | "full" | "conflict">;
   /** Gives its claim back, if it has one. Never rejects. */
   drop(job: Job): Promise<void> | null;
 }
 
 /**
- * What becomes of deliveries whose first attempt has failed: attempts in place, then a release or a dead letter. And of
- * those that an inbox holds up: what it does not answer for is released, a claim of somebody else is waited for.
+ * What becomes of deliveries whose first attempt has failed: attempts in place, then a release, a dead letter, or the
+ * parking of its key. And of those that an inbox holds up: what it does not answer for is released, a claim of somebody else is waited for.
  *
  * p-retry drives them; the first failure is fed into it as its first attempt. Between two attempts, and before a release,
  * a delivery is off the lanes: others run, but none of its key. A lost session, or a close, ends these waits, and the
@@ -41,6 +50,7 @@ export class Failures {
   readonly #policy: ConsumerPolicy;
   readonly #runtime: Runtime;
   readonly #hands: Hands;
+  readonly releases: Releases;
   /** Not settled yet, with what ends their waits. */
   readonly #failing: Map<Job, AbortController> = new Map();
   #closing = false;
@@ -50,6 +60,7 @@ export class Failures {
     this.#policy = policy;
     this.#runtime = runtime;
     this.#hands = hands;
+    this.releases = new Releases(group, policy, runtime, hands);
   }
 
   some(which: (job: Job) => boolean = () => true): boolean {
@@ -72,12 +83,6 @@ export class Failures {
     job.onEnd = null;
     this.#failing.get(job)?.abort(UNSETTLED);
     onEnd?.(UNSETTLED);
-  }
-
-  /** Releases a delivery that came while earlier ones of its key are away. */
-  turnBack(job: Job, why: TallyError): void {
-    job.session.away.left(job.key!, [job.delivery.message], why);
-    this.#release(job, 0, why);
   }
 
   /** The first attempt has failed. */
@@ -112,9 +117,18 @@ export class Failures {
 
   /** Given up. What cannot be buried is released, and comes again. */
   bury(job: Job, death: Death): void {
+    this.#end(job, (stop) => this.#bury(job, death, stop));
+  }
+
+  /** Parked with its key. What cannot be parked is released, and comes again. */
+  park(job: Job, reason: string): void {
+    this.#end(job, (stop) => this.#park(job, reason, stop));
+  }
+
+  #end(job: Job, how: (stop: AbortSignal) => Promise<void>): void {
     const stop = new AbortController();
     this.#failing.set(job, stop);
-    void this.#bury(job, death, stop.signal).then(() => {
+    void how(stop.signal).then(() => {
       this.#over(job, stop);
       this.#hands.rested();
     });
@@ -124,25 +138,44 @@ export class Failures {
     try {
       await this.#hands.bury(job, death);
     } catch (thrown) {
-      const error = TallyError.is(thrown) ? thrown : new TallyError("store", describe(thrown), { cause: thrown });
-      this.#surface(job, error);
-      return await this.#putOff(job, error, stop);
+      return await this.#notWritten(job, thrown, stop);
     }
     // At once, as after a success: what is decided and durable is not undone by a close.
     if (this.#failing.delete(job)) this.#hands.ack(job);
   }
 
+  /** Its credit and its place in the key are held while the store is at its bound: nothing of the topic goes on meanwhile. */
+  async #park(job: Job, reason: string, stop: AbortSignal): Promise<void> {
+    try {
+      let parked = await this.#hands.park(job, reason);
+      for (; parked === "full"; parked = await this.#hands.park(job, reason))
+        await sleep(this.#runtime.clock, FULL_POLL_MS, stop);
+      if (parked === "conflict") return await this.#bury(job, CONFLICT, stop);
+    } catch (thrown) {
+      if (!stop.aborted) await this.#notWritten(job, thrown, stop);
+      return;
+    }
+    if (this.#failing.delete(job)) this.#hands.ack(job);
+  }
+
+  async #notWritten(job: Job, thrown: unknown, stop: AbortSignal): Promise<void> {
+    const error = TallyError.is(thrown) ? thrown : new TallyError("store", describe(thrown), { cause: thrown });
+    this.#surface(job, error);
+    await this.#putOff(job, error, stop);
+  }
+
   /** Not this delivery's failure: back to the broker after a back-off, or asked anew where it takes nothing back. */
   async #putOff(job: Job, error: TallyError, stop: AbortSignal): Promise<void> {
     if (stop.aborted || this.#closing || !job.held) return;
+    if (job.replay !== null) return job.replay.failed(error);
     if (this.#runtime.transport.traits.release !== "none")
-      return await this.#waitToRelease(job, RELEASE, error, stop).catch(() => {});
+      return await this.releases.afterWait(job, RELEASE, error, stop).catch(() => {});
     await this.#hands.drop(job);
-    if (this.#failing.has(job)) this.hold(job, this.#beforeRelease(job));
+    if (this.#failing.has(job)) this.hold(job, this.releases.waitOf(job));
   }
 
   async #run(job: Job, first: TallyError, stop: AbortController): Promise<void> {
-    let ruling: Ruling | null = null;
+    let ruling: Ending | null = null;
     let last: TallyError = first;
     try {
       await pRetry((n) => (n === 1 ? Promise.reject(first) : this.#again(job)), {
@@ -185,23 +218,29 @@ export class Failures {
     });
   }
 
-  async #leave(job: Job, ruling: Ruling, error: TallyError, stop: AbortSignal): Promise<void> {
-    if (ruling.kind === "deadLetter") {
+  async #leave(job: Job, ruling: Ending, error: TallyError, stop: AbortSignal): Promise<void> {
+    // Already parked: its replay ends here, and its key stays parked from here.
+    if (job.replay !== null && ruling.kind !== "deadLetter") {
+      await this.#hands.drop(job);
+      return job.replay.failed(error);
+    }
+    if (ruling.kind === "deadLetter" || ruling.kind === "park") {
       try {
-        // What it still does must not come beside its dead letter.
-        if (job.late !== null) await this.#lateEnd(job, stop);
+        // What it still does must not come beside its dead letter, or beside its replay.
+        if (job.late !== null) await lateEnd(job, stop);
       } catch {
         return;
       }
+      if (ruling.kind === "park") return await this.#park(job, ruling.reason ?? error.message, stop);
       const attempts = job.claim?.claim.attempt ?? job.attempts;
       return await this.#bury(job, { reason: ruling.reason ?? error.message, attempts, conflict: false }, stop);
     }
     if (isNotItsOwn(error)) return await this.#putOff(job, error, stop);
-    await this.#waitToRelease(job, ruling, error, stop).catch(() => {});
+    await this.releases.afterWait(job, ruling, error, stop).catch(() => {});
   }
 
   /** What the failed attempt leads to; null if the delivery is no longer ours to decide about. */
-  #rule(job: Job, error: TallyError): Ruling | null {
+  #rule(job: Job, error: TallyError): Ending | null {
     if (isNotItsOwn(error)) {
       this.#surface(job, error);
       return this.#closing || !job.held ? null : RELEASE;
@@ -211,12 +250,25 @@ export class Failures {
     this.#emit({ type: "attempt-failed", topic, group: this.#group, id, attempt, error });
     if (this.#closing || !job.held) return null;
     const about = { attempt, deliveries: delivery.count, topic, id };
-    const ruling = decide(this.#policy, error as HandlingError, about, (text) => subscription.surfaced(text));
-    if (ruling.kind === "deadLetter") return ruling;
+    const way = !job.inOrder ? "release" : this.#hands.parks(job) ? "park" : "block";
+    const ruling = decide(this.#policy, error as HandlingError, about, way, (text) => subscription.surfaced(text));
+    if (ruling.kind === "block") return this.#block(job);
+    if (ruling.kind === "deadLetter" || ruling.kind === "park") return ruling;
     // A broker that takes nothing back leaves only this place to try again.
-    if (this.#runtime.transport.traits.release === "none")
-      return { kind: "retry", afterMs: ruling.afterMs ?? this.#beforeRelease(job) };
+    if (this.#runtime.transport.traits.release === "none" && job.replay === null)
+      return { kind: "retry", afterMs: ruling.afterMs ?? this.releases.waitOf(job) };
     return ruling;
+  }
+
+  /** Surfaced once for each head: the key stands still, for a person to see. */
+  #block(job: Job): Ending {
+    const { topic } = job.subscription;
+    if (!job.blocked)
+      job.subscription.surfaced(
+        `key ${JSON.stringify(job.key)} is blocked: ${job.id ?? "its head"} failed ${job.attempts} times, and is tried again in place for ever. ${topic.name} is ordered, and nothing of the key is run past it; an inbox would park it`,
+      );
+    job.blocked = true;
+    return RETRY;
   }
 
   async #waitToRetry(job: Job, ruling: Wait, stop: AbortSignal): Promise<Wait> {
@@ -225,66 +277,8 @@ export class Failures {
     await sleep(this.#runtime.clock, Math.max(1, ms), stop);
     if (job.late === null) return ruling;
     if (!job.inOrder && this.#runtime.transport.traits.release !== "none") return { kind: "release", afterMs: 0 };
-    await this.#lateEnd(job, stop);
+    await lateEnd(job, stop);
     return ruling;
-  }
-
-  /** Rejects when it is no longer ours to release. */
-  async #waitToRelease(job: Job, { afterMs }: Wait, why: TallyError, stop: AbortSignal): Promise<void> {
-    const ms = afterMs ?? this.#beforeRelease(job);
-    const delayed = this.#runtime.transport.traits.release === "delayed";
-    // Its credit is held meanwhile: a broker that has it back at once would send it again at once.
-    if (!delayed && ms > 0) await sleep(this.#runtime.clock, ms, stop);
-    if (job.inOrder && job.late !== null) await this.#lateEnd(job, stop);
-    // Before the release: the redelivery would find its claim, and wait for the end of the lease.
-    const dropped = this.#hands.drop(job);
-    if (dropped !== null) await dropped;
-    if (!job.held || stop.aborted) return;
-    this.#release(job, ms, why);
-    if (!job.inOrder) return;
-    // What is in hand behind it must not overtake it.
-    const behind = this.#hands.lanes.takeBehind(job).filter((next) => next.held);
-    for (const next of behind) this.#release(next, ms, why);
-    job.session.away.left(
-      job.key!,
-      [job, ...behind].map(({ delivery }) => delivery.message),
-      why,
-    );
-  }
-
-  #beforeRelease(job: Job): number {
-    const { retryMin: min, retryMax: max, attempts } = this.#policy;
-    const deliveries = job.delivery.count;
-    if (deliveries === null) return fullJitter({ min: max, max }, 1, this.#runtime.random);
-    return fullJitter({ min, max }, attempts * deliveries, this.#runtime.random);
-  }
-
-  #lateEnd(job: Job, stop: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
-        job.onLateEnd = null;
-        reject(stop.reason);
-      };
-      if (stop.aborted) return onAbort();
-      stop.addEventListener("abort", onAbort, { once: true });
-      job.onLateEnd = () => {
-        stop.removeEventListener("abort", onAbort);
-        resolve();
-      };
-    });
-  }
-
-  #release(job: Job, ms: number, why: TallyError): void {
-    const afterMs = this.#runtime.transport.traits.release === "delayed" ? ms : 0;
-    job.session.settle({ kind: "release", delivery: job.delivery, afterMs });
-    this.#emit({
-      type: "released",
-      topic: job.subscription.topic.name,
-      group: this.#group,
-      id: job.id,
-      afterMs: ms,
-      error: why,
-    });
   }
 
   /** Of the inbox, or of the dead letter: nobody's handler has failed. */

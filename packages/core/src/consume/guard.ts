@@ -1,9 +1,10 @@
 import type { DeadLetters } from "../dead-letters/dead-letters.ts";
-import { type Death, reasonText } from "../dead-letters/letter.ts";
+import { CONFLICT, type Death, reasonText } from "../dead-letters/letter.ts";
 import { TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { type Answer, Claims, type Hold } from "../inbox/claims.ts";
 import { inboxKey } from "../inbox/identity.ts";
+import { Parking } from "../park/parking.ts";
 import type { Runtime } from "../runtime.ts";
 import type { InboxKey, InboxStore } from "../stores.ts";
 import type { Job } from "./attempt.ts";
@@ -19,6 +20,8 @@ export interface GuardHands {
   start(job: Job): void;
   /** Off its lane. */
   leave(): void;
+  /** Back to a lane, for its claim. */
+  again(job: Job): void;
   ack(job: Job): void;
   rested(): void;
 }
@@ -32,11 +35,12 @@ export interface GuardHands {
  *
  * | the claim is | then |
  * |---|---|
- * | fresh | the handler runs; more starts than `maxAttempts`: a dead letter |
+ * | fresh | the handler runs; more starts than `maxAttempts`: a dead letter, or its ordered key is parked |
  * | busy | in hand, off the lanes, for the rest of the lease, then asked again: if the holder died, this is the message |
  * | done | acked: the effect is there |
  * | dead | its dead letter again (the first one may not have left), then acked |
  * | conflict | a dead letter: it is not the message that has had its effect |
+ * | parked | stored behind what is parked of its key, then acked |
  *
  * What the store does not answer fails closed: no effect, no ack; the delivery is released after a back-off.
  */
@@ -47,6 +51,7 @@ export class Guard {
   readonly #letters: DeadLetters;
   readonly #hands: GuardHands;
   readonly #claims: Claims;
+  readonly #parking: Parking;
   /** Jobs by their claims, for a claim that is fenced while its handler runs. */
   readonly #jobs: Map<Hold, Job> = new Map();
   #open = 0;
@@ -71,11 +76,12 @@ export class Guard {
       fenced: (hold) => this.#fenced(hold),
       surfaced: (text) => runtime.events.emit({ type: "surfaced", what: `inbox of ${group}`, text }),
     });
+    this.#parking = new Parking(group, runtime, store, { ...hands, conflict: (job) => this.#conflict(job) });
   }
 
-  /** Marks that are being written. */
+  /** Marks and parked messages that are being written. */
   get size(): number {
-    return this.#open;
+    return this.#open + this.#parking.size;
   }
 
   /** Whether such a job has a claim that has not ended. */
@@ -90,16 +96,18 @@ export class Guard {
 
   /** A delivery on its lane asks for its claim. */
   take(job: Job): void {
+    if (this.#parking.waits(job)) return this.#hands.leave();
+    let key: InboxKey | null = null;
     try {
       this.#hands.identify(job);
+      key = inboxKey(this.#group, job.subscription.topic.name, job.id, job.delivery);
     } catch {
       // The same will come again as the first attempt's failure.
-      job.unguarded = true;
-      return this.#hands.start(job);
+      return this.#unidentified(job, null);
     }
-    const key = inboxKey(this.#group, job.subscription.topic.name, job.id, job.delivery);
-    if (key === null) return this.#unguarded(job);
-    this.#claims.ask({ ...key, behind: null }).then(
+    if (key === null) return this.#unidentified(job, "unguarded");
+    const behind = job.inOrder && job.replay === null ? job.key : null;
+    this.#claims.ask({ ...key, behind }).then(
       (answer) => this.#answered(job, key, answer),
       (error: TallyError) => {
         this.#hands.leave();
@@ -149,6 +157,31 @@ export class Guard {
     await this.#letters.send(job, death);
   }
 
+  /** Whether the key of this delivery can be parked with it. */
+  parks(job: Job): boolean {
+    return job.inOrder && job.claim !== null;
+  }
+
+  /**
+   * The head of a key has failed: stored, and its claim ended, in one transaction.
+   * @throws TallyError `fenced`, `store`: not acked then
+   */
+  async park(job: Job, reason: string): Promise<"parked" | "full" | "conflict"> {
+    const hold = job.claim;
+    if (hold === null) throw this.fencedError(job);
+    const result = await this.#parking.head(job, hold.claim, reasonText(reason));
+    if (result === "full" || result === "conflict") return result;
+    this.#claims.letGo(hold);
+    this.#forget(job);
+    if (result !== "parked") throw this.fencedError(job);
+    return result;
+  }
+
+  /** Settled or not, it is done with. */
+  ended(job: Job): void {
+    this.#parking.ended(job);
+  }
+
   /**
    * Not ours any more, and undone: another one may claim it at once. Never rejects. While its handler still runs, late,
    * the claim is left to run out instead, so that nobody runs beside it before that.
@@ -172,13 +205,8 @@ export class Guard {
       this.#jobs.set(hold, job);
       const { attempt } = hold.claim;
       failpoint("inbox.claimed");
-      if (attempt <= this.#policy.maxAttempts) this.#hands.start(job);
-      else
-        this.#leave(job, {
-          reason: `started ${attempt - 1} times without an end`,
-          attempts: attempt - 1,
-          conflict: false,
-        });
+      if (attempt <= this.#policy.maxAttempts || job.replay !== null) this.#hands.start(job);
+      else this.#poison(job, attempt - 1);
     } else if (answer.state === "busy") {
       this.#hands.leave();
       this.#runtime.events.emit({ type: "busy", ...this.#about(job), leftMs: answer.leftMs });
@@ -191,15 +219,26 @@ export class Guard {
       this.#hands.ack(job);
     } else if (answer.state === "dead") {
       this.#leave(job, { reason: answer.reason, attempts: null, conflict: false });
+    } else if (answer.state === "parked") {
+      this.#hands.leave();
+      this.#parking.behind(job, key);
     } else {
-      this.#runtime.events.emit({ type: "conflict", ...this.#about(job) });
-      this.#leave(job, {
-        reason: "conflict: the same identity came before with another body",
-        attempts: null,
-        conflict: true,
-      });
+      this.#hands.leave();
+      this.#conflict(job);
     }
     this.#hands.rested();
+  }
+
+  #poison(job: Job, starts: number): void {
+    const reason = `started ${starts} times without an end`;
+    if (!this.parks(job)) return this.#leave(job, { reason, attempts: starts, conflict: false });
+    this.#hands.leave();
+    this.#hands.failures.park(job, reason);
+  }
+
+  #conflict(job: Job): void {
+    this.#runtime.events.emit({ type: "conflict", ...this.#about(job) });
+    this.#hands.failures.bury(job, CONFLICT);
   }
 
   #leave(job: Job, death: Death): void {
@@ -207,10 +246,15 @@ export class Guard {
     this.#hands.failures.bury(job, death);
   }
 
-  #unguarded(job: Job): void {
-    job.unguarded = true;
-    this.#runtime.events.emit({ type: "unguarded", ...this.#about(job) });
-    this.#hands.start(job);
+  /** Runs without the inbox, but not past a parked key. */
+  #unidentified(job: Job, event: "unguarded" | null): void {
+    const start = (): void => {
+      job.unguarded = true;
+      if (event !== null) this.#runtime.events.emit({ type: event, ...this.#about(job) });
+      this.#hands.start(job);
+    };
+    if (!job.inOrder || job.replay !== null) return start();
+    this.#parking.unidentified(job, start);
   }
 
   async #end(job: Job, hold: Hold, outcome: Parameters<Claims["end"]>[1]): Promise<void> {

@@ -9,7 +9,7 @@ export interface ConsumerOptions {
   readonly lanes?: number;
   /** Deliveries without a settlement for each topic, at most; at least `lanes`. @default 4 × lanes, at least 100 */
   readonly credit?: number;
-  /** Attempts in place before a delivery is released for redelivery. @default 3 */
+  /** Attempts in place before a delivery is released for redelivery, or its ordered key is parked. @default 3 */
   readonly attempts?: number;
   /** Upper end of the first wait between attempts; full jitter. @default "100ms" */
   readonly retryMin?: Duration;
@@ -40,16 +40,18 @@ export interface ConsumerOptions {
    */
   readonly lease?: Duration;
   /**
-   * Started deliveries of one message, over crashes and releases, after which it is a dead letter. Counted in the inbox,
-   * durably, before each start.
+   * Started deliveries of one message, over crashes and releases, after which it is a dead letter, or its ordered key is
+   * parked. Counted in the inbox, durably, before each start.
    * @default 16
    */
   readonly maxAttempts?: number;
   /**
-   * What a failed attempt leads to; it alone decides, also beyond `attempts`. Without an inbox a body that cannot be read
-   * (`decode`, `schema`) is released whatever it says, since the same bytes would fail again. If it throws, the delivery is
-   * released.
-   * @default retry() up to `attempts`, then release(). A body that cannot be read: deadLetter() with an inbox, else release()
+   * What a failed attempt leads to; it alone decides, also beyond `attempts`. A body that cannot be read (`decode`,
+   * `schema`) is not tried again at once whatever it says, since the same bytes would fail again. If it throws, or rules
+   * what is not possible here, that is surfaced, and the delivery is released; one of an ordered key has the default.
+   * @default retry() up to `attempts`, then release(). With an ordered key and an inbox: then park(); with an ordered key
+   * and no inbox: in place for ever, at most `retryMax` apart, since nothing of the key may overtake it. A body that cannot
+   * be read counts as used up; of no ordered key, with an inbox: deadLetter()
    */
   readonly onError?: (
     error: TallyError<"handler" | "handler-deadline" | "decode" | "schema">,
@@ -88,11 +90,12 @@ export interface Failure {
 /** See `effect` of {@link ConsumerOptions} and {@link TxConsumerOptions}. */
 export type Effect = "none" | "marked" | "tx";
 
-/** What becomes of a failed attempt: again in place, back to the broker for redelivery, or given up. */
+/** What becomes of a failed attempt: again in place, back to the broker for redelivery, given up, or parked with its key. */
 export type Ruling =
   | { readonly kind: "retry"; readonly afterMs: number | null }
   | { readonly kind: "release"; readonly afterMs: number | null }
-  | { readonly kind: "deadLetter"; readonly reason: string | null };
+  | { readonly kind: "deadLetter"; readonly reason: string | null }
+  | { readonly kind: "park"; readonly reason: string | null };
 
 /** What a handler gets beside the body. */
 export interface Context {

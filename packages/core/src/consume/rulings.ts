@@ -33,6 +33,21 @@ export function deadLetter(reason?: string): Ruling {
   return { kind: "deadLetter", reason: reason ?? null };
 }
 
+/**
+ * Ruling of `onError` for a delivery of an ordered key: the message is copied, whole, into the inbox and acked, and what
+ * comes of its key later is stored behind it, until `tally.parked.keys` replays or purges them. Other keys go on.
+ *
+ * Needs an inbox (effect `"marked"` or `"tx"`) and an id; without, the key is blocked: its head is tried again in place for
+ * ever. A delivery of no ordered key cannot be parked: it is released. Either is surfaced as `unsupported`.
+ * @param reason Stands in the list of parked messages; at most 1,000 characters. @default the error's message
+ * @throws TallyError `bad-config`
+ */
+export function park(reason?: string): Ruling {
+  if (reason !== undefined && typeof reason !== "string")
+    throw new TallyError("bad-config", "park: the reason must be a string");
+  return { kind: "park", reason: reason ?? null };
+}
+
 const AFTER = { after: { default: null, read: duration(0, 0).read } };
 
 function after(where: string, options: { readonly after?: Duration }): number | null {

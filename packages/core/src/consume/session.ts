@@ -1,6 +1,7 @@
 import type { TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import type { Delivery, Receiver, ReceiverEvents, Settlement } from "../spi.ts";
+import type { Source } from "./attempt.ts";
 import { AwayKeys } from "./away.ts";
 import type { TopicSubscription } from "./subscription.ts";
 
@@ -14,7 +15,7 @@ const MOST_HOPS = 8;
  * three microtasks after what it waited for; so the batch is handed over when a turn of the microtask queue has added
  * nothing to it.
  */
-export class ReceiverSession implements AsyncDisposable {
+export class ReceiverSession implements Source, AsyncDisposable {
   readonly subscription: TopicSubscription;
   readonly away: AwayKeys;
   /** Nothing of it starts any more; what runs is let finish. */

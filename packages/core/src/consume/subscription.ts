@@ -105,7 +105,7 @@ export class TopicSubscription {
       if (this.topic.ordered && message.key !== null) {
         const why = session.away.arrived(message.key, message);
         if (why !== null) {
-          attempts.failures.turnBack(new Job(session, delivery), why);
+          attempts.failures.releases.turnBack(new Job(session, delivery), why);
           continue;
         }
       }
@@ -120,7 +120,9 @@ export class TopicSubscription {
   }
 
   /** A body could not be read. True: that was one too many, and nothing of this session is decided any more. */
-  unreadable({ session: of, delivery: { message, count } }: Job, error: TallyError): boolean {
+  unreadable({ session: source, delivery: { message, count } }: Job, error: TallyError): boolean {
+    // Replays are not asked about.
+    const of = source as ReceiverSession;
     if (of.leaving) return true;
     if (!this.#o.policy.schemaGuard || (count ?? 1) > 1) return false;
     const known = message.id === null ? null : `${message.producer ?? ""}\0${message.id}`;

@@ -30,6 +30,13 @@ export interface Death {
   readonly conflict: boolean;
 }
 
+/** The same identity came before with another body. */
+export const CONFLICT: Death = Object.freeze({
+  reason: "conflict: the same identity came before with another body",
+  attempts: null,
+  conflict: true,
+});
+
 /** A reason as it is stored and sent: one that a handler's error was put into may be anything. */
 const MOST_REASON = 1_000;
 // Headers of ours take less; the message's own have the rest.

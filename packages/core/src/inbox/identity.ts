@@ -3,7 +3,7 @@ import type { InboxKey } from "../stores.ts";
 import { bodyHash } from "./hash.ts";
 
 /** Stands for the producer where the broker's place is the id: no service is called so. */
-const BY_PLACE = "tally:place";
+export const BY_PLACE = "tally:place";
 
 /**
  * Identity of a delivery's effect: (group, topic, producer, id).
