@@ -173,7 +173,7 @@ export type TallyEventBody =
       readonly messages: number;
       readonly error: TallyError;
     }
-  | { readonly type: "row-replayed" | "row-purged"; readonly topic: string; readonly id: string }
+  | { readonly type: "row-replayed" | "row-purged"; readonly store: string; readonly place: number }
   | {
       readonly type: "gap";
       readonly topic: string;

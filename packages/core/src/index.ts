@@ -14,9 +14,9 @@ export {
 export type { SchemaIssue, SchemaResult, StandardSchema } from "./schema.ts";
 export type { Broker, Proof, Sure, Traits } from "./spi.ts";
 export type { OutboxMode, SpillPolicyOptions } from "./outbox/options.ts";
-export type { InboxSpec, OutboxSpec, InboxStore, Scope } from "./stores.ts";
+export type { InboxSpec, OutboxSpec, InboxStore, ParkedKey, Scope } from "./stores.ts";
 export { topic, type Topic, type TopicOptions } from "./topic.ts";
-export { deadLetter, release, retry } from "./consume/rulings.ts";
+export { deadLetter, park, release, retry } from "./consume/rulings.ts";
 export type {
   Consumer,
   ConsumerBuilder,
@@ -29,6 +29,10 @@ export type {
   TxConsumerOptions,
   TxContext,
 } from "./consume/options.ts";
+export type { Parked } from "./park/parked.ts";
+export type { ParkedKeys, ParkedLetter } from "./park/keys.ts";
+export type { ParkedKeyName } from "./park/replays.ts";
+export type { ParkedMessageRow, ParkedRows, RowPlace } from "./park/rows.ts";
 export type { Platform } from "./platform/node.ts";
 export type { Cause, Publication, PublishOptions, PublishPolicyOptions, Receipt } from "./publish/options.ts";
 export { openTally } from "./open.ts";

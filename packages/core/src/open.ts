@@ -6,6 +6,9 @@ import { describe, TallyError } from "./error.ts";
 import { createEvents } from "./events.ts";
 import { randomId } from "./ids.ts";
 import { CLOSE_BOUNDS, resolveTally, type TallyOptions } from "./options.ts";
+import { createParked } from "./park/parked.ts";
+import type { RowStore } from "./park/rows.ts";
+import { Runners } from "./park/runners.ts";
 import { nodePlatform, type Platform } from "./platform/node.ts";
 import { resolveOptions } from "./policy.ts";
 import { Publisher } from "./publish/publisher.ts";
@@ -78,7 +81,13 @@ function createTally<Tx>(
     inbox,
     transacted: publisher.transacted,
     publish: (topic, body, options, own) => publisher.publish(topic, body, options, own),
+    runners: new Runners(),
   };
+  const rows: RowStore[] = [];
+  if (outbox !== null) rows.push({ name: "outbox", store: outbox, changed: () => publisher.rowsChanged() });
+  const published = inbox?.transactions?.outbox ?? null;
+  if (published !== null) rows.push({ name: "inbox", store: published, changed: () => publisher.rowsChanged() });
+  const parked = createParked(inbox, rows, ports.runners, runtime.events, assertOpen);
   let closing: Promise<void> | null = null;
 
   async function close(within: number): Promise<void> {
@@ -133,6 +142,7 @@ function createTally<Tx>(
         (consumer) => void consumers.delete(consumer),
       ) as ConsumerBuilder<never>;
     },
+    parked,
     on: (listener) => runtime.events.on(listener),
     counters: () => runtime.events.counters(),
     close(options) {

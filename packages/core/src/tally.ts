@@ -2,6 +2,7 @@ import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions, TxContext } f
 import type { Duration } from "./duration.ts";
 import type { TallyError } from "./error.ts";
 import type { Counters, Listener } from "./events.ts";
+import type { Parked } from "./park/parked.ts";
 import type { Publication, PublishOptions, Receipt } from "./publish/options.ts";
 import type { Traits } from "./spi.ts";
 import type { Topic } from "./topic.ts";
@@ -40,6 +41,8 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
    */
   consumer(group: string, options: [Tx] extends [never] ? never : TxConsumerOptions): ConsumerBuilder<TxContext<Tx>>;
   consumer(group: string, options?: ConsumerOptions): ConsumerBuilder;
+  /** What waits for a person: ordered keys whose head failed, and rows of the outbox that nobody takes. */
+  readonly parked: Parked;
   /** Every event from now on, called synchronously; what it throws is dropped. Returns what takes the listener off. */
   on(listener: Listener): () => void;
   /** How often each event happened so far: a copy. */

@@ -81,9 +81,8 @@ export class Attempts {
     this.#deadlines = new Deadlines(runtime.clock, policy.processingDeadline, (attempt) => this.#expired(attempt));
   }
 
-  /** Runs a parked message as a delivery whose key is not parked. Null without an inbox: it would have no claim. */
-  replay(subscription: TopicSubscription, message: ParkedPlace): Promise<Ran> | null {
-    if (this.#guard === null) return null;
+  /** Runs a parked message as a delivery whose key is not parked. */
+  replay(subscription: TopicSubscription, message: ParkedPlace): Promise<Ran> {
     const source = new ReplaySource(subscription);
     this.lanes.add(new Job(source, parkedDelivery(message), source));
     this.lanes.pump();

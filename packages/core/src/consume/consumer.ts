@@ -1,5 +1,6 @@
 import { deadLetterTopic } from "../dead-letters/letter.ts";
 import { TallyError } from "../error.ts";
+import type { Runners } from "../park/runners.ts";
 import { type Bounds, duration, resolveOptions, text } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Topic } from "../topic.ts";
@@ -82,7 +83,9 @@ class RunningConsumer implements Consumer {
   readonly #policy: ConsumerPolicy;
   readonly #attempts: Attempts;
   readonly #onEnd: (consumer: Consumer) => void;
+  readonly #runners: Runners;
   #subscriptions: readonly TopicSubscription[] = [];
+  #registered: readonly (() => void)[] = [];
   #closed: Promise<void> | null = null;
 
   constructor(
@@ -96,6 +99,7 @@ class RunningConsumer implements Consumer {
     this.#runtime = runtime;
     this.#policy = policy;
     this.#attempts = new Attempts(group, policy, runtime, ports);
+    this.#runners = ports.runners;
     this.#onEnd = onEnd;
   }
 
@@ -115,6 +119,15 @@ class RunningConsumer implements Consumer {
       attempts: this.#attempts,
     };
     this.#subscriptions = topics.map((one) => new TopicSubscription({ ...one, ...common }));
+    // Without a claim a parked message must not run.
+    const replaying = this.#policy.effect === "none" ? [] : this.#subscriptions;
+    this.#registered = replaying.map((subscription) =>
+      this.#runners.add({
+        group: this.group,
+        topic: subscription.topic.name,
+        run: (message) => this.#attempts.replay(subscription, message),
+      }),
+    );
     try {
       await Promise.all(this.#subscriptions.map(({ ready }) => ready));
     } catch (error) {
@@ -150,6 +163,7 @@ class RunningConsumer implements Consumer {
   async #end(within: number): Promise<void> {
     const { clock, events } = this.#runtime;
     const until = clock.now() + within;
+    for (const remove of this.#registered) remove();
     const stopped = this.#subscriptions.map((s) => s.stop());
     this.#attempts.stop(this.#subscriptions);
     await this.#atMost(within, Promise.all([Promise.allSettled(stopped), this.#attempts.idle()]));

@@ -56,7 +56,7 @@ function possible(ruling: Ruling, way: Way): Ruling {
     "unsupported",
     way === "release"
       ? "park() is for deliveries of an ordered key: of an ordered topic, with a key"
-      : "park() needs an inbox, an effect other than \"none\", and a message with an id",
+      : 'park() needs an inbox, an effect other than "none", and a message with an id',
   );
 }
 

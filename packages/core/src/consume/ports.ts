@@ -1,3 +1,4 @@
+import type { Runners } from "../park/runners.ts";
 import type { Publish } from "../publish/options.ts";
 import type { Transacted } from "../publish/transacted.ts";
 import type { InboxStore } from "../stores.ts";
@@ -8,4 +9,6 @@ export interface ConsumerPorts {
   readonly publish: Publish;
   /** Is told of handlers' transactions, so that they can publish in them; null without any. */
   readonly transacted: Pick<Transacted, "begin"> | null;
+  /** Who runs parked messages. */
+  readonly runners: Runners;
 }

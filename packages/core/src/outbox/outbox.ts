@@ -63,6 +63,8 @@ export class Outbox<Item extends Spillable> {
   #timer: Timer | null = null;
   #refresh: Timer | null = null;
   #closed = false;
+  /** The last reading of the fence. */
+  #filling: Promise<void> = Promise.resolve();
   /** Rows stored since open. */
   spilled = 0;
 
@@ -149,6 +151,12 @@ export class Outbox<Item extends Spillable> {
     this.#spilling = false;
   }
 
+  /** Rows are not parked any more, or gone, by a person's word: the fence and the relay look anew. */
+  rowsChanged(): void {
+    void this.#refill();
+    this.#relay.wake();
+  }
+
   /** The relay takes no more rows; those on their way come to their end. */
   finish(): void {
     this.#relay.finish();
@@ -219,6 +227,18 @@ export class Outbox<Item extends Spillable> {
 
   /** The fence as the store has it: at open, and now and then while another process relays our rows. */
   async #read(): Promise<void> {
+    await this.#refill();
+    if (this.#closed) return;
+    if (this.#o.spillAfter === null) this.#letAllIn();
+    this.#refresh = this.#o.runtime.clock.after(REFRESH_MS, () => this.#look());
+  }
+
+  /** One after another: each has to know what was put while it was on its way. */
+  #refill(): Promise<void> {
+    return (this.#filling = this.#filling.then(() => this.#fill()));
+  }
+
+  async #fill(): Promise<void> {
     const missed: number[] = (this.#missed = []);
     try {
       const counts = await this.#o.store.busySlots();
@@ -233,9 +253,6 @@ export class Outbox<Item extends Spillable> {
       });
     }
     this.#missed = null;
-    if (this.#closed) return;
-    if (this.#o.spillAfter === null) this.#letAllIn();
-    this.#refresh = this.#o.runtime.clock.after(REFRESH_MS, () => this.#look());
   }
 
   #look(): void {

@@ -29,6 +29,8 @@ export function parkedCopy(of: InboxKey, key: string, message: Incoming, reason:
     headers: message.headers,
     body: message.body,
     native: null,
+    group: null,
+    delayMs: 0,
   };
   return { group: of.group, topic: of.topic, key, message: copy, reason };
 }

@@ -551,6 +551,11 @@ export class Publisher {
     return error;
   }
 
+  /** Rows of the outbox are not parked any more, or gone, by a person's word. */
+  rowsChanged(): void {
+    this.#spilling?.rowsChanged();
+  }
+
   /** No new messages; resolves when the last one is at its end, or at the limit, when the rest is abandoned. Gives how many that were. */
   async close(within: number): Promise<number> {
     const { clock } = this.#runtime;

@@ -110,6 +110,11 @@ export class Spilling {
     this.#relayed.delete(entry);
   }
 
+  rowsChanged(): void {
+    this.#fallback?.rowsChanged();
+    this.#transactions?.rowsChanged();
+  }
+
   /** The relays take no more rows. */
   finish(): void {
     this.#fallback?.finish();

@@ -2,8 +2,10 @@ import { seededRandom, virtualClock } from "@tallymq/testkit";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { createConsumerBuilder } from "../../src/consume/consumer.ts";
+import { release, retry } from "../../src/consume/rulings.ts";
 import { sleep } from "../../src/clock.ts";
 import { createEvents, type EventType } from "../../src/events.ts";
+import { Runners } from "../../src/park/runners.ts";
 import { topic } from "../../src/topic.ts";
 import { ModelQueue } from "../support/model-queue.ts";
 
@@ -73,9 +75,21 @@ test("over random completion orders, failures and cuts: acks cover only what is 
       };
       const consumer = await createConsumerBuilder(
         runtime,
-        { inbox: null, transacted: null, publish: () => Promise.reject(new Error("nothing is published here")) },
+        {
+          inbox: null,
+          transacted: null,
+          publish: () => Promise.reject(new Error("nothing is published here")),
+          runners: new Runners(),
+        },
         "g",
-        { lanes, credit: lanes + spare, attempts, retryMin: 2, retryMax: 20 },
+        {
+          lanes,
+          credit: lanes + spare,
+          retryMin: 2,
+          retryMax: 20,
+          // Also where the default would keep the head of a key in place.
+          onError: (_error, { attempt }) => (attempt < attempts ? retry() : release()),
+        },
         () => {},
         () => {},
       )

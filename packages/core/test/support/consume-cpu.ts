@@ -2,6 +2,7 @@
 // Time in the consumer’s policy layer for each delivery, synchronous stretches only, over a receiver that does nothing.
 import { createConsumerBuilder } from "../../src/consume/consumer.ts";
 import { createEvents } from "../../src/events.ts";
+import { Runners } from "../../src/park/runners.ts";
 import { nodePlatform } from "../../src/platform/node.ts";
 import type { Delivery, Receiver, ReceiverEvents, Subscription } from "../../src/spi.ts";
 import { bytes } from "../../src/codec.ts";
@@ -77,7 +78,12 @@ for (const { name, codec, key, ordered, handler } of cases) {
   const of = codec === "bytes" ? topic("t", { ...options, codec: bytes }) : topic("t", options);
   const consumer = await createConsumerBuilder(
     runtime,
-    { inbox: null, transacted: null, publish: () => Promise.reject(new Error("nothing is published here")) },
+    {
+      inbox: null,
+      transacted: null,
+      publish: () => Promise.reject(new Error("nothing is published here")),
+      runners: new Runners(),
+    },
     "g",
     { lanes: 64 },
     () => {},

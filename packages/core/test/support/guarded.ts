@@ -2,6 +2,8 @@ import { type MemoryInbox, memoryInbox, seededRandom, virtualClock, type Virtual
 import { createConsumerBuilder } from "../../src/consume/consumer.ts";
 import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "../../src/consume/options.ts";
 import { createEvents, type EventType, type TallyEvent } from "../../src/events.ts";
+import { createParked, type Parked } from "../../src/park/parked.ts";
+import { Runners } from "../../src/park/runners.ts";
 import type { PublishOptions } from "../../src/publish/options.ts";
 import type { Runtime } from "../../src/runtime.ts";
 import type { InboxStore, Traits } from "../../src/spi.ts";
@@ -29,7 +31,9 @@ export interface GuardedBench {
   of<T extends EventType>(type: T): Extract<TallyEvent, { readonly type: T }>[];
   consumer(options?: ConsumerOptions | TxConsumerOptions, group?: string): ConsumerBuilder<never>;
   readonly receiver: ScriptedReceiver;
-  /** As kill -9 does: its timers fire no more, and what it settles reaches nobody. */
+  /** `tally.parked` of this process. */
+  readonly parked: Parked;
+  /** As kill -9 does: its timers fire no more, what it settles reaches nobody, and its store answers and writes no more. */
   kill(): void;
 }
 
@@ -73,11 +77,10 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
       const letters: Letter[] = [];
       const out = new Set<string>();
       const own = { ...clock, after: (ms: number, fn: () => void) => clock.after(ms, () => alive && fn()) };
-      const store: InboxStore<unknown> = await inbox.openInbox({
-        clock: own,
-        random: seededRandom(1),
-        surfaced: () => {},
-      });
+      const store = mortal(
+        await inbox.openInbox({ clock: own, random: seededRandom(1), surfaced: () => {} }),
+        () => alive,
+      );
       const runtime: Runtime = {
         service: "shop",
         run: "0123456789abcdef0123456789abcdef",
@@ -91,6 +94,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
         reconnect: { min: 100, max: 5_000 },
         connectWithin: 10_000,
       };
+      const runners = new Runners();
       const bench: GuardedBench = {
         transport,
         events,
@@ -103,6 +107,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
             runtime,
             {
               inbox: store,
+              runners,
               transacted: null,
               async publish(topic, body, given, own) {
                 // As the publisher: one id at a time is one message.
@@ -139,6 +144,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
           if (last === undefined) throw new Error("no receiver is open");
           return last;
         },
+        parked: createParked(store, [], runners, runtime.events, () => {}),
         kill() {
           alive = false;
           bench.receiver.events.lost(new TallyError("session-lost", "killed"));
@@ -152,4 +158,35 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
 /** So many turns of the event loop: what a store's answers take. */
 export async function turns(most = 20): Promise<void> {
   for (let i = 0; i < most; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+const NEVER: Promise<never> = new Promise(() => {});
+
+/** The store of a process that may be killed: from then on nothing is asked and nothing is answered, and no effect commits. */
+function mortal(store: InboxStore<unknown>, alive: () => boolean): InboxStore<unknown> {
+  const guarded = <T extends object>(of: T): T =>
+    new Proxy(of, {
+      get(target, name) {
+        const member: unknown = Reflect.get(target, name);
+        if (name === "transactions" && typeof member === "object" && member !== null) return guarded(member);
+        if (typeof member !== "function") return member;
+        return (...args: unknown[]) => {
+          if (!alive()) return NEVER;
+          const call = args.map((arg) => (typeof arg === "function" ? whileAlive(arg as Effect, alive) : arg));
+          const answer: unknown = Reflect.apply(member, target, call);
+          return answer instanceof Promise ? answer.then((value: unknown) => (alive() ? value : NEVER)) : answer;
+        };
+      },
+    });
+  return guarded(store);
+}
+
+type Effect = (tx: unknown) => Promise<unknown>;
+
+function whileAlive(effect: Effect, alive: () => boolean): Effect {
+  return async (tx) => {
+    const result = await effect(tx);
+    if (!alive()) throw new Error("killed");
+    return result;
+  };
 }
