@@ -1,5 +1,5 @@
 import { DeadLetters } from "../dead-letters/dead-letters.ts";
-import { describe, TallyError } from "../error.ts";
+import type { TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { InboxTransactions, ParkedPlace } from "../stores.ts";
 import { parkedDelivery } from "../park/copy.ts";
@@ -11,6 +11,7 @@ import { Failures } from "./failures.ts";
 import { Guard } from "./guard.ts";
 import { Lanes } from "./lanes.ts";
 import { isUnreadable } from "./decide.ts";
+import { deadlineMissed, handlerFailed } from "./handler-errors.ts";
 import { identify } from "./identify.ts";
 import { handleInTransaction } from "./in-transaction.ts";
 import type { ConsumerPolicy } from "./options.ts";
@@ -183,12 +184,12 @@ export class Attempts {
       // A native promise as it is; of anything else we take the first settlement only.
       outcome = Promise.resolve(given);
     } catch (thrown) {
-      return this.#over(job, attempt, this.#wrap(job, thrown));
+      return this.#over(job, attempt, handlerFailed(job, thrown));
     }
     if (!attempt.listed) this.#deadlines.add(attempt);
     outcome.then(
       () => this.#over(job, attempt, null),
-      (thrown: unknown) => this.#over(job, attempt, this.#wrap(job, thrown)),
+      (thrown: unknown) => this.#over(job, attempt, handlerFailed(job, thrown)),
     );
   }
 
@@ -196,7 +197,7 @@ export class Attempts {
     if (!attempt.listed) this.#deadlines.add(attempt);
     void handleInTransaction(transactions, this.#transacted, job.claim!, job, attempt, body).then((failed) => {
       if (failed === null) this.#over(job, attempt, null);
-      else this.#over(job, attempt, failed.by === "handler" ? this.#wrap(job, failed.thrown) : failed.error);
+      else this.#over(job, attempt, failed.by === "handler" ? handlerFailed(job, failed.thrown) : failed.error);
     });
   }
 
@@ -229,11 +230,7 @@ export class Attempts {
 
   #expired(attempt: Attempt): void {
     const { job } = attempt;
-    const error = new TallyError(
-      "handler-deadline",
-      `${this.#name(job)} did not settle within ${this.#policy.processingDeadline} ms`,
-      { id: job.id ?? undefined },
-    );
+    const error = deadlineMissed(job, this.#policy.processingDeadline);
     job.running = null;
     job.late = attempt;
     if (++this.#lateRunning === this.#policy.lanes) {
@@ -288,20 +285,6 @@ export class Attempts {
   #forgotten(job: Job): void {
     if (job.onEnd === null) this.#end(job);
     else this.failures.forgotten(job);
-  }
-
-  // ── small things ────────────────────────────────────────────────────────────
-
-  /** Whatever was thrown, as an error of ours: p-retry would not retry a TypeError, nor what is no Error. */
-  #wrap(job: Job, thrown: unknown): TallyError<"handler"> {
-    return new TallyError("handler", `${this.#name(job)} failed: ${describe(thrown)}`, {
-      id: job.id ?? undefined,
-      cause: thrown,
-    });
-  }
-
-  #name(job: Job): string {
-    return `handler of ${this.#group} for ${job.subscription.topic.name}`;
   }
 
   /** Something has come to rest: its lane is free, its key may go on, a close may be waiting for it. */

@@ -1,4 +1,4 @@
-// Replays of parked keys: in order, by claims, whatever is killed or arrives meanwhile.
+// Replays of one parked key: in order, by claims, whatever is killed or arrives meanwhile.
 import { type MemoryInbox, memoryInbox, type MemoryTx } from "@tallymq/testkit";
 import { afterEach, describe, expect, test } from "vitest";
 import type { TxContext } from "../../src/consume/options.ts";
