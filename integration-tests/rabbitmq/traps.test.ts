@@ -251,22 +251,22 @@ describe("receiving", () => {
     await receiving.port[Symbol.asyncDispose]();
   });
 
-  it("a consumer that dies 25 times with everything prefetched loses nothing: the limit is far above", async () => {
+  it("a consumer that dies 25 times with 500 prefetched loses nothing: the limit is far above", async () => {
     const topic = fresh();
     await using sending = await Sending.open(transport, topic);
-    await sending.send(messages(topic, 50));
+    await sending.send(messages(topic, 500));
     const proxy = await rabbit.proxy();
     for (let i = 0; i < 25; i++) {
       const mortal = openTransport(rabbit.urlVia(proxy));
-      const receiving = await Receiving.open(mortal, topic, { credit: 50 });
-      await receiving.first(50);
+      const receiving = await Receiving.open(mortal, topic, { credit: 500 });
+      await receiving.first(500);
       proxy.cut();
       await receiving.until("the loss", () => receiving.losses.length > 0);
       await mortal[Symbol.asyncDispose]();
     }
-    const receiving = await Receiving.open(transport, topic);
-    const all = await receiving.first(50);
-    expect(new Set(all.map((d) => d.message.id)).size).toBe(50);
+    const receiving = await Receiving.open(transport, topic, { credit: 500 });
+    const all = await receiving.first(500);
+    expect(new Set(all.map((d) => d.message.id)).size).toBe(500);
     expect(all[0]!.count).toBe(26);
     receiving.ack(...all);
     await receiving.port[Symbol.asyncDispose]();

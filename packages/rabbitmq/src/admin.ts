@@ -32,8 +32,8 @@ export class RabbitAdmin implements AdminPort {
     });
   }
 
-  async declareDelays(_plan: TopicPlan, _upToMs: number, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
+  async declareDelays(plan: TopicPlan, upToMs: number, signal: AbortSignal): Promise<void> {
+    await this.#on(signal, (channel) => this.#topology.declareDelays(channel.raw, plan, upToMs));
   }
 
   /**

@@ -1,9 +1,12 @@
 import type { ConsumeMessage } from "amqplib";
 import { HEADER, type Incoming, parseAttempt, parseSeq, RESERVED_PREFIX } from "@tallymq/core/spi";
+import { DELAY_TO } from "./delays.ts";
 
 const NONE: Readonly<Record<string, string>> = Object.freeze(Object.create(null) as Record<string, string>);
 /** The broker's own count, given as the delivery's; what the sender wrote is what a handler sees. */
 const DELIVERY_COUNT = "x-delivery-count";
+/** The broker's account of each hop of a delay: nothing that the sender wrote. Of other dead letters it tells where they died. */
+const DEATH = /^x-(?:death$|first-death-|last-death-)/;
 
 /** The envelope on its way in, from any sender: nothing in it is believed to have the type that it should have. */
 export function incoming(topic: string, message: ConsumeMessage): Incoming {
@@ -57,8 +60,10 @@ function mend(properties: Readonly<Record<string, unknown>>): Readonly<Record<st
 
 function callers(headers: Readonly<Record<string, unknown>>): Readonly<Record<string, string>> {
   let own: Record<string, string> | null = null;
+  const delayed = Object.hasOwn(headers, DELAY_TO);
   for (const name of Object.keys(headers)) {
     if (name.startsWith(RESERVED_PREFIX) || name === DELIVERY_COUNT) continue;
+    if (delayed && DEATH.test(name)) continue;
     own ??= Object.create(null) as Record<string, string>;
     own[name] = render(headers[name]);
   }

@@ -1,7 +1,8 @@
 import { HEADER as NAME, type Outgoing, TallyError } from "@tallymq/core/spi";
+import { DELAY_TO } from "./delays.ts";
 import { FRAME_END, FRAME_OVERHEAD, FrameBuffer, HEADER, METHOD, putU32 } from "./frames.ts";
 import { nativeFault, type RabbitNative } from "./native.ts";
-import type { Route } from "./topology.ts";
+import type { Route, Topology } from "./topology.ts";
 
 /** Largest body that RabbitMQ 4 takes by default; one byte more and the channel is gone. */
 export const MAX_BYTES: number = 16 * 1024 * 1024;
@@ -24,6 +25,9 @@ const TIMESTAMP = 0x0040;
 const TYPE = 0x0020;
 const APP_ID = 0x0008;
 const ALWAYS = CONTENT_TYPE | HEADERS | DELIVERY_MODE | MESSAGE_ID | TIMESTAMP | APP_ID;
+
+/** What the encoder asks of the topology. */
+export type Routes = Pick<Topology, "route" | "delayed" | "knows">;
 
 /** All that messages of a topic have in common, encoded once. */
 interface Template {
@@ -56,22 +60,19 @@ export class Encoder {
   readonly #out: FrameBuffer;
   readonly #channel: number;
   readonly #frameMax: number;
-  readonly #routeOf: (topic: string, group: string | null) => Route | null;
-  readonly #knows: (exchange: string) => boolean;
+  readonly #topology: Routes;
   readonly #templates: Map<string, Template> = new Map();
   #topic: string | null = null;
   #template: Template | null = null;
 
   constructor(
     wire: { readonly number: number; readonly frameMax: number; write(bytes: Uint8Array): void },
-    routeOf: (topic: string, group: string | null) => Route | null,
-    knows: (exchange: string) => boolean,
+    topology: Routes,
   ) {
     this.#out = new FrameBuffer(wire.write);
     this.#channel = wire.number;
     this.#frameMax = wire.frameMax;
-    this.#routeOf = routeOf;
-    this.#knows = knows;
+    this.#topology = topology;
   }
 
   /** Writes the frames of one message; or nothing, and says why. */
@@ -82,20 +83,28 @@ export class Encoder {
       });
     let native = m.native as RabbitNative | null;
     if (native !== null) {
-      const fault = nativeFault(m.native!, this.#knows);
+      const fault = nativeFault(m.native!, (exchange) => this.#topology.knows(exchange));
       if (fault !== null) return bad(m, fault);
     }
     const template = this.#templateOf(m);
     if (TallyError.is(template)) return template;
-    if (m.group !== null) {
+    let to: string | null = null;
+    if (m.delayMs > 0) {
+      if (m.group === null && native !== null && ownWay(native))
+        return bad(m, "native.exchange, native.routingKey and native.expiration do not go with a delay");
+      const route = this.#topology.delayed(m.topic, m.group, m.delayMs);
+      if (TallyError.is(route)) return route;
+      native = { ...native, exchange: route.exchange, routingKey: route.routingKey };
+      to = route.to;
+    } else if (m.group !== null) {
       // A route of its own, like one that was given raw; that is for all groups and does not count here.
-      const { exchange, routingKey } = this.#routeOf(m.topic, m.group)!;
+      const { exchange, routingKey } = this.#topology.route(m.topic, m.group)!;
       native = { ...native, exchange, routingKey };
     }
     const out = this.#out;
     out.room(bound(m, template));
     const start = out.at;
-    const fault = this.#write(m, template, native);
+    const fault = this.#write(m, template, native, to);
     if (fault !== null) {
       out.at = start;
       return bad(m, fault);
@@ -109,7 +118,8 @@ export class Encoder {
     this.#out.flush();
   }
 
-  #write(m: Outgoing, t: Template, native: RabbitNative | null): string | null {
+  /** @param to Where it goes when its delay is over. */
+  #write(m: Outgoing, t: Template, native: RabbitNative | null, to: string | null): string | null {
     const out = this.#out;
     let at = out.at;
     if (native?.routingKey === undefined && native?.exchange === undefined) out.raw(t.head);
@@ -136,6 +146,10 @@ export class Encoder {
     if (m.causationId !== null) {
       out.raw(CAUSATION_ID);
       out.longValue(m.causationId);
+    }
+    if (to !== null) {
+      out.raw(TO);
+      out.longValue(to);
     }
     for (const name in m.headers) {
       // The broker reads these two as lists of further routing keys, and a text in their place ends the channel.
@@ -187,7 +201,7 @@ export class Encoder {
       t.producer !== m.producer ||
       t.run !== m.run
     ) {
-      const route = this.#routeOf(m.topic, null);
+      const route = this.#topology.route(m.topic, null);
       if (route === null)
         return new TallyError("topology", `topic ${JSON.stringify(m.topic)} has not been declared`, { id: m.id });
       t = makeTemplate(m, route, this.#channel);
@@ -205,6 +219,11 @@ export class Encoder {
 const KEY = shortBytes(NAME.key);
 const ATTEMPT = shortBytes(NAME.attempt);
 const CAUSATION_ID = shortBytes(NAME.causationId);
+const TO = shortBytes(DELAY_TO);
+
+function ownWay({ exchange, routingKey, expiration }: RabbitNative): boolean {
+  return exchange !== undefined || routingKey !== undefined || expiration !== undefined;
+}
 
 function shortBytes(text: string): Uint8Array {
   return Uint8Array.from([text.length, ...Buffer.from(text)]);

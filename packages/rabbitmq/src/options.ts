@@ -12,6 +12,7 @@ import {
   text,
   value,
 } from "@tallymq/core/spi";
+import { LONGEST_DELAY } from "./delays.ts";
 import { type Endpoint, readEndpoint } from "./endpoint.ts";
 
 /** Options of {@link rabbitmq}. */
@@ -34,6 +35,12 @@ export interface RabbitOptions {
    * @default 200
    */
   readonly deliveryLimit?: number;
+  /**
+   * Up to so long copies can be delayed; 0: none. Queues for delays are made when the first copy needs them, for as long a
+   * delay as is asked for: up to 25 of them for all topics of a virtual host. At most 24 days.
+   * @default "7d"
+   */
+  readonly longestDelay?: Duration;
   /** Where topics live on the broker, by topic name; those not named follow the default mapping. @default {} */
   readonly topics?: Readonly<Record<string, RabbitTopicOptions>>;
   /** For amqps: `ca`, `cert`, `key`, `passphrase`, `servername`, `rejectUnauthorized`, as Node's tls has them. */
@@ -87,6 +94,7 @@ export interface ResolvedOptions {
   readonly heartbeat: number;
   readonly queueType: "quorum" | "classic";
   readonly deliveryLimit: number;
+  readonly longestDelay: number;
   readonly topics: ReadonlyMap<string, ResolvedTopic>;
   readonly tls: TlsOptions | null;
   readonly frameMax: number;
@@ -142,6 +150,7 @@ const BOUNDS: Bounds<ResolvedOptions> = {
   heartbeat: { default: 5_000, read: (name, given) => (given === 0 ? 0 : seconds.read(name, given)) },
   queueType: choice("quorum", "classic"),
   deliveryLimit: integer(200, 10, 1_000_000_000),
+  longestDelay: duration("7d", 0, LONGEST_DELAY),
   topics: {
     default: new Map(),
     read: (name, given) => new Map(entries(name, given).map(([topic, o]) => [topic, readTopic(`${name}.${topic}`, o)])),

@@ -26,11 +26,7 @@ export class RabbitSender implements Sender {
     this.#channel = channel;
     this.#topology = topology;
     this.#events = events;
-    this.#encoder = new Encoder(
-      channel.wire,
-      (topic, group) => topology.route(topic, group),
-      (exchange) => topology.knows(exchange),
-    );
+    this.#encoder = new Encoder(channel.wire, topology);
     const { raw, connection } = channel;
     raw.on("ack", ({ deliveryTag, multiple }) => this.#confirmed(deliveryTag, multiple, this.#accepted));
     raw.on("nack", ({ deliveryTag, multiple }) => this.#confirmed(deliveryTag, multiple, this.#nacked));
@@ -127,7 +123,7 @@ export class RabbitSender implements Sender {
 
   #goesTo(m: Outgoing, exchange: string, routingKey: string): boolean {
     const route = this.#route(m);
-    const native = m.group === null ? m.native : null;
+    const native = m.group === null && m.delayMs === 0 ? m.native : null;
     return (
       (native?.["exchange"] ?? route.exchange) === exchange &&
       (native?.["routingKey"] ?? route.routingKey) === routingKey
@@ -136,7 +132,8 @@ export class RabbitSender implements Sender {
 
   /** What has a tag was encoded, and what was encoded has a route. */
   #route(m: Outgoing): Route {
-    return this.#topology.route(m.topic, m.group)!;
+    if (m.delayMs === 0) return this.#topology.route(m.topic, m.group)!;
+    return this.#topology.delayed(m.topic, m.group, m.delayMs) as Route;
   }
 
   #lost(error: TallyError): void {

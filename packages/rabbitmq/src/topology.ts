@@ -1,5 +1,6 @@
 import type { Channel } from "amqplib";
 import { TallyError, type TopicPlan, utf8Length, type Verdict } from "@tallymq/core/spi";
+import { bindDueExchange, bindDueQueue, declareLadder, entrance, levels, toExchange, toQueue } from "./delays.ts";
 import { classify } from "./errors.ts";
 import { DEFAULT_TOPIC, type ResolvedOptions, type ResolvedTopic } from "./options.ts";
 
@@ -10,6 +11,11 @@ export interface Route {
   readonly accepted: Verdict;
   /** What a nack comes to there. */
   readonly nacked: Verdict;
+}
+
+/** Of a delayed copy: into the ladder, with what its header `tally-delay-to` says. */
+export interface DelayedRoute extends Route {
+  readonly to: string;
 }
 
 // A confirm says: routed to every queue that is bound, and safe there. That there is a durable queue among them is known
@@ -54,12 +60,16 @@ const DEAD_DELIVERY_LIMIT = 1_000_000_000;
  * | group | durable queue `<topic>.<group>`, bound to it |
  * | dead letters by the broker | durable queue `<topic>.<group>.dead`, at least once |
  * | ordered | single active consumer |
+ * | delays | see delays.ts |
  */
 export class Topology {
   readonly #options: ResolvedOptions;
   readonly #routes: Map<string, Route> = new Map();
   readonly #exchanges: Set<string> = new Set();
   readonly #queues: Map<string, Set<string>> = new Map();
+  /** Steps of the ladder that are declared, and what its end leads to. */
+  #levels = 0;
+  readonly #due: Set<string> = new Set();
 
   constructor(options: ResolvedOptions) {
     this.#options = options;
@@ -74,6 +84,54 @@ export class Topology {
     if (group === null || route === null) return route;
     const { accepted } = route;
     return { exchange: "", routingKey: this.queueOf(topic, group), accepted, nacked: LATER };
+  }
+
+  /**
+   * Of a copy that is delayed.
+   * @returns an error: `topology` where the delay was not declared, `unsupported`
+   */
+  delayed(topic: string, group: string | null, delayMs: number): DelayedRoute | TallyError {
+    const at = this.#at(topic);
+    // What it has in the ladder for a routing key would mean nothing, or something else, to any other exchange.
+    if (group === null && at.queue === null && at.exchangeType !== "fanout")
+      return new TallyError(
+        "unsupported",
+        `topic ${JSON.stringify(topic)} cannot delay messages for all groups: its exchange is of type ${at.exchangeType}, and only a fanout can be reached after a delay`,
+      );
+    const to =
+      group === null && at.queue === null
+        ? toExchange(this.#exchangeOf(topic))
+        : toQueue(this.queueOf(topic, group ?? ""));
+    if (levels(delayMs) > this.#levels || !this.#due.has(to))
+      return new TallyError(
+        "topology",
+        `delays of ${delayMs} ms have not been declared for topic ${JSON.stringify(topic)}`,
+      );
+    // One queue takes it, the first step's.
+    return { ...entrance(delayMs), to, accepted: PERSISTED, nacked: LATER };
+  }
+
+  /** Declares on this channel, which an error ends. @throws TallyError */
+  async declareDelays(channel: Channel, plan: TopicPlan, upToMs: number): Promise<void> {
+    const at = this.#at(plan.name);
+    if (!at.declare)
+      throw new TallyError(
+        "unsupported",
+        `topic ${JSON.stringify(plan.name)} cannot have delayed messages: it is declared by somebody else, and its queues would need a binding more`,
+      );
+    const count = levels(upToMs);
+    await during("the queues for delays", declareLadder(channel, count));
+    const queues = at.queue === null ? plan.groups.map((group) => this.queueOf(plan.name, group)) : [at.queue];
+    for (const queue of queues) {
+      await during(`queue ${JSON.stringify(queue)} for what was delayed`, bindDueQueue(channel, queue));
+      this.#due.add(toQueue(queue));
+    }
+    if (at.queue === null && at.exchangeType === "fanout") {
+      const exchange = this.#exchangeOf(plan.name);
+      await during(`exchange ${JSON.stringify(exchange)} for what was delayed`, bindDueExchange(channel, exchange));
+      this.#due.add(toExchange(exchange));
+    }
+    this.#levels = Math.max(this.#levels, count);
   }
 
   /** Whether messages may be sent there: the default exchange, or that of a declared topic. */
@@ -96,7 +154,7 @@ export class Topology {
   /** Declares on this channel, which an error ends. @throws TallyError */
   async declare(channel: Channel, plan: TopicPlan, groups: readonly string[]): Promise<void> {
     const at = this.#at(plan.name);
-    const exchange = at.queue !== null ? "" : (at.exchange ?? plan.name);
+    const exchange = at.queue !== null ? "" : this.#exchangeOf(plan.name);
     if (exchange !== "") await this.#exchange(channel, exchange, at);
     if (at.queue !== null) await this.#queue(channel, at.queue, plan, at);
     else {
@@ -152,6 +210,10 @@ export class Topology {
       args["x-overflow"] = "reject-publish";
     }
     await during(what, channel.assertQueue(name, { durable: true, arguments: args }));
+  }
+
+  #exchangeOf(topic: string): string {
+    return this.#at(topic).exchange ?? topic;
   }
 
   #at(topic: string): ResolvedTopic {

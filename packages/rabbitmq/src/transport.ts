@@ -53,7 +53,7 @@ export class RabbitTransport implements Transport {
       deliveryLease: "fixed",
       position: false,
       countsDeliveries: options.queueType === "quorum",
-      longestDelay: 0,
+      longestDelay: options.longestDelay,
     });
     this.#topology = new Topology(options);
     const plan = { urls: options.urls, heartbeat: options.heartbeat, frameMax: options.frameMax, tls: options.tls };
