@@ -1,53 +1,21 @@
 import { HEADER as NAME, type Outgoing, TallyError } from "@tallymq/core/spi";
 import { DELAY_TO } from "./delays.ts";
-import { FRAME_END, FRAME_OVERHEAD, FrameBuffer, HEADER, METHOD, putU32 } from "./frames.ts";
+import { FRAME_OVERHEAD, FrameBuffer, putU32 } from "./frames.ts";
 import { nativeFault, type RabbitNative } from "./native.ts";
-import type { Route, Topology } from "./topology.ts";
+import { makeTemplate, method, type Template } from "./template.ts";
+import type { Topology } from "./topology.ts";
 
 /** Largest body that RabbitMQ 4 takes by default; one byte more and the channel is gone. */
 export const MAX_BYTES: number = 16 * 1024 * 1024;
 
-const CLASS_BASIC = 60;
-const PUBLISH = 40;
-const MANDATORY = 1;
 const PERSISTENT = 2;
-
-const CONTENT_TYPE = 0x8000;
-const CONTENT_ENCODING = 0x4000;
-const HEADERS = 0x2000;
-const DELIVERY_MODE = 0x1000;
 const PRIORITY = 0x0800;
 const CORRELATION_ID = 0x0400;
 const REPLY_TO = 0x0200;
 const EXPIRATION = 0x0100;
-const MESSAGE_ID = 0x0080;
-const TIMESTAMP = 0x0040;
-const TYPE = 0x0020;
-const APP_ID = 0x0008;
-const ALWAYS = CONTENT_TYPE | HEADERS | DELIVERY_MODE | MESSAGE_ID | TIMESTAMP | APP_ID;
 
 /** What the encoder asks of the topology. */
 export type Routes = Pick<Topology, "route" | "delayed" | "knows">;
-
-/** All that messages of a topic have in common, encoded once. */
-interface Template {
-  readonly route: Route;
-  readonly type: string | null;
-  readonly contentType: string;
-  readonly contentEncoding: string | null;
-  readonly producer: string;
-  readonly run: string;
-  /** The method frame, then the header frame up to the slash of `tally-seq`. */
-  readonly head: Uint8Array;
-  /** Bytes of the method frame in it. */
-  readonly method: number;
-  /** Where in `head` the length of the header table, and that of `tally-seq`, stand. */
-  readonly table: number;
-  readonly seq: number;
-  /** Type and app-id, and the end of the frame. */
-  readonly tail: Uint8Array;
-  readonly flags: number;
-}
 
 /**
  * The envelope on its way out: `basic.publish` frames, persistent and mandatory always. AMQP's own properties carry what
@@ -237,70 +205,10 @@ function bound(m: Outgoing, t: Template): number {
     units += name.length + m.headers[name]!.length;
     headers++;
   }
-  // 512: method frame of other routing, lengths, numbers and fixed names. Three bytes a UTF-16 unit at most.
-  return t.head.length + t.tail.length + 3 * units + 8 * headers + (m.native === null ? 256 : 2_048);
-}
-
-function method(out: FrameBuffer, channel: number, exchange: string, routingKey: string): boolean {
-  const start = out.at;
-  out.u8(METHOD);
-  out.u16(channel);
-  out.at += 4;
-  out.u16(CLASS_BASIC);
-  out.u16(PUBLISH);
-  out.u16(0);
-  if (!out.short(exchange) || !out.short(routingKey)) return false;
-  out.u8(MANDATORY);
-  out.u8(FRAME_END);
-  putU32(out.bytes, start + 3, out.at - start - FRAME_OVERHEAD);
-  return true;
-}
-
-function makeTemplate(m: Outgoing, route: Route, channel: number): Template | null {
-  const out = new FrameBuffer(() => {});
-  let flags = ALWAYS;
-  if (!method(out, channel, route.exchange, route.routingKey)) return null;
-  const header = out.at;
-  out.u8(HEADER);
-  out.u16(channel);
-  out.u32(0);
-  out.u16(CLASS_BASIC);
-  out.u16(0);
-  out.u64(0);
-  out.u16(0);
-  if (!out.short(m.contentType)) return null;
-  if (m.contentEncoding !== null) {
-    flags |= CONTENT_ENCODING;
-    if (!out.short(m.contentEncoding)) return null;
-  }
-  const table = out.at;
-  out.u32(0);
-  out.short(NAME.seq);
-  const seq = out.at + 1;
-  out.longValue(`${m.run}/`);
-  const head = new Uint8Array(out.bytes.subarray(0, out.at));
-  out.at = 0;
-  if (m.type !== null) {
-    flags |= TYPE;
-    if (!out.short(m.type)) return null;
-  }
-  if (!out.short(m.producer)) return null;
-  out.u8(FRAME_END);
-  const { type, contentType, contentEncoding, producer, run } = m;
-  return {
-    route,
-    type,
-    contentType,
-    contentEncoding,
-    producer,
-    run,
-    head,
-    method: header,
-    table,
-    seq,
-    tail: new Uint8Array(out.bytes.subarray(0, out.at)),
-    flags,
-  };
+  // Lengths, numbers and fixed names; a method frame of other routing, raw properties, and where a delay leads to. Three
+  // bytes a UTF-16 unit at most.
+  const plain = m.native === null && m.group === null && m.delayMs === 0;
+  return t.head.length + t.tail.length + 3 * units + 8 * headers + (plain ? 256 : 2_048);
 }
 
 function bad(m: Outgoing, why: string): TallyError {
