@@ -20,6 +20,8 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `rejected` | a `publish()` was rejected |
  * | `tx-published` | a transaction has committed with this message in it, which will be sent |
  * | `tx-undone` | a transaction was undone, and this message with it |
+ * | `breaker-open` | the broker does not take this topic's messages: they are stored, or wait outside of the window |
+ * | `breaker-closed` | it takes them again, after `afterMs` |
  * | `joined` | a `publish()` of an id in flight got the promise of the first one |
  * | `late-verdict` | a copy of a message that had ended was answered after all |
  * | `attempt-failed` | attempt number `attempt` in place failed |
@@ -87,6 +89,8 @@ export type TallyEventBody =
   | { readonly type: "tx-published"; readonly topic: string; readonly id: string }
   | { readonly type: "tx-undone"; readonly topic: string; readonly id: string }
   | { readonly type: "parked"; readonly topic: string; readonly id: string; readonly code: ErrorCode }
+  | { readonly type: "breaker-open"; readonly topic: string }
+  | { readonly type: "breaker-closed"; readonly topic: string; readonly afterMs: number }
   | { readonly type: "joined"; readonly topic: string; readonly id: string }
   | { readonly type: "late-verdict"; readonly topic: string; readonly id: string; readonly verdict: string }
   | {

@@ -110,6 +110,11 @@ export interface OutboxLease extends AsyncDisposable {
    * behind a parked row of the same slot.
    */
   take(most: number): Promise<readonly Row[]>;
+  /**
+   * From now on at most so many rows of each of these topics are given and not ended at a time; the rest is passed over, and
+   * given when it may be, in its order. Replaces what was said before.
+   */
+  limit(topics: ReadonlyMap<string, number>): void;
   /** These are with the broker: deleted, durably enough that a crash costs duplicates only. */
   end(rows: readonly { readonly place: number; readonly proof: Proof }[]): Promise<void>;
   /** Given back: `take` gives them again. */

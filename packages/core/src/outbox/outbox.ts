@@ -157,6 +157,11 @@ export class Outbox<Item extends Spillable> {
     this.#relay.wake();
   }
 
+  /** Of these topics so many rows may be on their way, at most. */
+  limit(topics: ReadonlyMap<string, number>): void {
+    this.#relay.limit(topics);
+  }
+
   /** The relay takes no more rows; those on their way come to their end. */
   finish(): void {
     this.#relay.finish();

@@ -52,6 +52,7 @@ export class Relay {
   readonly #behind: Map<number, number[]> = new Map();
   #ended: { readonly row: Row; readonly proof: Proof }[] = [];
   #taking = false;
+  #limits: ReadonlyMap<string, number> = new Map();
   #finishing = false;
   readonly #work: Set<Promise<unknown>> = new Set();
 
@@ -89,6 +90,13 @@ export class Relay {
     if (this.#state === "resting") this.#relay();
   }
 
+  /** Of these topics so many rows may be on their way, at most: the broker does not take them, and others must not wait for that. */
+  limit(topics: ReadonlyMap<string, number>): void {
+    this.#limits = topics;
+    this.#lease?.limit(topics);
+    this.wake();
+  }
+
   /** Takes no more rows; those on their way come to their end. */
   finish(): void {
     this.#finishing = true;
@@ -117,6 +125,7 @@ export class Relay {
           // Given up while the store was granting it.
           if (this.#asking !== asking) return await lease[Symbol.asyncDispose]();
           this.#lease = lease;
+          lease.limit(this.#limits);
           this.#tries = 0;
           this.#relay();
         },

@@ -23,6 +23,17 @@ export interface PublishPolicyOptions {
   readonly resendMin?: Duration;
   /** Upper end of every later one. @default "10s" */
   readonly resendMax?: Duration;
+  /**
+   * A topic of which so many copies in a row were not taken (nacks, flow control; a declaration that fails counts for a
+   * fifth of it, one that hangs for all) is kept from the broker, so that it does not hold the window that all topics
+   * share: with an outbox its messages are stored, else they wait outside of the window until their deadlines.
+   * @default 20
+   */
+  readonly breakerAfter?: number;
+  /** Such a topic is tried again, with one message, after about so long at first. @default "1s" */
+  readonly breakerMin?: Duration;
+  /** Upper end of every later wait. @default "30s" */
+  readonly breakerMax?: Duration;
 }
 
 /** The resolved policy, in milliseconds, messages and bytes. */
@@ -33,6 +44,9 @@ export interface PublishPolicy {
   readonly deadline: number;
   readonly resendMin: number;
   readonly resendMax: number;
+  readonly breakerAfter: number;
+  readonly breakerMin: number;
+  readonly breakerMax: number;
 }
 
 export const PUBLISH_BOUNDS: Bounds<PublishPolicy> = {
@@ -42,6 +56,9 @@ export const PUBLISH_BOUNDS: Bounds<PublishPolicy> = {
   deadline: duration("120s", 1, 24 * 3_600_000),
   resendMin: duration("50ms", 1, 60_000),
   resendMax: duration("10s", 1, 600_000),
+  breakerAfter: integer(20, 1, 1_000_000),
+  breakerMin: duration("1s", 1, 600_000),
+  breakerMax: duration("30s", 1, 3_600_000),
 };
 
 export function resendBackoff(policy: PublishPolicy): Backoff {

@@ -10,6 +10,7 @@ import type { InboxTransactions } from "../stores.ts";
 import type { TopicPlan, Verdict } from "../spi.ts";
 import type { Topic } from "../topic.ts";
 import { Caller, Signals } from "./callers.ts";
+import { Breakers } from "./breakers.ts";
 import { Entry } from "./entry.ts";
 import { take, type Taken } from "./intake.ts";
 import { Wire } from "./lanes.ts";
@@ -44,6 +45,7 @@ export class Publisher {
   readonly #spilling: Spilling | null;
   /** What handlers publish in their transactions; null where the inbox has none. */
   readonly transacted: Transacted | null;
+  readonly #breakers: Breakers;
   /** Without a caller, and sent on in the background: no timer finds those that only wait. */
   readonly #carried: Set<Entry> = new Set();
   /** `closing`: nothing new is taken. `closed`: nothing is carried on any more. */
@@ -62,7 +64,26 @@ export class Publisher {
     this.#runtime = runtime;
     this.#policy = policy;
     this.#backoff = resendBackoff(policy);
-    this.#window = new Window(policy.window, policy.windowBytes, (entry) => this.#admitted(entry));
+    this.#window = new Window(
+      policy.window,
+      policy.windowBytes,
+      (entry) => this.#admitted(entry),
+      (entry) => this.#breakers.keepsOut(entry),
+    );
+    this.#breakers = new Breakers({
+      runtime,
+      policy: { after: policy.breakerAfter, wait: { min: policy.breakerMin, max: policy.breakerMax } },
+      waiting: () => this.#waiting(),
+      spills: (entry) => this.#spilling?.spills(entry) === true,
+      spill: (entry) => this.#spilling?.spill(entry),
+      enter: (entry) => this.#window.enter(entry),
+      left: (entry) => {
+        entry.inWindow = false;
+        this.#window.leave(entry.bytes);
+      },
+      withdraw: (entry) => this.#spilling?.withdraw(entry),
+      limited: (topics) => this.#spilling?.limit(topics),
+    });
     this.#wheel = new TimingWheel(runtime.clock, TICK, (entry) => this.#due(entry));
     this.#signals = new Signals((caller, signal) => this.#giveUp(caller, aborted(signal, caller.entry.message.id)));
     this.#topics = new Topics(
@@ -71,6 +92,7 @@ export class Publisher {
         isOpen: () => this.#senders.current !== null,
         ready: (entry) => this.#wire.add(entry),
         refused: (entry, error) => this.#release(entry, error, true),
+        undeclared: (line, late) => this.#breakers.undeclared(line, late),
       },
       topics,
     );
@@ -112,7 +134,8 @@ export class Publisher {
             senders: this.#senders,
             wire: this.#wire,
             topics: this.#topics,
-            waiting: () => [...this.#wheel.items(), ...this.#carried],
+            waiting: () => this.#waiting(),
+            bars: (entry) => this.#breakers.bars(entry),
             route: (entry) => this.#route(entry),
             arm: (entry) => this.#arm(entry),
             reject: (entry) => this.#reject(entry),
@@ -139,6 +162,11 @@ export class Publisher {
   /** Messages not yet at their end. */
   get live(): number {
     return this.#live;
+  }
+
+  /** Topics whose breaker is not closed. */
+  get breakers(): Breakers["open"] {
+    return this.#breakers.open;
   }
 
   /** How the first try to open a session ended. */
@@ -203,11 +231,18 @@ export class Publisher {
 
   #admitted(entry: Entry): void {
     entry.inWindow = true;
-    this.#advance(entry);
+    if (entry.state === WAITING) this.#route(entry);
+    else this.#advance(entry);
+  }
+
+  /** Every message between its call and its end, rows on their way too, except those that only wait for the window. */
+  #waiting(): Entry[] {
+    return [...this.#wheel.items(), ...this.#carried, ...(this.#spilling?.relayed ?? [])];
   }
 
   /** Sends a held message on its way if nothing holds it any more. */
   #advance(entry: Entry): void {
+    if (entry.state === HELD && !entry.inWindow) this.#breakers.invite(entry.line);
     if (entry.state !== HELD || !entry.validated || !entry.inWindow) return;
     if (entry.message.ordered && !entry.line.isHead(entry)) return;
     entry.state = next(entry.state, "ready");
@@ -216,10 +251,15 @@ export class Publisher {
 
   /** To the broker, into the outbox, or nowhere until the outbox says so. */
   #route(entry: Entry): void {
-    if (this.#spilling?.takes(entry) !== true) this.#enqueue(entry);
+    if (!entry.inWindow) {
+      // Its breaker put it out. One that stands in no line meanwhile asks to be let in.
+      if (entry.queue === null) this.#window.enter(entry);
+      else this.#breakers.invite(entry.line);
+    } else if (this.#spilling?.takes(entry) !== true) this.#enqueue(entry);
   }
 
   #enqueue(entry: Entry): void {
+    if (this.#breakers.holds(entry)) return;
     if (entry.line.ready) this.#wire.add(entry);
     else this.#topics.wait(entry);
   }
@@ -310,6 +350,7 @@ export class Publisher {
     if (entry.state === ENDED) this.#wheel.disarm(entry);
     if (verdict.kind === "accepted") {
       this.#wire.answer(batch, true);
+      this.#breakers.answered(entry.line);
       const was = entry.state;
       entry.state = next(was, "accepted");
       if (was === ENDED || entry.caller === null) this.#late(entry, verdict.kind);
@@ -339,6 +380,7 @@ export class Publisher {
       entry.state = next(entry.state, last ? "oldFailedLast" : "oldFailed");
       if (entry.state === ENDED) this.#reject(entry);
     } else if (verdict.kind === "refused" || verdict.kind === "unroutable") {
+      this.#breakers.answered(entry.line);
       entry.state = next(entry.state, last ? "refusedLast" : "refused");
       if (entry.state === ENDED) this.#reject(entry);
       else this.#drain(entry);
@@ -350,6 +392,8 @@ export class Publisher {
       if (wait === 0) return this.#again(entry);
       entry.actAt = this.#runtime.clock.now() + wait;
       this.#arm(entry);
+      if (verdict.kind === "later") this.#breakers.failed(entry);
+      if (entry.state === BACKOFF) this.#breakers.backedOff(entry);
     }
   }
 
@@ -525,6 +569,7 @@ export class Publisher {
     this.#live--;
     this.#carried.delete(entry);
     if (entry.relayed !== null) this.#spilling?.forget(entry);
+    this.#breakers.gone(entry);
     if (entry.batch !== null) {
       this.#wire.forget(entry);
       // Its last copy still keeps others from the lane, and only this message's time can tell that it is silent.
@@ -566,6 +611,7 @@ export class Publisher {
     await this.#spilling?.close();
     this.#stage = "closed";
     this.#topics.stop();
+    this.#breakers.stop();
     const abandoned = this.#live;
     for (const entry of this.#wheel.items()) {
       const { id } = entry.message;

@@ -31,15 +31,6 @@ export class Queue<T extends Queued> {
     this.#size++;
   }
 
-  unshift(item: T): void {
-    item.queue = this as unknown as Queue<Queued>;
-    item.behind = this.#first;
-    if (this.#first === null) this.#last = item;
-    else this.#first.ahead = item;
-    this.#first = item;
-    this.#size++;
-  }
-
   shift(): T | null {
     const first = this.#first as T | null;
     if (first !== null) this.remove(first);

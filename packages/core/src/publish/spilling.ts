@@ -32,6 +32,8 @@ export interface SpillingOptions {
   readonly topics: Topics;
   /** Every message between its call and its end, except those that only wait for the window. */
   waiting(): Iterable<Entry>;
+  /** Its topic is kept from the broker. */
+  bars(entry: Entry): boolean;
   /** Its turn has come after all: `takes` is asked anew. */
   route(entry: Entry): void;
   arm(entry: Entry): void;
@@ -82,7 +84,7 @@ export class Spilling {
     if (entry.relayed !== null || entry.mode === "off") return false;
     const outbox = this.#of(entry);
     if (outbox === null) return false;
-    const turn = outbox.turn(entry);
+    const turn = this.#o.bars(entry) ? "store" : outbox.turn(entry);
     if (turn === "store") this.#spill(entry, outbox);
     return turn !== "direct";
   }
@@ -103,6 +105,17 @@ export class Spilling {
     const usable = session !== null && !session.blocked && !this.#o.wire.silent;
     this.#fallback?.usable(usable);
     this.#transactions?.usable(usable);
+  }
+
+  /** Rows on their way. */
+  get relayed(): Iterable<Entry> {
+    return this.#relayed.keys();
+  }
+
+  /** Of these topics so many rows may be on their way, at most. */
+  limit(topics: ReadonlyMap<string, number>): void {
+    this.#fallback?.limit(topics);
+    this.#transactions?.limit(topics);
   }
 
   /** A relayed row has come to its end. */
@@ -172,6 +185,17 @@ export class Spilling {
     this.health();
   }
 
+  /** Whether it would be stored if it could not be sent. */
+  spills(entry: Entry): boolean {
+    return entry.relayed === null && entry.mode !== "off" && this.#of(entry) !== null;
+  }
+
+  /** Stores it: no more copies from here on. */
+  spill(entry: Entry): void {
+    const outbox = this.#of(entry);
+    if (outbox !== null) this.#spill(entry, outbox);
+  }
+
   #spill(entry: Entry, outbox: Outbox<Entry>): void {
     const { message, slot, lane } = entry;
     if (entry.batch !== null) this.#o.wire.forget(entry);
@@ -232,9 +256,14 @@ export class Spilling {
   #withdraw(store: OutboxStore, slot: number | null): void {
     for (const [entry, of] of this.#relayed) {
       if (of !== store || entry.open > 0 || entry.state === ENDED || (slot !== null && entry.slot !== slot)) continue;
-      entry.relayed?.({ is: "withdrawn" });
-      entry.state = next(entry.state, "withdrawnLast");
-      this.#o.end(entry);
+      this.withdraw(entry);
     }
+  }
+
+  /** Gives a row back into the store; it has no copy out. */
+  withdraw(entry: Entry): void {
+    entry.relayed?.({ is: "withdrawn" });
+    entry.state = next(entry.state, "withdrawnLast");
+    this.#o.end(entry);
   }
 }

@@ -1,8 +1,9 @@
 import { fullJitter } from "../backoff.ts";
-import { sleep } from "../clock.ts";
+import { atMost, sleep, type Timer } from "../clock.ts";
 import { TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { TopicPlan } from "../spi.ts";
+import { TopicBreaker } from "./breakers.ts";
 import type { Entry } from "./entry.ts";
 import { Queue } from "./queue.ts";
 
@@ -24,6 +25,7 @@ export class TopicLine {
   /** Declared in the session in use. */
   ready = false;
   declaring = false;
+  readonly breaker: TopicBreaker = new TopicBreaker();
   /** Ready to go but for the declaration. */
   readonly waiting: Queue<Entry> = new Queue();
   /** In flight by the caller's own id; generated ids are unique and not in it. */
@@ -97,7 +99,14 @@ export interface TopicsOptions {
   ready(entry: Entry): void;
   /** Its topic cannot be declared. */
   refused(entry: Entry, error: TallyError): void;
+  /** A declaration that messages wait for failed for now, or has not answered for a while (`late`). */
+  undeclared(line: TopicLine, late: boolean): void;
 }
+
+/** A session that opens waits so long for its topics. What takes longer is declared beside it, and holds up its own topic. */
+const PATIENCE_MS = 2_500;
+/** Declarations under way at the same time, at most, while a session opens. */
+const AT_ONCE = 8;
 
 /** The topics published to so far, and their declaration: on each new session, and at their first use. */
 export class Topics {
@@ -105,6 +114,8 @@ export class Topics {
   readonly #lines: Map<string, TopicLine> = new Map();
   readonly #delayed: Map<string, TopicLine> = new Map();
   readonly #stopped: AbortController = new AbortController();
+  /** Bumped when nothing is declared any more: a declaration of before says nothing about the session in use. */
+  #generation = 0;
 
   constructor(options: TopicsOptions, plans: readonly TopicPlan[]) {
     this.#o = options;
@@ -144,7 +155,23 @@ export class Topics {
   /** For a session that is about to open. All of them: the broker may have come back without what an earlier session declared. */
   async declareAll(signal: AbortSignal): Promise<void> {
     this.dropped();
-    for (const line of this.#all()) await this.#declare(line, signal);
+    const left = [...this.#all()];
+    let made = left.length === 0;
+    let failure: unknown = null;
+    const work = async (): Promise<void> => {
+      for (let line = left.shift(); line !== undefined && !signal.aborted; line = left.shift()) {
+        try {
+          await this.#declare(line, signal);
+          made = true;
+        } catch (thrown) {
+          failure ??= thrown;
+        }
+      }
+    };
+    await atMost(this.#o.runtime.clock, PATIENCE_MS, Promise.all(Array.from({ length: AT_ONCE }, work)));
+    signal.throwIfAborted();
+    // One topic is that topic's trouble, and is asked for again when it is used; all of them are the session's.
+    if (!made && failure !== null) throw failure;
   }
 
   opened(): void {
@@ -156,6 +183,7 @@ export class Topics {
 
   /** The session is gone: the broker may come back without them. */
   dropped(): void {
+    this.#generation++;
     for (const line of this.#all()) line.ready = false;
   }
 
@@ -166,19 +194,30 @@ export class Topics {
 
   /** A topic that contradicts what exists, or that we may not touch, rejects its own messages, and holds up no other topic. */
   async #declare(line: TopicLine, signal: AbortSignal): Promise<void> {
-    const { events, transport } = this.#o.runtime;
+    const { events } = this.#o.runtime;
+    const generation = this.#generation;
+    const limit = new Limit(this.#o.runtime, signal);
     try {
       const { plan, delayMs } = line;
-      await transport.admin.declare([plan], signal);
-      if (delayMs > 0) await transport.admin.declareDelays(plan, delayMs, signal);
+      await Promise.race([this.#make(plan, delayMs, limit.signal), limit.over]);
+      if (generation !== this.#generation) return;
       // It may have got more groups, or a longer delay, meanwhile.
       line.ready = line.plan === plan && line.delayMs === delayMs;
+      if (line.ready && this.#o.isOpen()) this.#release(line);
     } catch (thrown) {
       if (signal.aborted || !TallyError.is(thrown) || thrown.retryable) throw thrown;
       events.emit({ type: "surfaced", what: line.plan.name, text: thrown.message });
       for (let entry = line.waiting.shift(); entry !== null; entry = line.waiting.shift())
         this.#o.refused(entry, thrown);
+    } finally {
+      limit.end();
     }
+  }
+
+  async #make(plan: TopicPlan, delayMs: number, signal: AbortSignal): Promise<void> {
+    const { admin } = this.#o.runtime.transport;
+    await admin.declare([plan], signal);
+    if (delayMs > 0) await admin.declareDelays(plan, delayMs, signal);
   }
 
   /** For a topic that was first used after the session had opened. */
@@ -188,11 +227,15 @@ export class Topics {
     const { clock, random, reconnect } = this.#o.runtime;
     const { signal } = this.#stopped;
     for (let attempt = 1; !line.ready && line.waiting.size > 0 && this.#o.isOpen() && !signal.aborted; attempt++) {
+      const late = clock.after(PATIENCE_MS, () => this.#o.undeclared(line, true));
       try {
         await this.#declare(line, signal);
       } catch {
+        if (this.#o.isOpen() && !signal.aborted) this.#o.undeclared(line, false);
         // The session may be going down, and its successor declares again; else ask again.
         await sleep(clock, Math.max(1, fullJitter(reconnect, attempt, random)), signal).catch(() => {});
+      } finally {
+        late.cancel();
       }
     }
     line.declaring = false;
@@ -206,6 +249,47 @@ export class Topics {
 
   #release(line: TopicLine): void {
     for (let entry = line.waiting.shift(); entry !== null; entry = line.waiting.shift()) this.#o.ready(entry);
+  }
+}
+
+/** The end of what may hang: a signal for who obeys it, a rejection for who does not. */
+class Limit {
+  readonly #abort: AbortController = new AbortController();
+  readonly #from: AbortSignal;
+  readonly #timer: Timer;
+  readonly #over: PromiseWithResolvers<never> = Promise.withResolvers();
+  readonly #stop = (): void => this.#end(this.#from.reason);
+
+  constructor({ clock, connectWithin, transport }: Runtime, from: AbortSignal) {
+    this.#from = from;
+    this.#over.promise.catch(() => {});
+    this.#timer = clock.after(connectWithin, () =>
+      this.#end(
+        new TallyError("unreachable", `${transport.name}: a declaration had no answer within ${connectWithin} ms`, {
+          retryable: true,
+        }),
+      ),
+    );
+    if (from.aborted) this.#stop();
+    else from.addEventListener("abort", this.#stop, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  get over(): Promise<never> {
+    return this.#over.promise;
+  }
+
+  end(): void {
+    this.#timer.cancel();
+    this.#from.removeEventListener("abort", this.#stop);
+  }
+
+  #end(reason: unknown): void {
+    this.#over.reject(reason);
+    this.#abort.abort(reason);
   }
 }
 

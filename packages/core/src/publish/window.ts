@@ -14,15 +14,22 @@ export class Window<T extends Admitted> {
   readonly #count: number;
   readonly #bytes: number;
   readonly #admitted: (who: T) => void;
+  readonly #keepsOut: (who: T) => boolean;
+  /** Go before all that wait, in their own order. */
+  readonly #ahead: Queue<T> = new Queue();
   readonly #waiting: Queue<T> = new Queue();
   #inside = 0;
   #insideBytes = 0;
 
-  /** @param admitted Called once for each, when there is room; synchronously from `enter` if there is room at once. */
-  constructor(count: number, bytes: number, admitted: (who: T) => void) {
+  /**
+   * @param admitted Called once for each, when there is room; synchronously from `enter` if there is room at once.
+   * @param keepsOut Asked of each when its turn has come: true, and it is somebody else's, in no line of the window.
+   */
+  constructor(count: number, bytes: number, admitted: (who: T) => void, keepsOut: (who: T) => boolean = () => false) {
     this.#count = count;
     this.#bytes = bytes;
     this.#admitted = admitted;
+    this.#keepsOut = keepsOut;
   }
 
   /** Messages inside. */
@@ -31,19 +38,25 @@ export class Window<T extends Admitted> {
   }
 
   enter(who: T): void {
-    if (this.#waiting.first === null && this.#fits(who)) this.#admit(who);
+    // Behind others it waits for its turn, also if it will be kept out then: those before it come there first.
+    if (this.#waiting.first !== null || this.#ahead.first !== null) this.#waiting.push(who);
+    else if (this.#keepsOut(who)) return;
+    else if (this.#fits(who)) this.#admit(who);
     else this.#waiting.push(who);
   }
 
-  /** Ahead of all who wait: what comes out of the outbox has waited longer. */
+  /**
+   * Ahead of all who wait: what comes out of the outbox has waited longer. Those behind one another too: the later ones of
+   * a key, let in first, could fill the window and wait in it for the earlier ones.
+   */
   enterFirst(who: T): void {
-    if (this.#fits(who)) this.#admit(who);
-    else this.#waiting.unshift(who);
+    if (this.#ahead.first === null && this.#fits(who)) this.#admit(who);
+    else this.#ahead.push(who);
   }
 
-  /** Takes a waiting one out of the line. */
+  /** Takes one that is not inside out of the line in which it waits. */
   giveUp(who: T): void {
-    this.#waiting.remove(who);
+    who.queue?.remove(who);
     this.#next();
   }
 
@@ -54,10 +67,14 @@ export class Window<T extends Admitted> {
   }
 
   #next(): void {
-    for (let who = this.#waiting.first; who !== null && this.#fits(who); who = this.#waiting.first) {
-      this.#waiting.remove(who);
-      this.#admit(who);
+    for (let who = this.#first; who !== null && this.#fits(who); who = this.#first) {
+      who.queue?.remove(who);
+      if (!this.#keepsOut(who)) this.#admit(who);
     }
+  }
+
+  get #first(): T | null {
+    return this.#ahead.first ?? this.#waiting.first;
   }
 
   #fits(who: T): boolean {

@@ -62,6 +62,8 @@ export interface Rig {
   away: TallyError | null;
   /** What declaring a topic of this name gives. */
   readonly refuseTopic: Map<string, TallyError>;
+  /** Declaring a topic of this name waits for it. */
+  readonly hangingTopic: Map<string, Promise<void>>;
   /** While set, declaring waits for it. */
   declaring: Promise<void> | null;
   /** Gives a copy's verdict within `send`; null leaves it open. */
@@ -104,6 +106,7 @@ export function rig({
   const declared: string[] = [];
   const plansSeen: TopicPlan[] = [];
   const refuseTopic = new Map<string, TallyError>();
+  const hangingTopic = new Map<string, Promise<void>>();
 
   function openSession(senderEvents: SenderEvents): Sender {
     const session: ScriptedSession = {
@@ -175,6 +178,7 @@ export function rig({
         if (state.declaring !== null) await state.declaring;
         signal.throwIfAborted();
         for (const plan of plans) {
+          await hangingTopic.get(plan.name);
           const error = refuseTopic.get(plan.name);
           if (error !== undefined) throw error;
           declared.push(plan.name);
@@ -223,6 +227,7 @@ export function rig({
     declared,
     plans: plansSeen,
     refuseTopic,
+    hangingTopic,
     away: null,
     declaring: null,
     atOnce: null,

@@ -47,6 +47,7 @@ class Lease implements OutboxLease {
   readonly #lost: (error: TallyError) => void;
   readonly #forget: () => void;
   #over = false;
+  #limits: readonly (readonly [string, number])[] = [];
 
   constructor(client: Client, lease: number, lost: (error: TallyError) => void) {
     this.#client = client;
@@ -58,7 +59,7 @@ class Lease implements OutboxLease {
   async take(most: number): Promise<readonly Row[]> {
     this.#check();
     try {
-      const records = await this.#client.ask<Records>("take", { lease: this.#lease, most });
+      const records = await this.#client.ask<Records>("take", { lease: this.#lease, most, limits: this.#limits });
       return unpackRecords(records, (row, place, storedAt) => ({ ...row, place, storedAt }));
     } catch (error) {
       if (TallyError.is(error) && error.code === "fenced") {
@@ -67,6 +68,10 @@ class Lease implements OutboxLease {
       }
       throw error;
     }
+  }
+
+  limit(topics: ReadonlyMap<string, number>): void {
+    this.#limits = [...topics];
   }
 
   async end(rows: readonly { readonly place: number; readonly proof: Proof }[]): Promise<void> {

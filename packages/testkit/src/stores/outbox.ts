@@ -97,6 +97,7 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
     const me = { lost };
     for (const destination of destinations) holders.set(destination, me);
     const taken = new Set<number>();
+    let limits: ReadonlyMap<string, number> = new Map();
     const mine = (): void => {
       if (!destinations.every((destination) => holders.get(destination) === me))
         throw new TallyError("fenced", "the lease is another one's");
@@ -111,9 +112,18 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
             (r) =>
               destinations.includes(r.destination) && !taken.has(r.place) && (r.slot === null || !held.has(r.slot)),
           )
+          .filter(
+            within(
+              limits,
+              rows.filter((r) => taken.has(r.place)),
+            ),
+          )
           .slice(0, most);
         for (const row of found) taken.add(row.place);
         return found;
+      },
+      limit(topics) {
+        limits = topics;
       },
       async end(ended) {
         await working();
@@ -181,6 +191,18 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
     },
   };
   return { outbox, judge, add };
+}
+
+/** Lets rows of a limited topic through while it has fewer out than it may. */
+function within(limits: ReadonlyMap<string, number>, out: readonly Row[]): (row: Row) => boolean {
+  const counts = new Map<string, number>();
+  for (const { message } of out) counts.set(message.topic, (counts.get(message.topic) ?? 0) + 1);
+  return ({ message }) => {
+    const count = counts.get(message.topic) ?? 0;
+    if (count >= (limits.get(message.topic) ?? Number.POSITIVE_INFINITY)) return false;
+    counts.set(message.topic, count + 1);
+    return true;
+  };
 }
 
 function remove<T>(list: T[], is: (item: T) => boolean): T | undefined {

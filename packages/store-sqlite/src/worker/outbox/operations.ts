@@ -93,9 +93,9 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
       relays.get(lease)?.lock.release();
       return value(relays.delete(lease));
     }),
-    take: operation("read", (args: At & { most: number }) => {
+    take: operation("read", (args: At & { most: number; limits: readonly (readonly [string, number])[] }) => {
       const damaged: number[] = [];
-      const answer = relayOf(args).take(args.most, (place) => damaged.push(place));
+      const answer = relayOf(args).take(args.most, new Map(args.limits), (place) => damaged.push(place));
       if (damaged.length > 0) quarantine(damaged);
       return answer;
     }),

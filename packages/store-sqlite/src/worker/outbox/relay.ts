@@ -21,14 +21,17 @@ interface Taken {
 /** What one lease has been given, and how far it has read. */
 export class Relay {
   readonly lock: RelayLock;
-  readonly given: Set<number> = new Set();
+  /** Places, each with its topic. */
+  readonly given: Map<number, string> = new Map();
   readonly #path: string;
   readonly #parked: Parked;
   readonly #next: StatementSync;
-  readonly #serves: Map<string, boolean> = new Map();
+  readonly #heads: Map<string, { readonly served: boolean; readonly topic: string }> = new Map();
   readonly #destinations: ReadonlySet<string>;
   /** Rows up to here were given or passed over. Rows that are stored later lie behind it: places rise with commits. */
   #cursor = 0;
+  /** Topics of which rows were passed over, since no more of theirs were wanted, and the first such row. */
+  readonly #passed: Map<string, number> = new Map();
 
   constructor(db: Database, lock: RelayLock, parked: Parked, destinations: readonly string[]) {
     this.lock = lock;
@@ -45,42 +48,107 @@ export class Relay {
     this.#cursor = Math.min(this.#cursor, place - 1);
   }
 
-  /** @param damaged Gets the rows whose bytes are not what was stored. */
-  take(most: number, damaged: (place: number) => void): Answer {
+  /**
+   * @param limits Rows of these topics given and not ended, at most.
+   * @param damaged Gets the rows whose bytes are not what was stored.
+   */
+  take(most: number, limits: ReadonlyMap<string, number>, damaged: (place: number) => void): Answer {
     if (!this.lock.holds()) throw new Fault("fenced", `the relay's lock on ${this.#path} was deleted or replaced`);
     if (this.#parked.refresh()) this.#cursor = 0;
-    const taken: Taken[] = [];
-    let bytes = 0;
-    for (const each of this.#next.iterate(this.#cursor)) {
-      const row = each as unknown as Taken;
-      if (taken.length >= most || (taken.length > 0 && bytes + row.record.length > TAKE_BYTES)) break;
-      this.#cursor = row.place;
-      if (this.given.has(row.place) || this.#parked.holds(row.place, row.slot)) continue;
-      if (crc32(row.record) !== row.crc) damaged(row.place);
-      else if (this.#isServed(row.record)) {
-        taken.push(row);
-        bytes += row.record.length;
-      }
+    const look = new Look(most, limits, this.given.values());
+    // What was passed over comes first: it lies before what has not been read, and a topic's rows go in their order.
+    for (const [topic, place] of [...this.#passed]) {
+      if (!look.wants(topic)) continue;
+      this.#passed.delete(topic);
+      this.#read(look, place - 1, topic, damaged);
     }
-    for (const { place } of taken) this.given.add(place);
-    return packRecords(taken);
+    this.#read(look, this.#cursor, null, damaged);
+    return packRecords(look.taken);
   }
 
-  #isServed(record: Uint8Array): boolean {
-    const head = Buffer.from(record.buffer, record.byteOffset, record.length).toString(
+  /** @param only The rows of this topic, up to where the reading stands; null: all that was not read. */
+  #read(look: Look, from: number, only: string | null, damaged: (place: number) => void): void {
+    const end = only === null ? Number.POSITIVE_INFINITY : this.#cursor;
+    for (const each of this.#next.iterate(from)) {
+      const row = each as unknown as Taken;
+      if (row.place > end) return;
+      if (look.full(row)) {
+        if (only !== null) this.#pass(only, row.place);
+        return;
+      }
+      if (only === null) this.#cursor = row.place;
+      if (this.given.has(row.place) || this.#parked.holds(row.place, row.slot)) continue;
+      if (crc32(row.record) !== row.crc) {
+        damaged(row.place);
+        continue;
+      }
+      const { served, topic } = this.#headOf(row.record);
+      if (!served || (only !== null && topic !== only)) continue;
+      if (look.wants(topic) && !this.#passed.has(topic)) {
+        look.take(row, topic);
+        this.given.set(row.place, topic);
+      } else {
+        this.#pass(topic, row.place);
+        if (only !== null) return;
+      }
+    }
+  }
+
+  #pass(topic: string, place: number): void {
+    this.#passed.set(topic, Math.min(place, this.#passed.get(topic) ?? place));
+  }
+
+  #headOf(record: Uint8Array): { readonly served: boolean; readonly topic: string } {
+    const text = Buffer.from(record.buffer, record.byteOffset, record.length).toString(
       "latin1",
       AT.texts,
       partsOf(viewOf(record)).id,
     );
-    let served = this.#serves.get(head);
-    if (served === undefined) {
-      const [destination] = JSON.parse(Buffer.from(head, "latin1").toString()) as [string];
-      served = this.#destinations.has(destination);
+    let head = this.#heads.get(text);
+    if (head === undefined) {
+      const [destination, , topic] = JSON.parse(Buffer.from(text, "latin1").toString()) as [string, string, string];
+      head = { served: this.#destinations.has(destination), topic };
       // As many as there are topics; should that grow without end, it begins anew.
-      if (this.#serves.size > 10_000) this.#serves.clear();
-      this.#serves.set(head, served);
+      if (this.#heads.size > 10_000) this.#heads.clear();
+      this.#heads.set(text, head);
     }
-    return served;
+    return head;
+  }
+}
+
+/** What one take gathers, and how much more it may. */
+class Look {
+  readonly taken: Taken[] = [];
+  readonly #most: number;
+  readonly #limits: ReadonlyMap<string, number>;
+  /** Rows out, of the limited topics. */
+  readonly #out: Map<string, number> = new Map();
+  #bytes = 0;
+
+  constructor(most: number, limits: ReadonlyMap<string, number>, given: Iterable<string>) {
+    this.#most = most;
+    this.#limits = limits;
+    if (limits.size > 0) for (const topic of given) this.#count(topic);
+  }
+
+  full(row: Taken): boolean {
+    const { length } = this.taken;
+    return length >= this.#most || (length > 0 && this.#bytes + row.record.length > TAKE_BYTES);
+  }
+
+  wants(topic: string): boolean {
+    const limit = this.#limits.get(topic);
+    return limit === undefined || (this.#out.get(topic) ?? 0) < limit;
+  }
+
+  take(row: Taken, topic: string): void {
+    this.taken.push(row);
+    this.#bytes += row.record.length;
+    this.#count(topic);
+  }
+
+  #count(topic: string): void {
+    if (this.#limits.has(topic)) this.#out.set(topic, (this.#out.get(topic) ?? 0) + 1);
   }
 }
 

@@ -156,6 +156,37 @@ export const leaseCases: readonly StoreCase[] = [
     assert.deepEqual([again!.place, again!.doubtful, again!.dedupeForMs], [row!.place, true, 60_000]);
   }),
 
+  storeCase(
+    "of a limited topic so many rows are out at most, and the rest comes in its order",
+    ["outbox"],
+    async (stage) => {
+      const outbox = await stage.outbox();
+      const rows = ["bad", "bad", "good", "bad", "good"].map((topic, n) =>
+        stage.row({}, { topic, id: `${topic}-${n}` }),
+      );
+      await outbox.put(rows);
+      const lease = await stage.lease(outbox);
+      lease.limit(new Map([["bad", 0]]));
+      assert.deepEqual(rowIds(await lease.take(10)), ["good-2", "good-4"]);
+      lease.limit(new Map([["bad", 1]]));
+      const [probe, ...others] = await lease.take(10);
+      assert.deepEqual([probe?.message.id, others.length], ["bad-0", 0]);
+      assert.deepEqual(rowIds(await lease.take(10)), [], "expected no second one while the first is out");
+      await lease.giveBack([probe!.place]);
+      const [again] = await lease.take(10);
+      assert.equal(again?.message.id, "bad-0", "expected the same one, which stands before the rest");
+      await lease.end(ended([again!]));
+      const [next] = await lease.take(1);
+      assert.equal(next?.message.id, "bad-1");
+      await outbox.put([stage.row({}, { topic: "bad", id: "bad-5" }), stage.row({}, { topic: "good", id: "good-6" })]);
+      assert.deepEqual(rowIds(await lease.take(10)), ["good-6"]);
+      lease.limit(new Map());
+      assert.deepEqual(rowIds(await lease.take(1)), ["bad-3"]);
+      assert.deepEqual(rowIds(await lease.take(10)), ["bad-5"]);
+      assert.deepEqual(rowIds(await lease.take(10)), []);
+    },
+  ),
+
   storeCase("a purged row is gone, and what waited behind it goes on", ["outbox"], async (stage) => {
     const [outbox, other] = [await stage.outbox(), await stage.outbox()];
     const rows = [stage.row({ slot: 1 }), stage.row({ slot: 1 })];
