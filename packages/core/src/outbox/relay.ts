@@ -37,7 +37,7 @@ const GIVE_UP_MS = 5_000;
  * - *off*: the session cannot be used; no lease is held or asked for.
  * - *asking*: the session can be used; the store has not granted the lease yet.
  * - *relaying*: rows are taken while there is room, and ended when the broker has accepted them.
- * - *resting*: nothing to take; woken by a spill, or looks again after a second.
+ * - *resting*: nothing to take, whatever is still on its way; woken by a spill, or looks again after a second.
  * - *fading*: the session cannot be used any more; the lease is kept for five seconds in case it comes back.
  */
 export class Relay {
@@ -176,7 +176,7 @@ export class Relay {
             else this.#park(lease, row, old);
           }
           if (rows.length > 0) return this.#take();
-          if (this.#state === "relaying" && this.#out.size === 0) {
+          if (this.#state === "relaying") {
             this.#state = "resting";
             this.#arm(POLL_MS, () => this.#relay());
           }

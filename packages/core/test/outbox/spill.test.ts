@@ -275,6 +275,17 @@ describe("the relay", () => {
     expect(s.outbox.rows).toHaveLength(0);
   });
 
+  it("goes on with rows that come while others have no verdict yet", async () => {
+    const always = topic<Order>("always", { outbox: "always" });
+    const s = await open();
+    await s.settle();
+    for (const n of [1, 2]) {
+      void s.r.publisher.publish(always, { key: "a", n }, { id: `m${n}` });
+      await s.settle();
+    }
+    expect(ids(s.r)).toEqual(["m1", "m2"]);
+  });
+
   it("is one among all who share the store; another takes over when the lease is free, and nothing is lost", async () => {
     const outbox = memoryOutbox();
     const one = await open({}, outbox);
