@@ -5,21 +5,22 @@ import type { Random } from "../clock.ts";
  * Whether the messages of one topic may go to the broker, as a value. One topic that the broker does not take must not
  * hold what all topics share: places in the window, rows on their way.
  *
- * - `closed`: they go. `failures` counts since the last accepted copy.
+ * - `closed`: they go. `failures` counts since the last answer, the first of them at `since`. A broker that is full for a
+ *   moment fails a whole window over and over; only one that stays so opens it.
  * - `open`: none goes. What waits leaves the window, into the outbox where it may; what is on the wire comes to its end.
  * - `half-open`: one goes, and its end decides. `probing`: it is under way.
  */
 export type BreakerState =
-  | { readonly is: "closed"; readonly failures: number }
+  | { readonly is: "closed"; readonly failures: number; readonly since: number }
   | { readonly is: "open"; readonly tries: number }
   | { readonly is: "half-open"; readonly tries: number; readonly probing: boolean };
 
 export type BreakerInput =
   /**
-   * The broker did not take a copy (nack, flow control), or the topic could not be declared, which weighs more. What all
-   * topics suffer from (a lost session, a silent or a blocked one) is not an input.
+   * The broker did not take a copy (nack, flow control), or the topic could not be declared, which weighs more; without
+   * end if it has hung for long already. What all topics suffer from (a lost session, a silent or a blocked one) is not an input.
    */
-  | { readonly type: "failed"; readonly weight: number; readonly probe: boolean }
+  | { readonly type: "failed"; readonly weight: number; readonly probe: boolean; readonly now: number }
   /** The broker took a copy, or refused one for good: it answers for this topic. */
   | { readonly type: "answered" }
   /** The wait of `open` is over. */
@@ -38,13 +39,13 @@ export type BreakerEffect =
   | { readonly do: "close" };
 
 export interface BreakerPolicy {
-  /** Failures in a row that open it. */
+  /** Failures in a row that open it, if they have lasted for `wait.min`. */
   readonly after: number;
   readonly wait: Backoff;
 }
 
 /** As it is for nearly all topics nearly always: the same value, so that it costs a comparison. */
-export const CLOSED: BreakerState = Object.freeze({ is: "closed", failures: 0 });
+export const CLOSED: BreakerState = Object.freeze({ is: "closed", failures: 0, since: 0 });
 
 type Step = readonly [BreakerState, readonly BreakerEffect[]];
 const NOTHING: readonly BreakerEffect[] = [];
@@ -61,7 +62,11 @@ export function step(state: BreakerState, input: BreakerInput, policy: BreakerPo
       if (state.is === "half-open") return input.probe ? open(state.tries + 1, NOTHING) : [state, NOTHING];
       if (state.is === "open") return [state, NOTHING];
       const failures = state.failures + input.weight;
-      return failures < policy.after ? [{ is: "closed", failures }, NOTHING] : open(0, [{ do: "open" }]);
+      const since = state.failures === 0 ? input.now : state.since;
+      const lasts = input.weight === Number.POSITIVE_INFINITY || input.now - since >= policy.wait.min;
+      return failures >= policy.after && lasts
+        ? open(0, [{ do: "open" }])
+        : [{ is: "closed", failures, since }, NOTHING];
     }
     case "answered":
       return [CLOSED, state.is === "closed" ? NOTHING : [{ do: "close" }]];

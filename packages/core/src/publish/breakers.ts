@@ -68,7 +68,7 @@ export class Breakers {
     const { breaker } = entry.line;
     const probe = breaker.probe === entry;
     if (probe) breaker.probe = null;
-    this.#input(entry.line, { type: "failed", weight: 1, probe });
+    this.#input(entry.line, { type: "failed", weight: 1, probe, now: this.#o.runtime.clock.now() });
   }
 
   /** A declaration came to nothing. @param late It has not even answered. */
@@ -78,7 +78,8 @@ export class Breakers {
     // A probe that is elsewhere did not wait for the declaration.
     const waits = probe !== null && probe.queue === (line.waiting as Queue<never>);
     if (waits) line.breaker.probe = null;
-    this.#input(line, { type: "failed", weight: late ? after : Math.ceil(after / 5), probe: waits });
+    const weight = late ? Number.POSITIVE_INFINITY : Math.ceil(after / 5);
+    this.#input(line, { type: "failed", weight, probe: waits, now: this.#o.runtime.clock.now() });
     if (waits) this.#putOut(probe);
   }
 

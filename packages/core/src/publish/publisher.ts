@@ -392,7 +392,8 @@ export class Publisher {
       if (wait === 0) return this.#again(entry);
       entry.actAt = this.#runtime.clock.now() + wait;
       this.#arm(entry);
-      if (verdict.kind === "later") this.#breakers.failed(entry);
+      // A window that was nacked at one moment is one failure many times over: it counts when it is nacked again.
+      if (verdict.kind === "later" && entry.failures > 1) this.#breakers.failed(entry);
       if (entry.state === BACKOFF) this.#breakers.backedOff(entry);
     }
   }

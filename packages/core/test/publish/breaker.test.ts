@@ -18,25 +18,26 @@ function half(options: RigOptions = {}): Rig & { full: boolean } {
 describe("a breaker, as a value", () => {
   const policy = { after: 3, wait: { min: 1_000, max: 8_000 } };
   const random = seededRandom(1);
-  const failed: BreakerInput = { type: "failed", weight: 1, probe: false };
+  const at = (now: number, probe = false, weight = 1): BreakerInput => ({ type: "failed", weight, probe, now });
   const play = (state: BreakerState, ...inputs: readonly BreakerInput[]): BreakerState =>
     inputs.reduce((s, input) => step(s, input, policy, random)[0], state);
   const probing = play({ is: "open", tries: 0 }, { type: "due" }, { type: "probe" });
 
-  it("opens after so many failures in a row, and any answer in between starts the count anew", () => {
-    expect(play(CLOSED, failed, failed)).toEqual({ is: "closed", failures: 2 });
-    expect(play(CLOSED, failed, failed, { type: "answered" })).toBe(CLOSED);
-    expect(play(CLOSED, failed, failed, failed)).toEqual({ is: "open", tries: 0 });
-    expect(play(CLOSED, { ...failed, weight: 3 } as BreakerInput)).toEqual({ is: "open", tries: 0 });
+  it("opens after so many failures in a row that last, and any answer in between starts the count anew", () => {
+    expect(play(CLOSED, at(5_000), at(9_000))).toEqual({ is: "closed", failures: 2, since: 5_000 });
+    expect(play(CLOSED, at(0), at(9_000), { type: "answered" })).toBe(CLOSED);
+    expect(play(CLOSED, at(0), at(500), at(1_000))).toEqual({ is: "open", tries: 0 });
+    expect(play(CLOSED, at(0), at(1), at(2), at(3), at(999))).toMatchObject({ is: "closed" });
+    expect(play(CLOSED, at(0, false, Number.POSITIVE_INFINITY))).toEqual({ is: "open", tries: 0 });
   });
 
   it("lets one go when its wait is over, whose end decides; what else fails meanwhile does not", () => {
     expect(probing).toEqual({ is: "half-open", tries: 0, probing: true });
-    expect(play(probing, failed)).toBe(probing);
-    expect(play(probing, { ...failed, probe: true } as BreakerInput)).toEqual({ is: "open", tries: 1 });
+    expect(play(probing, at(0))).toBe(probing);
+    expect(play(probing, at(0, true))).toEqual({ is: "open", tries: 1 });
     expect(play(probing, { type: "gone" })).toEqual({ is: "half-open", tries: 0, probing: false });
     expect(play(probing, { type: "answered" })).toBe(CLOSED);
-    expect(play({ is: "open", tries: 4 }, failed, { type: "probe" }, { type: "gone" })).toEqual({
+    expect(play({ is: "open", tries: 4 }, at(0), { type: "probe" }, { type: "gone" })).toEqual({
       is: "open",
       tries: 4,
     });
@@ -44,15 +45,10 @@ describe("a breaker, as a value", () => {
 
   it("waits longer each time, up to its bound", () => {
     const waits = [0, 1, 2, 3, 10].map((tries) => {
-      const [, effects] = step(
-        { is: "half-open", tries, probing: true },
-        { ...failed, probe: true } as BreakerInput,
-        policy,
-        {
-          unit: () => 1,
-          bytes: (n) => new Uint8Array(n),
-        },
-      );
+      const [, effects] = step({ is: "half-open", tries, probing: true }, at(0, true), policy, {
+        unit: () => 1,
+        bytes: (n) => new Uint8Array(n),
+      });
       return effects.map((effect) => (effect.do === "wait" ? effect.ms : effect.do));
     });
     expect(waits).toEqual([[2_500], [4_500], [8_500], [8_500], [8_500]]);
@@ -63,7 +59,7 @@ describe("one topic that the broker does not take", () => {
   it("does not keep others from being published, and goes on when it is taken again", async () => {
     const r = half();
     const stuck = Array.from({ length: 50 }, (_, n) => watch(r.publisher.publish(bad, `a${n}`)));
-    await r.clock.advance(1_000);
+    await r.clock.advance(3_000);
     const others = Array.from({ length: 100 }, (_, n) => watch(r.publisher.publish(good, `g${n}`)));
     await r.clock.advance(1_000);
     expect(others.filter((p) => p.state === "resolved")).toHaveLength(100);
@@ -119,9 +115,10 @@ describe("one topic that the broker does not take", () => {
     const r = half({ breakerAfter: 1 });
     const first = watch(r.publisher.publish(bad, "a", { deadline: "10s" }));
     const second = watch(r.publisher.publish(bad, "b"));
-    await r.clock.advance(0);
+    await r.clock.runUntil(() => r.publisher.breakers.length === 1, 5_000);
     r.atOnce = () => null;
-    await r.clock.runUntil(() => r.copies.length === 3, 5_000);
+    const before = r.copies.length;
+    await r.clock.runUntil(() => r.copies.length > before, 5_000);
     r.away = away;
     r.sessions[0]?.lose();
     await r.clock.advance(11_000);
@@ -133,9 +130,19 @@ describe("one topic that the broker does not take", () => {
   });
 
   it("gives its place in the window back with its last verdict, not after its back-off", async () => {
-    const r = half({ breakerAfter: 1, windowBytes: 1_024, resendMin: "60s", resendMax: "60s" });
-    for (const n of [1, 2]) void r.publisher.publish(bad, String(n).repeat(450)).catch(() => {});
+    const r = half({ breakerAfter: 1, breakerMin: 1, windowBytes: 1_024 });
+    r.atOnce = null;
+    for (const n of [1, 2, 3]) void r.publisher.publish(bad, String(n).repeat(300)).catch(() => {});
     await r.clock.advance(10);
+    for (const copy of r.sessions[0]?.open ?? []) copy.verdict(nack());
+    await r.clock.runUntil(() => r.copies.length === 6, 200);
+    // The second opens it, and the third is on the wire meanwhile.
+    for (const copy of r.sessions[0]?.open ?? []) {
+      copy.verdict(nack(60_000));
+      await r.clock.advance(5);
+    }
+    expect(r.publisher.breakers).toHaveLength(1);
+    r.atOnce = () => accepted;
     const other = watch(r.publisher.publish(good, "g".repeat(800)));
     await r.clock.advance(10);
     expect(other.state).toBe("resolved");
