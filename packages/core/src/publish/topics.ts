@@ -1,11 +1,12 @@
 import { fullJitter } from "../backoff.ts";
-import { atMost, sleep, type Timer } from "../clock.ts";
+import { atMost, sleep } from "../clock.ts";
 import { TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { TopicPlan } from "../spi.ts";
 import { TopicBreaker } from "./breakers.ts";
 import type { Entry } from "./entry.ts";
 import { Queue } from "./queue.ts";
+import { TimeLimit } from "./time-limit.ts";
 
 /** Messages of one ordered key, in the order of their calls; only the head may have a copy out. */
 interface KeyLine {
@@ -196,7 +197,7 @@ export class Topics {
   async #declare(line: TopicLine, signal: AbortSignal): Promise<void> {
     const { events } = this.#o.runtime;
     const generation = this.#generation;
-    const limit = new Limit(this.#o.runtime, signal);
+    const limit = new TimeLimit(this.#o.runtime, signal);
     try {
       const { plan, delayMs } = line;
       await Promise.race([this.#make(plan, delayMs, limit.signal), limit.over]);
@@ -249,47 +250,6 @@ export class Topics {
 
   #release(line: TopicLine): void {
     for (let entry = line.waiting.shift(); entry !== null; entry = line.waiting.shift()) this.#o.ready(entry);
-  }
-}
-
-/** The end of what may hang: a signal for who obeys it, a rejection for who does not. */
-class Limit {
-  readonly #abort: AbortController = new AbortController();
-  readonly #from: AbortSignal;
-  readonly #timer: Timer;
-  readonly #over: PromiseWithResolvers<never> = Promise.withResolvers();
-  readonly #stop = (): void => this.#end(this.#from.reason);
-
-  constructor({ clock, connectWithin, transport }: Runtime, from: AbortSignal) {
-    this.#from = from;
-    this.#over.promise.catch(() => {});
-    this.#timer = clock.after(connectWithin, () =>
-      this.#end(
-        new TallyError("unreachable", `${transport.name}: a declaration had no answer within ${connectWithin} ms`, {
-          retryable: true,
-        }),
-      ),
-    );
-    if (from.aborted) this.#stop();
-    else from.addEventListener("abort", this.#stop, { once: true });
-  }
-
-  get signal(): AbortSignal {
-    return this.#abort.signal;
-  }
-
-  get over(): Promise<never> {
-    return this.#over.promise;
-  }
-
-  end(): void {
-    this.#timer.cancel();
-    this.#from.removeEventListener("abort", this.#stop);
-  }
-
-  #end(reason: unknown): void {
-    this.#over.reject(reason);
-    this.#abort.abort(reason);
   }
 }
 
