@@ -239,6 +239,21 @@ describe("what comes of a parked key", () => {
     expect(w.inbox.parked).toHaveLength(2);
   });
 
+  test("while a replay empties the key between claim and park: nothing waits for nobody, it runs", async () => {
+    const w = world();
+    const a = await w.process();
+    const ran = await consumer(a, new Set(["m1"]), { attempts: 1 });
+    a.receiver.deliver({ id: "m1", key: "k" });
+    await w.until(() => a.receiver.settled.length === 1, 5_000);
+    armFailpoints((point) => {
+      if (point === "park.parking") (w.inbox.parked as unknown[]).length = 0;
+    });
+    a.receiver.deliver({ id: "m2", key: "k" });
+    await w.until(() => a.receiver.settled.length === 2, 5_000);
+    expect(ran).toEqual(["m1", "m2"]);
+    expect(w.inbox.parked).toEqual([]);
+  });
+
   test("that is done, or dead, is what it is", async () => {
     const w = world();
     const a = await w.process();
