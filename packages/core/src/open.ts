@@ -13,6 +13,7 @@ import { nodePlatform, type Platform } from "./platform/node.ts";
 import { resolveOptions } from "./policy.ts";
 import { Publisher } from "./publish/publisher.ts";
 import type { Runtime } from "./runtime.ts";
+import type { Transport } from "./spi.ts";
 import type { InboxStore, OutboxStore, StoreHost } from "./stores.ts";
 import type { Tally } from "./tally.ts";
 
@@ -43,9 +44,19 @@ export async function openTally<Tx = never>(
     random,
     surfaced: (text) => events.emit({ type: "surfaced", what, text }),
   });
-  const inbox = (await o.inbox?.openInbox(host("inbox"))) ?? null;
-  const outbox = (await o.outbox?.openOutbox(host("outbox"))) ?? null;
-  const transport = o.broker.open({ service, run, clock, random });
+  let inbox: InboxStore<unknown> | null = null;
+  let outbox: OutboxStore | null = null;
+  let transport: Transport;
+  try {
+    inbox = (await o.inbox?.openInbox(host("inbox"))) ?? null;
+    outbox = (await o.outbox?.openOutbox(host("outbox"))) ?? null;
+    transport = o.broker.open({ service, run, clock, random });
+  } catch (error) {
+    // Open ones would keep their threads and their locks.
+    await inbox?.[Symbol.asyncDispose]();
+    await outbox?.[Symbol.asyncDispose]();
+    throw error;
+  }
   const runtime: Runtime = {
     service,
     run,

@@ -24,8 +24,8 @@ export interface TopicOptions<In> {
   readonly outbox?: OutboxMode;
   /**
    * How long the inboxes of its consumers remember an id. A row that may have been sent before and is older than this is
-   * parked for a person, not sent: a second copy might have a second effect. No longer than the shortest `keepFor` of
-   * these inboxes. 1 minute to 400 days. @default "7d"
+   * parked for a person, not sent: a second copy might have a second effect. Shorter than the shortest `keepFor` of
+   * these inboxes, by what their consumers' attempts can take. 1 minute to 400 days. @default "7d"
    */
   readonly dedupeFor?: Duration;
 }

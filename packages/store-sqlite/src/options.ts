@@ -15,8 +15,9 @@ export interface SqliteOptions {
    */
   readonly processes?: "many" | "one";
   /**
-   * How long the inbox remembers an effect at least. It must be longer than the longest possible redelivery.
-   * @default "7d"
+   * How long the inbox remembers an effect at least. It must be longer than the longest possible redelivery: the topic's
+   * `dedupeFor` (7 days) and what the consumer's attempts can take (an hour); a consumer with less is refused.
+   * @default "8d"
    */
   readonly keepFor?: Duration;
   /** Most messages of parked keys; at this bound their source pauses. @default 10,000 */
@@ -36,7 +37,7 @@ const DAY = 86_400_000;
 const BOUNDS: Bounds<Resolved> = {
   maxBytes: integer(GIB, 1024 ** 2, 1024 * GIB),
   processes: choice("many", "one"),
-  keepFor: duration("7d", 1_000, 400 * DAY),
+  keepFor: duration("8d", 1_000, 400 * DAY),
   maxParked: integer(10_000, 1, 10_000_000),
   txTimeout: duration("1s", 100, 60_000),
 };

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, expect, it, vi } from "vitest";
 import { Child } from "./child.ts";
-import { code, idsIn, openOutbox, recordingHost, row } from "./open.ts";
+import { idsIn, openOutbox, recordingHost, row } from "./open.ts";
 import { scratch } from "./rig.ts";
 
 // A store opens a thread, and the machine may be busy.
@@ -79,23 +79,3 @@ it("the right to relay goes to the next at once when its holder is killed", asyn
   expect(performance.now() - killed).toBeLessThan(1_000);
   expect((await lease.take(10)).map((each) => each.message.id)).toEqual(["1"]);
 }, 60_000);
-
-it("two processes on a store made for one: the second fails, naming the first's pid, until that is killed", async () => {
-  const path = join(directory, "one.db");
-  const child = start("writer-process.ts", path, "w", "one");
-  await child.has(1);
-  const named = new RegExp(`process ${child.process.pid}\\b`);
-  await expect(openOutbox(path, { processes: "one" })).rejects.toSatisfy(code("store", named));
-  await expect(openOutbox(path)).rejects.toSatisfy(code("store", named));
-  await child.kill();
-  await (await openOutbox(path, { processes: "one" }))[Symbol.asyncDispose]();
-}, 60_000);
-
-it("a store that others have open cannot be had alone", async () => {
-  const path = join(directory, "others.db");
-  await using outbox = await openOutbox(path);
-  await expect(openOutbox(path, { processes: "one" })).rejects.toSatisfy(
-    code("store", new RegExp(`process ${process.pid}\\b`)),
-  );
-  expect(await outbox.put([row("1")])).toEqual(["stored"]);
-});

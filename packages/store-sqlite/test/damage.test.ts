@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { ClaimAsk } from "@tallymq/core/spi";
-import { expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { type Opened, openStore } from "../src/worker/file/open.ts";
 import { kindOf } from "../src/worker/kinds.ts";
 import type { OpenArgs } from "../src/worker/protocol.ts";
@@ -81,20 +81,22 @@ function find(path: string, text: string): number {
   return found;
 }
 
-it("zero-length store: fresh if it was never initialised", async () => {
-  writeFileSync(at("fresh.db"), "");
-  const host = recordingHost();
-  await using outbox = await openOutbox(at("fresh.db"), {}, host);
-  expect(await outbox.put([row("1")])).toEqual(["stored"]);
-  expect(host.heard).toEqual([]);
-});
+describe("zero-length store: fresh only if it was never initialised", () => {
+  it("fresh if it was never initialised", async () => {
+    writeFileSync(at("fresh.db"), "");
+    const host = recordingHost();
+    await using outbox = await openOutbox(at("fresh.db"), {}, host);
+    expect(await outbox.put([row("1")])).toEqual(["stored"]);
+    expect(host.heard).toEqual([]);
+  });
 
-it("zero-length store: refused, and left as it is, if it was one before", async () => {
-  await filled(at("emptied.db"), 3);
-  truncateSync(at("emptied.db"));
-  writeFileSync(at("emptied.db-wal"), "evidence");
-  await expect(openOutbox(at("emptied.db"))).rejects.toSatisfy(code("store", /no bytes/));
-  expect([statSync(at("emptied.db")).size, readFileSync(at("emptied.db-wal"), "utf8")]).toEqual([0, "evidence"]);
+  it("refused, and left as it is, if it was one before", async () => {
+    await filled(at("emptied.db"), 3);
+    truncateSync(at("emptied.db"));
+    writeFileSync(at("emptied.db-wal"), "evidence");
+    await expect(openOutbox(at("emptied.db"))).rejects.toSatisfy(code("store", /no bytes/));
+    expect([statSync(at("emptied.db")).size, readFileSync(at("emptied.db-wal"), "utf8")]).toEqual([0, "evidence"]);
+  });
 });
 
 it("a store that is gone is surfaced, and a log without it is kept", async () => {
@@ -106,96 +108,100 @@ it("a store that is gone is surfaced, and a log without it is kept", async () =>
   expect(readdirSync(directory).some((name) => name.startsWith("gone.db-wal.damaged-"))).toBe(true);
 });
 
-it("a newer store version is refused, and not touched", async () => {
-  for (const open of [openOutbox, openInbox]) {
-    const path = at(`newer-${open.name}.db`);
-    await (await open(path))[Symbol.asyncDispose]();
-    withFile(path, (sql) => sql.exec("UPDATE tally_store SET format = 2; PRAGMA wal_checkpoint(TRUNCATE)"));
-    const before = readFileSync(path);
-    await expect(open(path)).rejects.toSatisfy(code("store", /newer Tally \(format 2/));
-    expect(readFileSync(path).equals(before)).toBe(true);
-  }
+describe("a newer store version: refused", () => {
+  it("and not touched, whichever of the two it is", async () => {
+    for (const open of [openOutbox, openInbox]) {
+      const path = at(`newer-${open.name}.db`);
+      await (await open(path))[Symbol.asyncDispose]();
+      withFile(path, (sql) => sql.exec("UPDATE tally_store SET format = 2; PRAGMA wal_checkpoint(TRUNCATE)"));
+      const before = readFileSync(path);
+      await expect(open(path)).rejects.toSatisfy(code("store", /newer Tally \(format 2/));
+      expect(readFileSync(path).equals(before)).toBe(true);
+    }
+  });
 });
 
-it("torn tail at each byte: the log's whole commits are recovered, in order", async () => {
-  const ids = await logged(at("torn.db"), 4);
-  const size = statSync(at("torn.db-wal")).size;
-  const frame = PAGE + 24;
-  // At and around each frame's border, and inside of it.
-  const cuts = new Set<number>();
-  for (let end = 32; end <= size; end += frame) for (const by of [-1, 0, 1, 23, 24, 4_000]) cuts.add(end + by);
-  let most = -1;
-  for (const cut of [...cuts].filter((c) => c >= 0 && c <= size).sort((a, b) => a - b)) {
-    const path = at(`torn-${cut}.db`);
-    for (const side of ["", "-wal", "-open"]) copyFileSync(at("torn.db") + side, path + side);
-    truncateSync(`${path}-wal`, cut);
-    const heard: string[] = [];
-    const opened = openHere(path, heard);
-    const found = opened.db.sql
-      .prepare("SELECT id FROM tally_rows ORDER BY place")
-      .all()
-      .map((each) => Buffer.from(each["id"] as Uint8Array).toString());
-    opened.close();
+describe("torn tail at each byte; bit flip in the middle; impossible state: prefix recovered; that record quarantined; surfaced", () => {
+  it("torn tail at each byte: the log's whole commits are recovered, in order", async () => {
+    const ids = await logged(at("torn.db"), 4);
+    const size = statSync(at("torn.db-wal")).size;
+    const frame = PAGE + 24;
+    // At and around each frame's border, and inside of it.
+    const cuts = new Set<number>();
+    for (let end = 32; end <= size; end += frame) for (const by of [-1, 0, 1, 23, 24, 4_000]) cuts.add(end + by);
+    let most = -1;
+    for (const cut of [...cuts].filter((c) => c >= 0 && c <= size).sort((a, b) => a - b)) {
+      const path = at(`torn-${cut}.db`);
+      for (const side of ["", "-wal", "-open"]) copyFileSync(at("torn.db") + side, path + side);
+      truncateSync(`${path}-wal`, cut);
+      const heard: string[] = [];
+      const opened = openHere(path, heard);
+      const found = opened.db.sql
+        .prepare("SELECT id FROM tally_rows ORDER BY place")
+        .all()
+        .map((each) => Buffer.from(each["id"] as Uint8Array).toString());
+      opened.close();
+      expect(found).toEqual(ids.slice(0, found.length));
+      expect(heard).toEqual([]);
+      expect(found.length).toBeGreaterThanOrEqual(most);
+      most = found.length;
+    }
+    expect(most).toBe(4);
+  }, 120_000);
+
+  it("bit flip in the middle of the log: the prefix is recovered, the log kept, and it is surfaced", async () => {
+    const ids = await logged(at("flipped.db"), 12);
+    const size = statSync(at("flipped.db-wal")).size;
+    flip(at("flipped.db-wal"), Math.floor(size / 2));
+    const damaged = readFileSync(at("flipped.db-wal"));
+    const host = recordingHost();
+    const found = await idsIn(at("flipped.db"), host);
+    expect(found.length).toBeGreaterThan(0);
+    expect(found.length).toBeLessThan(12);
     expect(found).toEqual(ids.slice(0, found.length));
-    expect(heard).toEqual([]);
-    expect(found.length).toBeGreaterThanOrEqual(most);
-    most = found.length;
-  }
-  expect(most).toBe(4);
-}, 120_000);
+    expect(host.heard).toEqual([expect.stringMatching(/log of .* is damaged in front of \d+ pages/)]);
+    const kept = readdirSync(directory).find((name) => name.startsWith("flipped.db-wal.damaged-"));
+    expect(readFileSync(at(kept ?? "")).equals(damaged)).toBe(true);
+  });
 
-it("bit flip in the middle of the log: the prefix is recovered, the log kept, and it is surfaced", async () => {
-  const ids = await logged(at("flipped.db"), 12);
-  const size = statSync(at("flipped.db-wal")).size;
-  flip(at("flipped.db-wal"), Math.floor(size / 2));
-  const damaged = readFileSync(at("flipped.db-wal"));
-  const host = recordingHost();
-  const found = await idsIn(at("flipped.db"), host);
-  expect(found.length).toBeGreaterThan(0);
-  expect(found.length).toBeLessThan(12);
-  expect(found).toEqual(ids.slice(0, found.length));
-  expect(host.heard).toEqual([expect.stringMatching(/log of .* is damaged in front of \d+ pages/)]);
-  const kept = readdirSync(directory).find((name) => name.startsWith("flipped.db-wal.damaged-"));
-  expect(readFileSync(at(kept ?? "")).equals(damaged)).toBe(true);
-});
+  it("bit flip in a record: that row is set aside and surfaced, the others go on", async () => {
+    const ids = await filled(at("record.db"), 20);
+    // The record's own id, not the one in the index.
+    flip(at("record.db"), find(at("record.db"), '"orders"]id-0007') + 2_000);
+    const host = recordingHost();
+    await using outbox = await openOutbox(at("record.db"), {}, host);
+    await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(5_000));
+    const taken = await lease.take(100);
+    expect(taken.map((each) => each.message.id)).toEqual(ids.filter((id) => id !== "id-0007"));
+    expect(host.heard).toEqual([expect.stringMatching(/row 8 of .* is damaged.*tally_damaged_rows/)]);
+    expect((await outbox.stats()).rows).toBe(19);
+    expect(withFile(at("record.db"), (sql) => sql.prepare("SELECT place FROM tally_damaged_rows").all())).toEqual([
+      { place: 8 },
+    ]);
+  });
 
-it("bit flip in a record: that row is set aside and surfaced, the others go on", async () => {
-  const ids = await filled(at("record.db"), 20);
-  // The record's own id, not the one in the index.
-  flip(at("record.db"), find(at("record.db"), '"orders"]id-0007') + 2_000);
-  const host = recordingHost();
-  await using outbox = await openOutbox(at("record.db"), {}, host);
-  await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(5_000));
-  const taken = await lease.take(100);
-  expect(taken.map((each) => each.message.id)).toEqual(ids.filter((id) => id !== "id-0007"));
-  expect(host.heard).toEqual([expect.stringMatching(/row 8 of .* is damaged.*tally_damaged_rows/)]);
-  expect((await outbox.stats()).rows).toBe(19);
-  expect(withFile(at("record.db"), (sql) => sql.prepare("SELECT place FROM tally_damaged_rows").all())).toEqual([
-    { place: 8 },
-  ]);
-});
-
-it("impossible state: a damaged page is quarantined with its store, kept by name, and what can be read goes on", async () => {
-  const ids = await filled(at("page.db"), 200);
-  const pages = statSync(at("page.db")).size / PAGE;
-  const middle = Math.floor(find(at("page.db"), "id-0100") / PAGE) * PAGE;
-  const file = openSync(at("page.db"), "r+");
-  expect(fstatSync(file).size).toBe(pages * PAGE);
-  writeSync(file, Buffer.alloc(PAGE, 0xa5), 0, PAGE, middle);
-  closeSync(file);
-  const damaged = readFileSync(at("page.db"));
-  const host = recordingHost();
-  const found = await idsIn(at("page.db"), host);
-  // One page of rows is gone: 3 of 4 KiB.
-  expect(found.length).toBeGreaterThanOrEqual(190);
-  expect(found).toEqual(ids.filter((id) => found.includes(id)));
-  expect(host.heard).toEqual([expect.stringMatching(/is damaged .* it is kept as .*; \d+ rows were recovered/)]);
-  const kept = readdirSync(directory).find((name) => /^page\.db\.damaged-[^.]*$/.test(name));
-  expect(readFileSync(at(kept ?? "")).equals(damaged)).toBe(true);
-  // Places go on far behind, and the store works.
-  await using outbox = await openOutbox(at("page.db"));
-  expect(await outbox.put([row("new")])).toEqual(["stored"]);
-  expect(await outbox.put([row(ids[0] ?? "", new Uint8Array(4_096).fill(7))])).toEqual(["same"]);
+  it("impossible state: a damaged page is quarantined with its store, kept by name, and what can be read goes on", async () => {
+    const ids = await filled(at("page.db"), 200);
+    const pages = statSync(at("page.db")).size / PAGE;
+    const middle = Math.floor(find(at("page.db"), "id-0100") / PAGE) * PAGE;
+    const file = openSync(at("page.db"), "r+");
+    expect(fstatSync(file).size).toBe(pages * PAGE);
+    writeSync(file, Buffer.alloc(PAGE, 0xa5), 0, PAGE, middle);
+    closeSync(file);
+    const damaged = readFileSync(at("page.db"));
+    const host = recordingHost();
+    const found = await idsIn(at("page.db"), host);
+    // One page of rows is gone: 3 of 4 KiB.
+    expect(found.length).toBeGreaterThanOrEqual(190);
+    expect(found).toEqual(ids.filter((id) => found.includes(id)));
+    expect(host.heard).toEqual([expect.stringMatching(/is damaged .* it is kept as .*; \d+ rows were recovered/)]);
+    const kept = readdirSync(directory).find((name) => /^page\.db\.damaged-[^.]*$/.test(name));
+    expect(readFileSync(at(kept ?? "")).equals(damaged)).toBe(true);
+    // Places go on far behind, and the store works.
+    await using outbox = await openOutbox(at("page.db"));
+    expect(await outbox.put([row("new")])).toEqual(["stored"]);
+    expect(await outbox.put([row(ids[0] ?? "", new Uint8Array(4_096).fill(7))])).toEqual(["same"]);
+  });
 });
 
 it("a store that is no database any more is quarantined; a file that never was one is refused and left", async () => {

@@ -1,20 +1,8 @@
-import {
-  chmodSync,
-  linkSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  symlinkSync,
-  unlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, linkSync, readdirSync, statSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
-import { sqlite } from "@tallymq/store-sqlite";
 import { expect, it, vi } from "vitest";
 import { networkFileSystem } from "../src/worker/file/place.ts";
 import { judgeSqlite } from "../src/worker/file/version.ts";
-import { mount, unmount } from "./mount.ts";
 import { code, openInbox, openOutbox, recordingHost, row } from "./open.ts";
 import { scratch, withFile } from "./rig.ts";
 
@@ -22,50 +10,6 @@ import { scratch, withFile } from "./rig.ts";
 vi.setConfig({ testTimeout: 60_000 });
 const directory = scratch();
 const at = (name: string): string => join(directory, name);
-
-it("a path that is none is refused at construction", () => {
-  for (const path of ["", "a\0b", ":memory:", "file:x.db"]) expect(() => sqlite(path)).toThrow(/\[bad-config\]/);
-  expect(() => sqlite("x.db", { maxByte: 5 } as never)).toThrow(/did you mean "maxBytes"/);
-  for (const options of [{ maxBytes: 0 }, { keepFor: "0s" }, { txTimeout: -1 }, { processes: "two" }])
-    expect(() => sqlite("x.db", options as never)).toThrow(/\[bad-config\]/);
-});
-
-it("outbox path missing", async () => {
-  await expect(openOutbox(at("nowhere/x.db"))).rejects.toSatisfy(code("store", /does not exist/));
-});
-
-it("outbox path is a directory", async () => {
-  mkdirSync(at("folder"));
-  await expect(openOutbox(at("folder"))).rejects.toSatisfy(code("store", /is not a file/));
-});
-
-it("outbox path read-only: the file", async () => {
-  await (await openOutbox(at("ro.db")))[Symbol.asyncDispose]();
-  chmodSync(at("ro.db"), 0o400);
-  await expect(openOutbox(at("ro.db"))).rejects.toSatisfy(code("store", /read-only/));
-});
-
-it("outbox path read-only: the directory", async () => {
-  mkdirSync(at("mounted"));
-  mount("tmpfs", "size=1m,ro", at("mounted"));
-  try {
-    await expect(openOutbox(at("mounted/x.db"))).rejects.toSatisfy(code("store", /not writable: EROFS/));
-  } finally {
-    unmount(at("mounted"));
-  }
-});
-
-it("outbox path a symbolic link elsewhere", async () => {
-  writeFileSync(at("target"), "");
-  symlinkSync(at("target"), at("link.db"));
-  await expect(openOutbox(at("link.db"))).rejects.toSatisfy(code("store", /symbolic link/));
-  for (const side of ["-wal", "-open", "-pid", "-shm"]) {
-    symlinkSync(at("target"), at(`side.db${side}`));
-    await expect(openOutbox(at("side.db"))).rejects.toSatisfy(code("store", /symbolic link/));
-    unlinkSync(at(`side.db${side}`));
-  }
-  expect(readFileSync(at("target"), "utf8")).toBe("");
-});
 
 it("a second name of the file is refused: its log would have another", async () => {
   await (await openOutbox(at("linked.db")))[Symbol.asyncDispose]();
@@ -132,15 +76,6 @@ it("an outbox is no inbox, and neither is somebody else's database", async () =>
   await expect(openOutbox(at("kind2.db"))).rejects.toSatisfy(code("store", /is an inbox/));
   withFile(at("theirs.db"), (sql) => sql.exec("CREATE TABLE bills (id TEXT)"));
   await expect(openOutbox(at("theirs.db"))).rejects.toSatisfy(code("store", /something else/));
-});
-
-it("store deleted at run time: puts reject, and nothing is told as stored", async () => {
-  await using outbox = await openOutbox(at("deleted.db"));
-  expect(await outbox.put([row("1")])).toEqual(["stored"]);
-  await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(5_000));
-  unlinkSync(at("deleted.db"));
-  await expect(outbox.put([row("2")])).rejects.toSatisfy(code("store", /deleted or replaced/));
-  expect((await lease.take(10)).map((each) => each.message.id)).toEqual(["1"]);
 });
 
 it("a lease whose lock was deleted is lost, and says so once", async () => {

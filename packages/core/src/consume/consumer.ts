@@ -15,6 +15,7 @@ import {
   type TxConsumerOptions,
 } from "./options.ts";
 import type { ConsumerPorts } from "./ports.ts";
+import { assertRemembered } from "./remembers.ts";
 import { TopicSubscription } from "./subscription.ts";
 
 const CLOSE_BOUNDS: Bounds<{ readonly within: number }> = { within: duration("30s", 0) };
@@ -48,6 +49,7 @@ export function createConsumerBuilder(
         throw new TallyError("bad-config", `${where}: on() needs a handler, a function of body and context`);
       if (handlers.has(topic.name))
         throw new TallyError("bad-config", `${where}: topic ${JSON.stringify(topic.name)} has a handler already`);
+      if (policy.effect !== "none") assertRemembered(where, topic, policy, ports.inbox!);
       handlers.set(topic.name, { topic, handler: handler as Handler<unknown> });
       return this;
     },

@@ -2,8 +2,10 @@
 import { memory, memoryInbox, memoryOutbox } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { release, retry } from "../../src/consume/rulings.ts";
-import { openTally, type TallyOptions, topic } from "../../src/index.ts";
+import { openTally, TallyError, type TallyOptions, topic } from "../../src/index.ts";
 import type { Broker } from "../../src/spi.ts";
+import type { Duration } from "../../src/duration.ts";
+import { world } from "../support/guarded.ts";
 import { bench } from "../support/receiving.ts";
 import { CANARY, refused, thrownBy } from "../support/refused.ts";
 
@@ -66,6 +68,37 @@ describe("no brokers, `brokers: []`; broker without a port; `http://` or malform
       expect(await atCall(() => memory({ at }))).toContain("memory: at");
     },
   );
+});
+
+describe("outbox path missing, read-only, a symbolic link elsewhere: fail at start", () => {
+  it("a store that cannot be opened is what openTally rejects with; the other store is closed, no broker opened", async () => {
+    const error = new TallyError("store", "/nowhere/outbox.db is read-only");
+    for (const which of ["outbox", "inbox", "broker"] as const) {
+      const seen: string[] = [];
+      const closing = <T extends object>(store: T, name: string): T =>
+        Object.assign(store, { [Symbol.asyncDispose]: async () => void seen.push(`${name} closed`) });
+      const fail = (): never => {
+        throw error;
+      };
+      const opening = openTally({
+        service: "shop",
+        broker: {
+          ...memory(),
+          open: (host) => (which === "broker" ? fail() : (seen.push("opened"), memory().open(host))),
+        },
+        inbox: {
+          openInbox: async (host: never) =>
+            which === "inbox" ? fail() : closing(await memoryInbox().openInbox(host), "inbox"),
+        },
+        outbox: {
+          openOutbox: async (host: never) =>
+            which === "outbox" ? fail() : closing(await memoryOutbox().openOutbox(host), "outbox"),
+        },
+      });
+      await expect(opening).rejects.toBe(error);
+      expect(seen).toEqual({ inbox: [], outbox: ["inbox closed"], broker: ["inbox closed", "outbox closed"] }[which]);
+    }
+  });
 });
 
 describe("unknown option key: rejected, with the nearest known key", () => {
@@ -185,5 +218,44 @@ describe("configuration with `__proto__`: rejected", () => {
       "a plain object of options",
     );
     expect(await atConsumer(Object.create({ lanes: 5 }))).toContain("a plain object of options");
+  });
+});
+
+describe("dedupe TTL shorter than the longest possible redelivery: rejected, with the sum shown", () => {
+  const day = 86_400_000;
+  const consumer = async (keepFor: number, options: object = {}, dedupeFor: Duration = "7d"): Promise<unknown> => {
+    const w = world(memoryInbox({ keepFor }));
+    const a = await w.process();
+    return a.consumer(options).on(topic("orders", { dedupeFor }), () => {});
+  };
+
+  it("by default that is 7 days of the publisher's and an hour of the consumer's", async () => {
+    const sum = 7 * day + 16 * (15_000 + 3 * (60_000 + 10_000));
+    expect(sum).toBe(7 * day + 3_600_000);
+    await consumer(sum);
+    const message = await atCall(() => consumer(sum - 1));
+    expect(message).toContain(
+      'consumer "billing": the inbox must keep the ids of topic "orders" for at least 608400000 ms',
+    );
+    expect(message).toContain("keeps them for 608399999 ms");
+    expect(message).toContain(
+      "dedupeFor 604800000 + maxAttempts 16 × (lease 15000 + attempts 3 × (processingDeadline 60000 + retryMax 10000))",
+    );
+  });
+
+  it("each of its parts counts; without an inbox nothing is asked", async () => {
+    const sum = 60_000 + 2 * (2_000 + 4 * (3_000 + 1_000));
+    const options = { maxAttempts: 2, lease: "2s", attempts: 4, processingDeadline: "3s", retryMax: "1s" };
+    await consumer(sum, options, "1m");
+    for (const more of [
+      { maxAttempts: 3 },
+      { lease: 2_001 },
+      { attempts: 5 },
+      { processingDeadline: 3_001 },
+      { retryMax: 1_001 },
+    ])
+      expect(await atCall(() => consumer(sum, { ...options, ...more }, "1m"))).toContain("the inbox must keep the ids");
+    expect(await atCall(() => consumer(sum, options, 60_001))).toContain("the inbox must keep the ids");
+    await consumer(1, { effect: "none" });
   });
 });
