@@ -55,7 +55,7 @@ describe("delays on RabbitMQ, without a plugin", () => {
     expect((await delays()).toSorted()).toEqual([...steps, "tally.delay.nobody"].toSorted());
   });
 
-  it("1 s published after 1 h arrives first, on time, with its own headers and no account of its hops", async () => {
+  it("rule 17: 1 s published after 1 h arrives first, on time, with its own headers and no account of its hops", async () => {
     const mine = transport();
     const [topic, sending] = await delayed(mine, HOUR, { groups: ["g", "other"] });
     const receiving = await Receiving.open(mine, topic);

@@ -139,7 +139,7 @@ describe("the broker goes", () => {
 
 describe("an alarm", () => {
   it.each(["memory", "disk"] as const)(
-    "%s: told with the first publish after it, sending stops, acks go on, and its end is told",
+    "rule 23: a %s alarm is told with the first publish after it and stops sending; acks go on, on their own connection; its end is told",
     async (alarm) => {
       const topic = fresh();
       const mine = transport();

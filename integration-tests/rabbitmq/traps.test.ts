@@ -251,7 +251,7 @@ describe("receiving", () => {
     await receiving.port[Symbol.asyncDispose]();
   });
 
-  it("a consumer that dies 25 times with 500 prefetched loses nothing: the limit is far above", async () => {
+  it("rule 18: a consumer that dies 25 times with 500 prefetched loses nothing: the limit is far above", async () => {
     const topic = fresh();
     await using sending = await Sending.open(transport, topic);
     await sending.send(messages(topic, 500));
@@ -272,7 +272,7 @@ describe("receiving", () => {
     await receiving.port[Symbol.asyncDispose]();
   });
 
-  it("beyond the limit a message is dead-lettered at least once, not dropped", async () => {
+  it("rule 18: beyond the limit a message is dead-lettered at least once, not dropped", async () => {
     const topic = fresh();
     await using mine = openTransport(rabbit.url, { deliveryLimit: 10 });
     await using sending = await Sending.open(mine, topic);

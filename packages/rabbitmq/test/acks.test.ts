@@ -34,7 +34,7 @@ const step: fc.Arbitrary<Step> = fc.record({
 });
 
 describe("merged acks", () => {
-  it("never cover an unfinished tag, name only tags that the broker holds, and leave nothing behind", () => {
+  it("rule 15: merged acks never cover an unfinished tag, name only tags that the broker holds, and leave nothing behind", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
         const books = new Books();
@@ -121,7 +121,7 @@ describe("merged acks", () => {
 });
 
 describe("through the receiver", () => {
-  it("any order of completion: no unfinished tag is covered, and everything finished is acked once it can be", async () => {
+  it("rule 15: any order of completion: no unfinished tag is covered, and everything finished is acked once it can be", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.shuffledSubarray(

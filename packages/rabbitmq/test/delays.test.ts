@@ -54,7 +54,7 @@ describe("the ladder", () => {
     expect(routingKey.length).toBeLessThan(255);
   });
 
-  it("each queue has one TTL and dead-letters at least once to the step below, the lowest one to where it is due", async () => {
+  it("rule 17: each queue of the ladder has one TTL and dead-letters at least once to the step below, the lowest one to where it is due", async () => {
     await using d = await delaying(200);
     const declared = d.stage.server.methods("queue.declare").map(({ args }) => args);
     const args = (name: string): unknown => declared.find(({ queue }) => queue === name)?.["arguments"];

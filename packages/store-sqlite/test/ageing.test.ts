@@ -9,7 +9,7 @@ const directory = scratch();
 const KEY = { group: "g", topic: "t", producer: "p", id: "1", bodyHash: 1n, behind: null };
 const DAY = 86_400_000;
 
-it("after a restart of the machine a clock that jumped by years ages the inbox by one bucket at most", async () => {
+it("rule 12: after a restart of the machine a clock that jumped by years ages the inbox by one bucket at most", async () => {
   const path = join(directory, "jump.db");
   const host = recordingHost();
   let years = 0;

@@ -1,3 +1,4 @@
+// What becomes of one store whose bytes are not what was written: torn, flipped, emptied, replaced, of another version.
 import {
   closeSync,
   copyFileSync,

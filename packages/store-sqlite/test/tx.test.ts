@@ -127,7 +127,7 @@ it("a statement that rolls everything back takes all who share the transaction w
   expect(states).toEqual(given.map((_each, n) => (done.includes(`${n}`) ? "done" : "busy")));
 });
 
-it("a handler that does nothing with its tx: surfaced, then rolled back, and the others go on", async () => {
+it("rule 20: a handler that does nothing with its tx: surfaced, then rolled back, and the others go on", async () => {
   const host = recordingHost();
   const { inbox, path } = await inboxWithTable({ txTimeout: 200 }, host);
   await using _ = inbox;
@@ -165,7 +165,7 @@ it("a handler that throws before its first await is one that fails", async () =>
   await expect(thrown).rejects.toThrow("at once");
 });
 
-it("handlers share commits: a hundred in far fewer than a hundred", async () => {
+it("rule 20: handlers share commits: a hundred in far fewer than a hundred", async () => {
   const { inbox, path } = await inboxWithTable();
   await using _ = inbox;
   const given = await claims(inbox, 300);

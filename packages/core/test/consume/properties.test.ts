@@ -33,7 +33,7 @@ const run = fc.record({
 /** What was seen over all runs: a property that never met its case proves nothing. */
 const seen = { merged: 0, turnedBack: 0, redelivered: 0, resumed: 0 };
 
-test("over random completion orders, failures and cuts: acks cover only what is done, keys keep their order, lanes their bound", async () => {
+test("rule 15: over random completion orders, failures and cuts: acks cover only what is done, keys keep their order, lanes their bound", async () => {
   await fc.assert(
     fc.asyncProperty(run, async ({ keys, runs, lanes, spare, latency, attempts, ordered, cuts, seed }) => {
       const clock = virtualClock();

@@ -18,7 +18,7 @@ describe("the sample of bodies", () => {
     expect(tripped(after([...many(10, false), true, ...many(39, false)]))).toBe(false);
   });
 
-  test("trips at half of the last 100, wherever they lie, and forgets what is older", () => {
+  test("rule 21: a sample trips at half of the last 100, wherever they lie, and forgets what is older", () => {
     expect(tripped(after([true, ...many(49, false)]))).toBe(false);
     expect(tripped(after([true, ...many(50, false)]))).toBe(true);
     const mixed = Array.from({ length: 1_000 }, (_, i) => i % 100 >= 49);
@@ -49,7 +49,7 @@ const right = (n: number) => ({ id: `m${n}`, body: asJson({ n }) });
 const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 describe("a subscription whose schema fails the first 20 bodies", () => {
-  test("dead-letters fewer than 20 of a full queue, leaves the topic with the rest in the broker's hands, and says so", async () => {
+  test("rule 21: a schema that fails the first 20 bodies dead-letters fewer than 20 of a full queue, leaves the topic with the rest in the broker's hands, and says so", async () => {
     const w = world();
     const a = await w.process();
     await a

@@ -12,8 +12,8 @@ const orders = topic<{ id: string | null }>("orders");
 const ordered = topic<{ id: string | null }>("orders", { key: () => "", ordered: true });
 const disk = new TallyError("store", "the disk is gone", { retryable: true });
 
-describe("rule 13: a claim is fresh, busy, done, dead or conflict; only done and dead are acked without running", () => {
-  test("killed in its handler: the redelivery meets the unexpired claim, is not acked, and runs when the lease is over", async () => {
+describe("a claim is fresh, busy, done, dead or conflict; only done and dead are acked without running", () => {
+  test("rule 13: killed in its handler: the redelivery meets the unexpired claim, is not acked, and runs when the lease is over", async () => {
     const w = world();
     const a = await w.process();
     await a
@@ -68,7 +68,7 @@ describe("rule 13: a claim is fresh, busy, done, dead or conflict; only done and
     expect(b.of("duplicate")).toHaveLength(1);
   });
 
-  test("done: acked without running, counted", async () => {
+  test("rule 13: done: acked without running, counted", async () => {
     const w = world();
     const a = await w.process();
     let ran = 0;
@@ -315,7 +315,7 @@ describe("claims", () => {
 });
 
 describe("`tx`", () => {
-  test("effect and mark commit together; a handler that throws leaves neither", async () => {
+  test("rule 20: effect and mark commit together in the user's database; a handler that throws leaves neither", async () => {
     const w = world();
     const a = await w.process();
     await a
@@ -382,8 +382,8 @@ describe("`tx`", () => {
   });
 });
 
-describe("rule 1: the identity of an effect is (group, topic, producer, id), compared as bytes", () => {
-  test("published twice under one id, by a publisher that was restarted in between: one effect", async () => {
+describe("the identity of an effect is (group, topic, producer, id), compared as bytes", () => {
+  test("rule 1: published twice under one id, by a publisher that was restarted in between: one effect", async () => {
     const w = world();
     const a = await w.process();
     const ran: string[] = [];
@@ -397,7 +397,7 @@ describe("rule 1: the identity of an effect is (group, topic, producer, id), com
     expect(a.receiver.settled).toEqual(["ack pay-1", "ack pay-1"]);
   });
 
-  test("two groups on one inbox: each has its effect", async () => {
+  test("rule 1: two groups on one inbox: each has its effect", async () => {
     const w = world();
     const a = await w.process();
     const ran: string[] = [];
@@ -417,7 +417,7 @@ describe("rule 1: the identity of an effect is (group, topic, producer, id), com
     ["two producers", { producer: "web" }, {}],
     ["ids that differ in case", { id: "M1" }, {}],
     ["ids that differ in their normal form", { id: "é" }, { id: "e\u0301" }],
-  ])("%s: two effects", async (_what, one, other) => {
+  ])("rule 1: one id, but %s: two effects", async (_what, one, other) => {
     const w = world();
     const a = await w.process();
     let ran = 0;
@@ -435,7 +435,7 @@ describe("rule 1: the identity of an effect is (group, topic, producer, id), com
     expect(ran).toBe(2);
   });
 
-  test("the same identity with another body is a conflict: dead-lettered, not acked as a duplicate", async () => {
+  test("rule 1: the same identity with another body is a conflict: dead-lettered, not acked as a duplicate", async () => {
     const w = world();
     const a = await w.process();
     let ran = 0;
@@ -457,10 +457,10 @@ describe("rule 1: the identity of an effect is (group, topic, producer, id), com
   });
 });
 
-describe("rule 2: a foreign message without id", () => {
+describe("a foreign message without id", () => {
   const foreign = { id: null, producer: null, body: asJson({ cents: 100 }) };
 
-  test("is deduped by a place that the broker guarantees", async () => {
+  test("rule 2: a foreign message without id is deduped by a place that the broker guarantees", async () => {
     const w = world();
     const a = await w.process({ position: true });
     let ran = 0;
@@ -474,7 +474,7 @@ describe("rule 2: a foreign message without id", () => {
     expect(a.receiver.settled).toHaveLength(3);
   });
 
-  test("or by the consumer's id function", async () => {
+  test("rule 2: a foreign message without id is deduped by the consumer's id function", async () => {
     const w = world();
     const a = await w.process();
     let ran = 0;
@@ -487,7 +487,7 @@ describe("rule 2: a foreign message without id", () => {
     expect(ran).toBe(2);
   });
 
-  test("never by its body: two equal payments are two; it runs without inbox, counted, surfaced once", async () => {
+  test("rule 2: a foreign message is never deduped by its body: two equal payments are two; it runs without inbox, counted, surfaced once", async () => {
     const w = world();
     const a = await w.process();
     let ran = 0;

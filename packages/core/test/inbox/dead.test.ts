@@ -14,8 +14,8 @@ const fail = (): never => {
   throw new Error("declined");
 };
 
-describe("rule 14: `dead` with its reason is written before the dead letter is published", () => {
-  test("dead letter confirmed, connection cut before the ack, redelivered: never an effect, the same letter again, then the ack", async () => {
+describe("`dead` with its reason is written before the dead letter is published", () => {
+  test("rule 14: dead letter confirmed, connection cut before the ack, redelivered: never an effect, the same letter again, then the ack", async () => {
     const w = world();
     const a = await w.process();
     let works = false;
@@ -43,7 +43,7 @@ describe("rule 14: `dead` with its reason is written before the dead letter is p
     expect(a.receiver.settled).toEqual(["ack m1"]);
   });
 
-  test("`dead` is durable when the letter leaves, the letter confirmed when the ack leaves", async () => {
+  test("rule 14: `dead` is durable when the letter leaves, the letter confirmed when the ack leaves", async () => {
     const w = world();
     const a = await w.process();
     await a
@@ -210,8 +210,8 @@ describe("a dead letter", () => {
   });
 });
 
-describe("rule 18: poison is counted by started attempts, durably, in the claim", () => {
-  test("killed 25 times with 500 in hand: what it had not begun is not counted, and none is lost", async () => {
+describe("poison is counted by started attempts, durably, in the claim", () => {
+  test("rule 18: killed 25 times with 500 in hand: what it had not begun is not counted, and none is lost", async () => {
     const w = world();
     const ids = Array.from({ length: 500 }, (_, i) => `m${i}`);
     for (let n = 1; n <= 25; n++) {

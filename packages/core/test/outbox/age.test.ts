@@ -17,7 +17,7 @@ async function left(s: Spilling, publish: () => void): Promise<void> {
 }
 
 describe("a row that may have been sent before", () => {
-  it("is parked, not sent, when it is older than its topic's dedupeFor; one that was never sent goes at any age", async () => {
+  it("rule 12: a row that may have been sent before is parked, not sent, when it is older than its topic's dedupeFor; one that was never sent goes at any age", async () => {
     let wall = 1_000 * DAY;
     const outbox = memoryOutbox();
     const first = await open({ wall: () => wall }, outbox);

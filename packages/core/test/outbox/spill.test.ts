@@ -186,7 +186,7 @@ describe("the outbox that cannot take a message", () => {
 });
 
 describe("an ordered key with rows in the outbox", () => {
-  it("goes on behind them, and no other key waits for it", async () => {
+  it("rule 10: an ordered key with rows in the outbox goes on behind them, and no other key waits for it", async () => {
     const s = await open();
     await s.settle();
     await outage(s);
@@ -222,7 +222,7 @@ describe("an ordered key with rows in the outbox", () => {
     expect(ids(s.r)).toEqual(["a1", "a2", "a3", "a4"]);
   });
 
-  it("is fenced from the start by what an earlier process left, until that is gone", async () => {
+  it("rule 10: an ordered key is fenced from the start by what an earlier process left, until that is gone", async () => {
     const outbox = memoryOutbox();
     const first = await open({}, outbox);
     await first.settle();
@@ -239,7 +239,7 @@ describe("an ordered key with rows in the outbox", () => {
     expect(a2.state).toBe("resolved");
   });
 
-  it("whose head is refused is parked; the key waits behind it, stored, and other keys do not", async () => {
+  it("rule 11: a row that is refused is parked; its key waits behind it, stored, and other keys do not", async () => {
     const s = await open();
     await s.settle();
     await outage(s);
@@ -286,7 +286,7 @@ describe("the relay", () => {
     expect(ids(s.r)).toEqual(["m1", "m2"]);
   });
 
-  it("is one among all who share the store; another takes over when the lease is free, and nothing is lost", async () => {
+  it("rule 11: one relay among all who share the store; another takes over when its session is unusable for 5 s, and nothing is lost", async () => {
     const outbox = memoryOutbox();
     const one = await open({}, outbox);
     const two = await open({}, outbox);

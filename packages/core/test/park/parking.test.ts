@@ -57,7 +57,7 @@ describe("the head of an ordered key that has failed", () => {
     expect(a.letters).toEqual([]);
   });
 
-  test("parked on A, A killed: the key's next message on B does not run", async () => {
+  test("rule 16: head parked on A, A killed: the key's next message on B does not run", async () => {
     const w = world();
     const a = await w.process();
     await consumer(a, new Set(["m1"]), { attempts: 1 });

@@ -74,7 +74,7 @@ function outcome(replay: Promise<number>): { readonly value: Promise<unknown> } 
 }
 
 describe("a replay", () => {
-  test("runs the messages in order, each with its effect and mark, removes each, and then the key is free", async () => {
+  test("rule 16: a replay runs the messages in order, each with its effect and mark, removes each, and then the key is free", async () => {
     const w = world();
     const one = await member(w);
     await parkedKey(w, one, 4);

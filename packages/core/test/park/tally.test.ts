@@ -9,7 +9,7 @@ interface Order {
 const orders = topic<Order>("orders", { key: (o) => o.customer, ordered: true, groups: ["billing"] });
 
 describe("parked keys, on the embedded broker", () => {
-  test.each([10, 20])("%i messages of a parked key, more than the prefetch, do not stop other keys", async (count) => {
+  test.each([10, 20])("rule 16: prefetch 10 and %i messages of a parked key do not stop other keys", async (count) => {
     const broker = memory();
     await using tally = await openTally({ service: "shop", broker, inbox: memoryInbox() });
     const ran: string[] = [];

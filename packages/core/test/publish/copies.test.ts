@@ -32,7 +32,7 @@ describe("verdicts of copies, joined", () => {
     }
   });
 
-  it("a rejection after a copy in doubt says that the message may arrive (cut, binding dropped, resent, returned)", async () => {
+  it("rule 5: a rejection after a copy in doubt says that the message may arrive (cut, binding dropped, resent, returned)", async () => {
     const r = rig();
     const done = watch(r.publisher.publish(orders, { n: 1 }, { id: "o-1" }));
     await r.clock.advance(0);
@@ -148,7 +148,7 @@ describe("overdue confirms", () => {
     await r.clock.runUntil(() => r.count("overdue") === 1, 20_000);
   });
 
-  it("are not resent on the session that may still answer, but through a successor; the old verdict still counts", async () => {
+  it("rule 6: an overdue message is not resent on the session that may still answer, but through a successor; the old verdict still counts", async () => {
     const r = rig({ confirmTimeout: "15s" });
     const done = watch(r.publisher.publish(orders, { n: 1 }, { id: "o-1" }));
     await r.clock.advance(14_900);
@@ -170,7 +170,7 @@ describe("overdue confirms", () => {
     expect(r.count("late-verdict")).toBe(1);
   });
 
-  it("a definite no on the successor waits for the copy that is still open", async () => {
+  it("rule 5: a definite no on the successor waits for the copy that is still open", async () => {
     for (const [old, outcome] of [
       [accepted, "resolved"],
       [no("doubt"), true],
@@ -190,7 +190,7 @@ describe("overdue confirms", () => {
     }
   });
 
-  it("one message probes a stuck lane and the rest wait, until the broker answers there", async () => {
+  it("rule 6: one message probes a stuck lane and the rest wait, until the broker answers there", async () => {
     const r = rig({ confirmTimeout: "15s", deadline: "1h" });
     const all = [1, 2, 3].map((n) => watch(r.publisher.publish(orders, { n }, { id: `o-${n}` })));
     await r.clock.runUntil(() => r.sessions.length === 2, 16_000);
@@ -204,7 +204,7 @@ describe("overdue confirms", () => {
     expect(all.map((p) => p.state)).toEqual(["resolved", "pending", "pending"]);
   });
 
-  it("keeps at most two retired sessions, and ends no promise for it", async () => {
+  it("rule 6: at most two retired sessions are kept, and no promise ends for it", async () => {
     const r = rig({ confirmTimeout: "10s", deadline: "1h" });
     const done = watch(r.publisher.publish(orders, { n: 1 }, { id: "o-1" }));
     void r.publisher.publish(orders, { n: 2 }, { id: "o-2" });

@@ -13,7 +13,7 @@ const orders = topic<Order>("orders", { key: (o) => o.customer, ordered: true })
 const order = (customer: string, n: number): Order => ({ customer, n });
 
 describe("an ordered key", () => {
-  it("has at most one message on the wire; a nack lets nothing overtake; other keys go on", async () => {
+  it("rule 7: an ordered key has at most one message on the wire; a nack lets nothing overtake; other keys go on", async () => {
     const r = rig();
     const a1 = watch(r.publisher.publish(orders, order("a", 1), { id: "a1" }));
     const a2 = watch(r.publisher.publish(orders, order("a", 2), { id: "a2" }));
@@ -43,7 +43,7 @@ describe("an ordered key", () => {
     expect(r.copies.map((c) => c.message.id)).toEqual(["a1", "a2"]);
   });
 
-  it("an abort releases the caller, never the key: what is in doubt is carried to its end in the background", async () => {
+  it("rule 7: an abort releases the caller, never the key: what is in doubt is carried to its end in the background", async () => {
     const r = rig({ resendMin: "1s" });
     const abort = new AbortController();
     const a1 = watch(r.publisher.publish(orders, order("a", 1), { id: "a1", signal: abort.signal }));
@@ -71,7 +71,7 @@ describe("an ordered key", () => {
     expect(r.copies[1]).toMatchObject({ session: 2, message: { id: "a1" } });
   });
 
-  it("withdrawn before its first copy left, definitely, and the key goes on without it", async () => {
+  it("rule 7: withdrawn before its first copy left, definitely, and the key goes on without it", async () => {
     const r = rig();
     const abort = new AbortController();
     void r.publisher.publish(orders, order("a", 1), { id: "a1" });
@@ -86,7 +86,7 @@ describe("an ordered key", () => {
     expect(r.copies.map((c) => c.message.id)).toEqual(["a1", "a3"]);
   });
 
-  it("keeps the place of the call when validation is asynchronous, also with a full window", async () => {
+  it("rule 8: an ordered key keeps the place of the call when validation is asynchronous, also with a full window", async () => {
     const gates = new Map<number, () => void>();
     const slow: StandardSchema<Order> = {
       "~standard": {

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { bytes } from "../../src/codec.ts";
 import { topic } from "../../src/topic.ts";
-import { rig } from "../support/scripted-transport.ts";
+import { accepted, rig, watch } from "../support/scripted-transport.ts";
 
 const plain = topic("plain");
 
 describe("the snapshot", () => {
-  it("carries the envelope; seq counts the calls of a topic, and refused ones leave no number", async () => {
+  it("rule 3: seq counts the calls of a topic, in the envelope; those refused at the call leave no number", async () => {
     const r = rig();
     void r.publisher.publish(plain, 1, {
       id: "a",
@@ -42,6 +42,30 @@ describe("the snapshot", () => {
     expect(b?.seq).toBe(2);
     expect(c).toMatchObject({ seq: 1, correlationId: "a", causationId: "a" });
     expect({ ...c?.headers }).toEqual({ traceparent: "00-cc-dd-01" });
+  });
+
+  it("rule 3: what is withdrawn leaves a hole, a resend keeps its number, and each run begins anew", async () => {
+    for (let run = 0; run < 2; run++) {
+      const r = rig();
+      const gone = new AbortController();
+      const keyed = topic<number>("keyed", { key: () => "k", ordered: true });
+      void r.publisher.publish(keyed, 1, { id: "m1" });
+      // Behind the first of its key: no copy has left, so that it is withdrawn for good.
+      const withdrawn = watch(r.publisher.publish(keyed, 2, { id: "m2", signal: gone.signal }));
+      void r.publisher.publish(keyed, 3, { id: "m3" });
+      await r.clock.advance(0);
+      gone.abort();
+      r.sessions[0]?.lose();
+      await r.clock.runUntil(() => r.copies.length === 2, 5_000);
+      r.copies[1]?.verdict(accepted);
+      await r.clock.advance(0);
+      expect(withdrawn).toMatchObject({ state: "rejected", error: { code: "aborted", mayArrive: false } });
+      expect(r.copies.map(({ message }) => [message.id, message.seq])).toEqual([
+        ["m1", 1],
+        ["m1", 1],
+        ["m3", 3],
+      ]);
+    }
   });
 
   it("small bodies cut from one slab do not run into each other", async () => {

@@ -121,7 +121,7 @@ describe("sent if, and only if, the transaction commits", () => {
     expect([b.r.count("tx-published"), b.r.count("tx-undone"), b.r.publisher.live]).toEqual([1, 0, 0]);
   });
 
-  it("a handler that throws takes its messages back, and its key is free at once", async () => {
+  it("rule 20: with { tx } a handler that throws takes its messages back, and its key is free at once", async () => {
     const b = await bench();
     const failed = await b.handle(async (tx) => {
       await b.r.publisher.publish(ordered, order(1), { id: "a1", tx });

@@ -137,7 +137,7 @@ describe("the window", () => {
 });
 
 describe("the same id twice at once", () => {
-  it("joins the first call when the body is the same: one message, two receipts", async () => {
+  it("rule 4: the same id twice at once joins the first call when the body is the same: one message, two receipts", async () => {
     const r = rig();
     const all = [1, 2].map(() => r.publisher.publish(raw, new Uint8Array([1, 2]), { id: "r1" }));
     await r.clock.advance(0);
@@ -147,7 +147,7 @@ describe("the same id twice at once", () => {
     expect(r.count("joined")).toBe(1);
   });
 
-  it("is a conflict when the body or the key is another", async () => {
+  it("rule 4: the same id twice at once is a conflict when the body or the key is another", async () => {
     const r = rig();
     void r.publisher.publish(raw, new Uint8Array([1, 2]), { id: "r1" });
     const bodies = watch(r.publisher.publish(raw, new Uint8Array([1, 3]), { id: "r1" }));
