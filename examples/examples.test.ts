@@ -56,6 +56,19 @@ describe.each(PLACES)("on %s", (_name, open) => {
       "order-2: 1 bill",
     ]);
   });
+
+  it("dead letters: looked at, replayed to their group by reason, the rest thrown away", async () => {
+    await using place = await open();
+    expect(await example("dead-letters.ts", place.env)).toEqual([
+      "order-1: the card terminal does not answer (deliveries: 1)",
+      "order-2: over the limit (deliveries: 1)",
+      "order-3: the card terminal does not answer (deliveries: 1)",
+      "would replay 2 of 3",
+      "replayed 2, 1 left",
+      "billed in order: order-1, order-3",
+      "thrown away: 1",
+    ]);
+  });
 });
 
 describe.each(PLACES)("killed with -9, on %s", (_name, open) => {

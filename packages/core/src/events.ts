@@ -39,6 +39,9 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `row-replayed`, `row-purged` | a parked row of the outbox is to be sent again; was given up by a person |
  * | `gap` | messages of a lane, `from` to `to`, are gone from the broker |
  * | `surfaced` | something else that a person should know, as `text` |
+ * | `dead-lettered` | a message was given up, for this `reason`; its letter is with the broker |
+ * | `letter-replayed` | a dead letter is a message of its group again |
+ * | `letter-purged` | a dead letter was thrown away |
  * | `subscription-paused` | `failed` of its last `bodies` could not be read: a consumer has left the topic, until `resume()` |
  * | `subscription-resumed` | it subscribes again |
  * | `consumer-closed` | a consumer has left; `abandoned` deliveries were not settled and come again |
@@ -178,6 +181,12 @@ export type TallyEventBody =
       readonly error: TallyError;
     }
   | { readonly type: "row-replayed" | "row-purged"; readonly store: string; readonly place: number }
+  | {
+      readonly type: "letter-replayed" | "letter-purged";
+      readonly topic: string;
+      readonly group: string;
+      readonly id: string | null;
+    }
   | {
       readonly type: "gap";
       readonly topic: string;

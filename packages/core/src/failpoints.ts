@@ -35,6 +35,10 @@ export const FAILPOINTS = {
 
   "dead-letter.marked": "dead and its reason are durable; no letter has left",
   "dead-letter.confirmed": "the broker has the letter; the delivery is not acked",
+
+  "letters.revived": "the dead mark is lifted; no message has left, and the letter is in its queue",
+  "letters.confirmed": "the broker has the message again; the letter is in its queue",
+  "letters.acked": "the ack of the letter is with the adapter; whether it has left nobody knows",
 } as const;
 
 export type Failpoint = keyof typeof FAILPOINTS;

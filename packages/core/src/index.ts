@@ -33,6 +33,16 @@ export type { Parked } from "./park/parked.ts";
 export type { ParkedKeys, ParkedLetter } from "./park/keys.ts";
 export type { ParkedKeyName } from "./park/replays.ts";
 export type { ParkedMessageRow, ParkedRows, RowPlace } from "./park/rows.ts";
+export type {
+  DeadLetter,
+  DeadLetterQueue,
+  ListOptions,
+  LookOptions,
+  PurgeOptions,
+  PurgeResult,
+  ReplayOptions,
+  ReplayResult,
+} from "./dead-letters/queue.ts";
 export type { Platform } from "./platform/node.ts";
 export type { Cause, Publication, PublishOptions, PublishPolicyOptions, Receipt } from "./publish/options.ts";
 export { openTally } from "./open.ts";

@@ -2,6 +2,7 @@ import { atMost } from "./clock.ts";
 import { createConsumerBuilder } from "./consume/consumer.ts";
 import type { Consumer, ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "./consume/options.ts";
 import type { ConsumerPorts } from "./consume/ports.ts";
+import { DeadLetterOffice } from "./dead-letters/office.ts";
 import { describe, TallyError } from "./error.ts";
 import { createEvents } from "./events.ts";
 import { randomId } from "./ids.ts";
@@ -99,6 +100,7 @@ function createTally<Tx>(
   const published = inbox?.transactions?.outbox ?? null;
   if (published !== null) rows.push({ name: "inbox", store: published, changed: () => publisher.rowsChanged() });
   const parked = createParked(inbox, rows, ports.runners, runtime.events, assertOpen);
+  const office = new DeadLetterOffice(runtime, inbox, ports.publish);
   let closing: Promise<void> | null = null;
 
   async function close(within: number): Promise<void> {
@@ -106,7 +108,8 @@ function createTally<Tx>(
     const left = (): number => Math.max(1, Math.ceil(limit - runtime.clock.now()));
     // Consumers first: their handlers may still publish, and what they publish still drains. One that fails to close must
     // not keep the rest open.
-    await Promise.allSettled([...consumers].map((consumer) => consumer.close({ within: left() })));
+    const letters = atMost(runtime.clock, within, office.close());
+    await Promise.allSettled([letters, ...[...consumers].map((consumer) => consumer.close({ within: left() }))]);
     const abandoned = await publisher.close(left());
     const leaving = (async () => runtime.transport[Symbol.asyncDispose]())().catch((thrown: unknown) =>
       runtime.events.emit({
@@ -154,6 +157,10 @@ function createTally<Tx>(
       ) as ConsumerBuilder<never>;
     },
     parked,
+    deadLetters(topic, group) {
+      assertOpen("deadLetters()");
+      return office.of(topic, group);
+    },
     on: (listener) => runtime.events.on(listener),
     counters: () => runtime.events.counters(),
     close(options) {

@@ -1,4 +1,5 @@
 import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions, TxContext } from "./consume/options.ts";
+import type { DeadLetterQueue } from "./dead-letters/queue.ts";
 import type { Duration } from "./duration.ts";
 import type { TallyError } from "./error.ts";
 import type { Counters, Listener } from "./events.ts";
@@ -43,6 +44,11 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
   consumer(group: string, options?: ConsumerOptions): ConsumerBuilder;
   /** What waits for a person: ordered keys whose head failed, and rows of the outbox that nobody takes. */
   readonly parked: Parked;
+  /**
+   * What a group of this topic has given up: to list, replay and purge.
+   * @throws TallyError `bad-config`, `closed`
+   */
+  deadLetters(topic: Topic<never, unknown>, group: string): DeadLetterQueue;
   /** Every event from now on, called synchronously; what it throws is dropped. Returns what takes the listener off. */
   on(listener: Listener): () => void;
   /** How often each event happened so far: a copy. */

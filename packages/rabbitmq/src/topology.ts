@@ -1,6 +1,6 @@
 import type { Channel } from "amqplib";
-import { TallyError, type TopicPlan, utf8Length, type Verdict } from "@tallymq/core/spi";
 import { bindDueExchange, bindDueQueue, declareLadder, entrance, levels, toExchange, toQueue } from "./delays.ts";
+import { DEAD_LETTERS, TallyError, type TopicPlan, utf8Length, type Verdict } from "@tallymq/core/spi";
 import { classify } from "./errors.ts";
 import { DEFAULT_TOPIC, type ResolvedOptions, type ResolvedTopic } from "./options.ts";
 
@@ -58,6 +58,7 @@ const DEAD_DELIVERY_LIMIT = 1_000_000_000;
  * |---|---|
  * | topic | durable exchange of its name, fanout |
  * | group | durable queue `<topic>.<group>`, bound to it |
+ * | group `dead-letters` | the same, with no limit to speak of to its deliveries: whoever looks through it returns what it saw |
  * | dead letters by the broker | durable queue `<topic>.<group>.dead`, at least once |
  * | ordered | single active consumer |
  * | delays | see delays.ts |
@@ -156,11 +157,11 @@ export class Topology {
     const at = this.#at(plan.name);
     const exchange = at.queue !== null ? "" : this.#exchangeOf(plan.name);
     if (exchange !== "") await this.#exchange(channel, exchange, at);
-    if (at.queue !== null) await this.#queue(channel, at.queue, plan, at);
+    if (at.queue !== null) await this.#queue(channel, at.queue, plan, at, null);
     else {
       for (const group of groups) {
         const queue = this.queueOf(plan.name, group);
-        await this.#queue(channel, queue, plan, at);
+        await this.#queue(channel, queue, plan, at, group);
         if (at.declare)
           await during(`binding of queue ${JSON.stringify(queue)}`, channel.bindQueue(queue, exchange, bindingKey(at)));
       }
@@ -188,7 +189,13 @@ export class Topology {
     else await during(what, channel.checkExchange(name));
   }
 
-  async #queue(channel: Channel, name: string, plan: TopicPlan, at: ResolvedTopic): Promise<void> {
+  async #queue(
+    channel: Channel,
+    name: string,
+    plan: TopicPlan,
+    at: ResolvedTopic,
+    group: string | null,
+  ): Promise<void> {
     const what = `queue ${JSON.stringify(name)}`;
     if (!at.declare) {
       await during(what, channel.checkQueue(name));
@@ -197,7 +204,8 @@ export class Topology {
     const quorum = this.#options.queueType === "quorum";
     const args: Record<string, string | number | boolean> = { "x-queue-type": this.#options.queueType };
     if (plan.ordered) args["x-single-active-consumer"] = true;
-    if (quorum) {
+    if (quorum && group === DEAD_LETTERS) args["x-delivery-limit"] = DEAD_DELIVERY_LIMIT;
+    else if (quorum) {
       // First the target: at-least-once dead-lettering to a queue that is not there retries every three minutes only.
       const dead = `${name}.dead`;
       const deadArgs = { "x-queue-type": "quorum", "x-delivery-limit": DEAD_DELIVERY_LIMIT };

@@ -63,6 +63,18 @@ describe("what is declared", () => {
     expect(declared(stage, "queue")[1]!.args["x-single-active-consumer"]).toBe(true);
   });
 
+  it("a queue of dead letters gives nothing up, however often it is looked through", async () => {
+    await using stage = await declare({}, { groups: ["dead-letters"] });
+    expect(declared(stage, "queue")).toEqual([
+      {
+        name: "orders.dead-letters",
+        passive: false,
+        durable: true,
+        args: { "x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000 },
+      },
+    ]);
+  });
+
   it("classic queues have neither a limit nor at-least-once dead letters to offer", async () => {
     await using stage = await declare({ queueType: "classic" }, { ordered: true });
     expect(declared(stage, "queue")).toEqual([

@@ -51,7 +51,7 @@ export class Attempts {
     this.#group = group;
     this.#policy = policy;
     this.#runtime = runtime;
-    const letters = new DeadLetters(group, ports.publish, runtime.events);
+    const letters = new DeadLetters(group, ports.publish, runtime);
     this.lanes = new Lanes(policy.lanes, (job) => this.#start(job));
     this.failures = new Failures(group, policy, runtime, {
       lanes: this.lanes,

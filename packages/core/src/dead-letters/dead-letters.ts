@@ -1,7 +1,7 @@
 import type { Publish } from "../publish/options.ts";
 import type { Job } from "../consume/attempt.ts";
-import type { Events } from "../events.ts";
 import { failpoint } from "../failpoints.ts";
+import type { Runtime } from "../runtime.ts";
 import type { Topic } from "../topic.ts";
 import { type Death, deadLetterTopic, letter, reasonText } from "./letter.ts";
 
@@ -9,15 +9,15 @@ import { type Death, deadLetterTopic, letter, reasonText } from "./letter.ts";
 export class DeadLetters {
   readonly #group: string;
   readonly #publish: Publish;
-  readonly #events: Events;
+  readonly #runtime: Runtime;
   readonly #topics: Map<string, Topic<Uint8Array>> = new Map();
   /** On their way, by topic and id. */
   readonly #out: Map<string, Promise<unknown>> = new Map();
 
-  constructor(group: string, publish: Publish, events: Events) {
+  constructor(group: string, publish: Publish, runtime: Runtime) {
     this.#group = group;
     this.#publish = publish;
-    this.#events = events;
+    this.#runtime = runtime;
   }
 
   /** Resolves when the broker has the letter: only then may the delivery be acked. @throws TallyError as `publish()` does */
@@ -26,7 +26,7 @@ export class DeadLetters {
     const from = job.subscription.topic.name;
     let to = this.#topics.get(from);
     if (to === undefined) this.#topics.set(from, (to = deadLetterTopic(from, this.#group)));
-    const { topic, options, own } = letter(to, from, this.#group, job.id, message, death);
+    const { topic, options, own } = letter(to, from, this.#group, job.id, message, death, this.#runtime.clock.wall());
     // Two producers may use one id, and the publisher would take the second letter for the first.
     const line = options.id === undefined ? null : `${topic.name}\0${options.id}`;
     while (line !== null && this.#out.has(line)) await this.#out.get(line);
@@ -41,7 +41,7 @@ export class DeadLetters {
       );
     await sending;
     failpoint("dead-letter.confirmed");
-    this.#events.emit({
+    this.#runtime.events.emit({
       type: "dead-lettered",
       topic: from,
       group: this.#group,

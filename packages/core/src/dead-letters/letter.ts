@@ -19,7 +19,8 @@ export const DEAD_HEADER = {
   /** Whose the message was, and its id there. */
   producer: "dead-producer",
   id: "dead-id",
-  contentEncoding: "dead-content-encoding",
+  /** Wall-clock milliseconds. */
+  at: "dead-at",
 } as const;
 
 /** Why, and after how many started attempts, a message was given up. */
@@ -54,7 +55,7 @@ export function reasonText(reason: string): string {
   return reason.slice(0, MOST_REASON).toWellFormed().replaceAll("\0", "");
 }
 
-/** What is published for a message that is given up: its bytes, content type, key and headers, and why. */
+/** What is published for a message that is given up: all that it was, and why. @param at Wall-clock milliseconds */
 export function letter(
   to: Topic<Uint8Array>,
   from: string,
@@ -62,6 +63,7 @@ export function letter(
   id: string | null,
   message: Incoming,
   death: Death,
+  at: number,
 ): { readonly topic: Topic<Uint8Array>; readonly options: PublishOptions; readonly own: Own } {
   const headers: Record<string, string> = Object.create(null) as Record<string, string>;
   let bytes = OWN_BYTES;
@@ -75,12 +77,11 @@ export function letter(
   if (death.attempts !== null) headers[DEAD_HEADER.attempts] = String(death.attempts);
   if (message.producer?.isWellFormed() === true) headers[DEAD_HEADER.producer] = message.producer;
   if (id?.isWellFormed() === true) headers[DEAD_HEADER.id] = id;
-  if (message.contentEncoding?.isWellFormed() === true) headers[DEAD_HEADER.contentEncoding] = message.contentEncoding;
+  headers[DEAD_HEADER.at] = String(Math.floor(at));
   const sent = idOf(id, message, death);
   return {
     topic: {
       ...to,
-      type: isName(message.type) ? message.type : to.type,
       codec: raw(message.contentType ?? to.codec.contentType),
     },
     options: {
@@ -89,7 +90,13 @@ export function letter(
       ...(isName(message.key) ? { key: message.key } : {}),
       ...(isName(message.correlationId) ? { correlationId: message.correlationId } : {}),
     },
-    own: isName(message.producer) ? { producer: message.producer } : {},
+    own: {
+      type: isName(message.type) ? message.type : null,
+      ...(isName(message.producer) ? { producer: message.producer } : {}),
+      ...(isName(message.contentEncoding) ? { contentEncoding: message.contentEncoding } : {}),
+      ...(isName(message.causationId) ? { causationId: message.causationId } : {}),
+      ...(message.time !== null && message.time >= 0 ? { time: message.time } : {}),
+    },
   };
 }
 

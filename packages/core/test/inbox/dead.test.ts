@@ -149,6 +149,7 @@ describe("a dead letter", () => {
             "dead-attempts": "1",
             "dead-producer": "web",
             "dead-id": "m1",
+            "dead-at": expect.stringMatching(/^\d+$/),
           },
         },
       },

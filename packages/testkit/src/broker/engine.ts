@@ -69,7 +69,14 @@ export class Engine {
     const missing = [...new Set(plan.groups)].filter((name) => !topic.groups.some((g) => g.name === name));
     if (missing.length > 0) {
       const made = missing.map(
-        (name) => new Group(plan.name, name, { ...this.#o, ordered: topic.ordered, left: this.#left }),
+        (name) =>
+          new Group(plan.name, name, {
+            ...this.#o,
+            // Whoever looks through dead letters gives them back, again and again.
+            deliveryLimit: name === DEAD_LETTERS ? Number.POSITIVE_INFINITY : this.#o.deliveryLimit,
+            ordered: topic.ordered,
+            left: this.#left,
+          }),
       );
       topic.groups = [...topic.groups, ...made];
     }
