@@ -36,7 +36,7 @@ export class DeadLetterOffice {
       call: (place: Place, look: O) => Promise<R>,
     ): Promise<R> => {
       const look = resolve();
-      const { signal, done } = this.#signal(at, look.signal);
+      const { signal, release } = this.#signal(at, look.signal);
       const place = { runtime: this.#runtime, topic, group, inbox: this.#inbox, publish: this.#publish, signal };
       const mine = (this.#turns.get(queue) ?? Promise.resolve()).then(async () => {
         try {
@@ -49,7 +49,7 @@ export class DeadLetterOffice {
       const over = mine
         .catch(() => {})
         .then(() => {
-          done();
+          release();
           if (this.#turns.get(queue) === over) this.#turns.delete(queue);
         });
       this.#turns.set(queue, over);
@@ -71,7 +71,7 @@ export class DeadLetterOffice {
   }
 
   /** Fires with either; its reason is what the call rejects with. */
-  #signal(at: string, given: AbortSignal | null): { readonly signal: AbortSignal; readonly done: () => void } {
+  #signal(at: string, given: AbortSignal | null): { readonly signal: AbortSignal; readonly release: () => void } {
     const own = new AbortController();
     const closing = this.#closing.signal;
     const closed = (): void => own.abort(new TallyError("closed", `${at} the tally closes`));
@@ -83,7 +83,7 @@ export class DeadLetterOffice {
     given?.addEventListener("abort", aborted, { once: true });
     return {
       signal: own.signal,
-      done: () => {
+      release: () => {
         closing.removeEventListener("abort", closed);
         given?.removeEventListener("abort", aborted);
       },

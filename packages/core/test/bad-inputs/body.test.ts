@@ -212,8 +212,7 @@ describe("gzip bomb, truncated gzip, wrong content-encoding, invalid UTF-8, JSON
     expect(letter.body).toBe(new TextDecoder().decode(message.body));
     expect(letter.bytes).toEqual(message.body);
     expect(letter.options.id).toBe("m1");
-    if (message.contentEncoding !== undefined)
-      expect(letter.options.headers).toMatchObject({ "dead-content-encoding": message.contentEncoding });
+    if (message.contentEncoding !== undefined) expect(letter.contentEncoding).toBe(message.contentEncoding);
   });
 
   it.each(bodies)("without an inbox it is released, never acked: %s", async (_what, message) => {

@@ -126,6 +126,7 @@ describe("a dead letter", () => {
       producer: "web",
       type: "order.v1",
       contentType: "application/json; v=1",
+      contentEncoding: "identity",
       headers: { traceparent: "00-1", "tally-forged": "x" },
       body: asJson({ n: 1 }),
     });
@@ -138,6 +139,7 @@ describe("a dead letter", () => {
         body: '{"n":1}',
         bytes: asJson({ n: 1 }),
         producer: "web",
+        contentEncoding: "identity",
         options: {
           id: "m1",
           key: "k",

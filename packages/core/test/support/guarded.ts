@@ -18,6 +18,7 @@ export interface Letter {
   readonly body: string;
   readonly bytes: Uint8Array;
   readonly producer: string | null;
+  readonly contentEncoding: string | null;
   readonly options: PublishOptions;
 }
 
@@ -125,6 +126,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
                   body: new TextDecoder().decode(body),
                   bytes: body,
                   producer: own.producer ?? null,
+                  contentEncoding: own.contentEncoding ?? null,
                   options: given,
                 });
                 return {

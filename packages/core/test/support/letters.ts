@@ -58,8 +58,7 @@ export async function letterBench(of: Topic<Order> = orders): Promise<LetterBenc
     );
   async function run<T>(work: Promise<T>): Promise<T> {
     let over = false;
-    const done = (): void => void (over = true);
-    work.then(done, done);
+    void Promise.allSettled([work]).then(() => (over = true));
     for (let step = 0; !over; step++) {
       if (step > 20_000) throw new Error("it does not end");
       await turns(2);
