@@ -3,7 +3,6 @@ import {
   type ConsumerBuilder,
   type ConsumerOptions,
   type Handler,
-  type InboxSpec,
   type PublishOptions,
   type Tally,
   TallyError,
@@ -11,6 +10,7 @@ import {
   type Topic,
 } from "@tallymq/core";
 import type { Wrong } from "./broken.ts";
+import { letterMutants } from "./letter-mutants.ts";
 import { receivingMutants } from "./receiving-mutants.ts";
 import { sendingMutants } from "./sending-mutants.ts";
 import { sessionMutants } from "./session-mutants.ts";
@@ -62,19 +62,6 @@ function consumers(
       };
       return wrapped;
     }) as Tally["consumer"],
-  };
-}
-
-/** An inbox that takes what is dead for what may be tried again. */
-function forgetful(sound: InboxSpec<unknown>): InboxSpec<unknown> {
-  return {
-    async openInbox(host) {
-      const store = await sound.openInbox(host);
-      return {
-        ...store,
-        end: (claim, outcome) => store.end(claim, outcome.is === "dead" ? { is: "failed" } : outcome),
-      };
-    },
   };
 }
 
@@ -226,52 +213,7 @@ export const tallyMutants: readonly TallyMutant[] = [
     caughtBy: "a member whose schema is wrong leaves the topic, and one whose schema is right gets it all",
     tally: (t) => consumers(t, { options: { schemaGuard: false } }),
   },
-  {
-    name: "a look takes a letter",
-    caughtBy: "dead letters are listed without being taken, and replayed in order to their group alone",
-    tally: (t) => ({
-      deadLetters(topic, group) {
-        const sound = t.deadLetters(topic, group);
-        const list: typeof sound.list = async (o) => (
-          await sound.list(o),
-          await sound.purge({ most: 1 }),
-          sound.list(o)
-        );
-        return { ...sound, list };
-      },
-    }),
-  },
-  {
-    name: "a replay goes to all groups",
-    caughtBy: "dead letters are listed without being taken, and replayed in order to their group alone",
-    wrong: { outgoing: (m) => ({ ...m, group: null }) },
-  },
-  {
-    name: "purge forgets whom",
-    caughtBy: "what is purged is gone, and nothing else is",
-    tally: (t) => ({
-      deadLetters(topic, group) {
-        const sound = t.deadLetters(topic, group);
-        return { ...sound, purge: () => sound.purge() };
-      },
-    }),
-  },
-  {
-    name: "what is replayed is thrown away",
-    caughtBy: "a replay whose connection is cut loses nothing, and no effect comes twice",
-    tally: (t) => ({
-      deadLetters(topic, group) {
-        const sound = t.deadLetters(topic, group);
-        return { ...sound, replay: async (o) => ({ ...(await sound.purge(o)), replayed: 0, failed: 0 }) };
-      },
-    }),
-  },
-  {
-    name: "nobody remembers the dead",
-    caughtBy:
-      "a letter is out, the connection cut before the ack, and the handler would succeed now: no effect beside the letter",
-    options: (o) => ({ ...o, inbox: forgetful(o.inbox as InboxSpec<unknown>) as never }),
-  },
+  ...letterMutants,
   {
     name: "close waits for nobody",
     caughtBy: "close lets handlers finish and their publishes drain, then rejects",
