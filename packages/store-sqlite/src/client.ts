@@ -107,7 +107,8 @@ export class Client {
     if (this.#requests.length === 0) return;
     const [requests, transfers] = [this.#requests, this.#transfers];
     [this.#requests, this.#transfers] = [[], []];
-    this.#worker.postMessage(requests, transfers);
+    if (transfers.length > 0) this.#worker.postMessage(requests, transfers);
+    else this.#worker.postMessage(requests);
   }
 
   /** Called at most once, when the thread ends without being asked to. @returns what takes it back. */

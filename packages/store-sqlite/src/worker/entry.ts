@@ -19,7 +19,8 @@ function serve(port: MessagePort, args: OpenArgs): void {
   let transfers: ArrayBuffer[] = [];
   const flush = (): void => {
     if (replies.length === 0) return;
-    port.postMessage(replies, transfers);
+    if (transfers.length > 0) port.postMessage(replies, transfers);
+    else port.postMessage(replies);
     [replies, transfers] = [[], []];
   };
   const surfaced = (what: string): void => {

@@ -35,12 +35,24 @@ interface Bucket {
 /** Whether an ordered key is parked. */
 export type IsParked = (group: string, topic: string, key: string) => boolean;
 
+/** A claim that may still write, as it was found. */
+export interface Held {
+  readonly identity: Uint8Array;
+  readonly bucket: number;
+  readonly mark: Mark;
+}
+
+/** Identities of claims that were given out and have not ended, at most: the hash is dear, and each is asked for again. */
+const MOST_KNOWN = 10_000;
+
 /** Claims and marks of identities. Everything runs inside a transaction. */
 export class Marks {
   readonly #sql: DatabaseSync;
   readonly #ageing: Ageing;
   readonly #fences: StatementSync;
   #buckets: Map<number, Bucket> = new Map();
+  /** By fence. */
+  readonly #known: Map<number, { readonly key: InboxKey; readonly identity: Uint8Array }> = new Map();
 
   constructor(sql: DatabaseSync, ageing: Ageing) {
     this.#sql = sql;
@@ -74,21 +86,31 @@ export class Marks {
         until: now.monotonic + leaseMs,
         reason: null,
       });
+      if (this.#known.size >= MOST_KNOWN) this.#known.delete(this.#known.keys().next().value ?? 0);
+      this.#known.set(fence, { key, identity });
       return { state: "fresh", attempt, fence };
     });
   }
 
   /** Whether this claim may still write. */
   holds(key: InboxKey, fence: number): boolean {
-    return this.#held(identityOf(key), key, fence) !== null;
+    return this.held(key, fence) !== null;
+  }
+
+  /** The same, for {@link endHeld} in the same transaction. */
+  held(key: InboxKey, fence: number): Held | null {
+    const identity = this.#identity(key, fence);
+    const found = this.#find(identity, key.bodyHash);
+    return found !== null && found.mark.same === 1 && found.mark.state === STATE.open && found.mark.fence === fence
+      ? { identity, ...found }
+      : null;
   }
 
   /** False: fenced, and nothing was written. */
   renew(key: InboxKey, fence: number, leaseMs: number, now: Now): boolean {
-    const identity = identityOf(key);
-    const held = this.#held(identity, key, fence);
+    const held = this.held(key, fence);
     if (held === null) return false;
-    this.#write(identity, key, held.bucket, {
+    this.#write(held.identity, key, held.bucket, {
       state: STATE.open,
       attempts: held.mark.attempts,
       fence,
@@ -100,13 +122,17 @@ export class Marks {
 
   /** False: fenced, and nothing was written. */
   end(key: InboxKey, fence: number, outcome: InboxOutcome): boolean {
-    const identity = identityOf(key);
-    const held = this.#held(identity, key, fence);
-    if (held === null) return false;
+    const held = this.held(key, fence);
+    if (held !== null) this.endHeld(held, key, outcome);
+    return held !== null;
+  }
+
+  /** Nobody can have claimed since it was found: the transaction is the same. */
+  endHeld({ identity, bucket, mark: { attempts, fence } }: Held, key: InboxKey, outcome: InboxOutcome): void {
     const state = outcome.is === "failed" ? STATE.open : STATE[outcome.is];
     const reason = outcome.is === "dead" ? outcome.reason : null;
-    this.#write(identity, key, held.bucket, { state, attempts: held.mark.attempts, fence, until: 0, reason });
-    return true;
+    this.#write(identity, key, bucket, { state, attempts, fence, until: 0, reason });
+    this.#known.delete(fence);
   }
 
   /** False: it is not dead, or has another body; nothing was written. */
@@ -125,11 +151,16 @@ export class Marks {
     this.#buckets = new Map();
   }
 
-  #held(identity: Uint8Array, key: InboxKey, fence: number): { readonly bucket: number; readonly mark: Mark } | null {
-    const found = this.#find(identity, key.bodyHash);
-    return found !== null && found.mark.same === 1 && found.mark.state === STATE.open && found.mark.fence === fence
-      ? found
-      : null;
+  /** A fence whose claim was undone may be another key's by now. */
+  #identity(key: InboxKey, fence: number): Uint8Array {
+    const known = this.#known.get(fence);
+    const same =
+      known !== undefined &&
+      known.key.id === key.id &&
+      known.key.producer === key.producer &&
+      known.key.topic === key.topic &&
+      known.key.group === key.group;
+    return same ? known.identity : identityOf(key);
   }
 
   #find(identity: Uint8Array, bodyHash: bigint): { readonly bucket: number; readonly mark: Mark } | null {

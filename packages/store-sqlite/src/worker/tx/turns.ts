@@ -1,9 +1,9 @@
-import type { SQLInputValue } from "node:sqlite";
+import type { SQLInputValue, StatementSync } from "node:sqlite";
 import type { InboxKey } from "@tallymq/core/spi";
 import type { Database } from "../file/database.ts";
 import { asFault, Fault, SQLITE, sqliteCode } from "../fault.ts";
 import type { Answers, Group } from "../group.ts";
-import type { Marks } from "../inbox/marks.ts";
+import type { Held, Marks } from "../inbox/marks.ts";
 import type { Answer, PutArgs, Request } from "../protocol.ts";
 import { asStatementFault, Statements } from "./statements.ts";
 
@@ -24,6 +24,7 @@ export interface SqlArgs {
 interface Turn extends EnterArgs {
   /** Of the group's transaction that it began in. */
   readonly generation: number;
+  readonly held: Held | null;
   /** Why nothing of it will be written. */
   failed: unknown;
 }
@@ -39,6 +40,8 @@ export class Turns {
   readonly #answers: Answers;
   readonly #put: (args: PutArgs) => () => Answer;
   readonly #statements: Statements;
+  readonly #savepoint: StatementSync;
+  readonly #release: StatementSync;
   #turn: Turn | null = null;
   #held = false;
 
@@ -49,6 +52,8 @@ export class Turns {
     this.#answers = answers;
     this.#put = put;
     this.#statements = new Statements(db.sql);
+    this.#savepoint = db.sql.prepare("SAVEPOINT tally_turn");
+    this.#release = db.sql.prepare("RELEASE tally_turn");
   }
 
   /** A handler is at it: nothing else may write, since undoing it would undo that as well. */
@@ -80,17 +85,18 @@ export class Turns {
   /** Nobody answers an `enter`: what is wrong with it is told to whatever the turn asks next. */
   #enter(args: EnterArgs): void {
     let failed: unknown = null;
+    let held: Held | null = null;
     try {
       this.#group.open();
-      this.#db.sql.exec("SAVEPOINT tally_turn");
-      if (!this.#marks.holds(args.key, args.fence))
-        failed = new Fault("fenced", "the claim ran out, and somebody else has it");
+      this.#savepoint.run();
+      held = this.#marks.held(args.key, args.fence);
+      if (held === null) failed = new Fault("fenced", "the claim ran out, and somebody else has it");
     } catch (error) {
       failed = asFault(error, this.#db.path);
       this.#broken(error);
     }
     this.#held = true;
-    this.#turn = { ...args, generation: this.#group.generation, failed };
+    this.#turn = { ...args, generation: this.#group.generation, held, failed };
   }
 
   #inTurn(n: number, { turn: number }: { readonly turn: number }, work: (turn: Turn) => Answer): void {
@@ -132,10 +138,10 @@ export class Turns {
       return this.#answers.failed(n, new Fault("store", "this transaction is over"));
     this.#turn = null;
     try {
-      if (turn.failed === null && done) {
+      if (turn.failed === null && turn.held !== null && done) {
         // The fence held at the start, and nobody can have claimed since: the write lock is ours.
-        this.#marks.end(turn.key, turn.fence, { is: "done" });
-        this.#db.sql.exec("RELEASE tally_turn");
+        this.#marks.endHeld(turn.held, turn.key, { is: "done" });
+        this.#release.run();
         let ran = false;
         // In a transaction that had to be begun anew there would be a mark without its effect.
         const run = (): Answer => {
