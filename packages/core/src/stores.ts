@@ -239,6 +239,9 @@ export interface InboxTransactions<Tx> {
   /**
    * Runs `effect` and writes the mark in one transaction, only if the claim's fence still holds. Resolves after the
    * commit's fsync.
+   *
+   * Effects take part as if one ran after the other. `effect` is called once more, with a new `tx`, after an undone
+   * transaction in which it had read what was not so in the end.
    * @throws TallyError `fenced`; `handler-deadline` when `effect` kept others waiting for too long; whatever `effect`
    * throws, after its writes are undone.
    * @param effect Gets an object of its own for each run.

@@ -191,6 +191,62 @@ it("rule 20: handlers share commits: a hundred in far fewer than a hundred", asy
   expect(new Set(resolved).size).toBeLessThan(100);
 });
 
+it("handlers that go in waves come out as if one came after the other, also where one asks again or fails", async () => {
+  const { inbox, path } = await inboxWithTable();
+  await using _ = inbox;
+  withFile(path, (sql) => sql.exec("CREATE TABLE counter (n INTEGER); INSERT INTO counter VALUES (0)"));
+  const { run } = inbox.transactions!;
+  const transact = run.bind(inbox.transactions);
+  let begun = 0;
+  const once = async (tx: SqliteTx): Promise<number> => {
+    begun++;
+    return Number((await tx.get("UPDATE counter SET n = n + 1 RETURNING n"))?.["n"]);
+  };
+  // What it read must still be so when it writes.
+  const twice = async (tx: SqliteTx): Promise<number> => {
+    begun++;
+    const n = Number((await tx.get("SELECT n FROM counter"))?.["n"]) + 1;
+    await tx.run("UPDATE counter SET n = ?", [n]);
+    return n;
+  };
+  const failing = async (tx: SqliteTx): Promise<number> => {
+    await once(tx);
+    throw new Error("no");
+  };
+  const effects = Array.from({ length: 600 }, (_each, n) => {
+    if (n < 50 || n % 37 !== 0) return once;
+    return n % 2 === 0 ? twice : failing;
+  });
+  const given = await claims(inbox, effects.length);
+  const settled = await Promise.allSettled(given.map((claim, n) => transact(claim, effects[n]!)));
+  const counted = settled.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
+  const failures = effects.filter((effect) => effect === failing).length;
+  expect(counted.length).toBe(effects.length - failures);
+  expect(counted.toSorted((a, b) => a - b)).toEqual(counted.map((_each, n) => n + 1));
+  expect(withFile(path, (sql) => sql.prepare("SELECT n FROM counter").get()?.["n"])).toBe(counted.length);
+  // Otherwise none of this was put to the test.
+  expect(begun).toBeGreaterThan(effects.length);
+});
+
+it("handlers that ask once go in waves: far fewer round trips than handlers", async () => {
+  const { inbox } = await inboxWithTable();
+  await using _ = inbox;
+  const at: number[] = [];
+  let open = 0;
+  const given = await claims(inbox, 200);
+  await Promise.all(
+    given.map((claim) =>
+      inbox.transactions!.run(claim, async (tx) => {
+        at.push(++open);
+        await tx.run("INSERT INTO effects VALUES (?, 1)", [claim.key.id]);
+        open--;
+      }),
+    ),
+  );
+  expect(at.slice(0, 16)).toEqual(Array.from({ length: 16 }, () => 1));
+  expect(Math.max(...at)).toBeGreaterThan(50);
+});
+
 it("an outbox in the user's file has its bound by its rows' sum, and is not the store's own file", async () => {
   const { inbox } = await inboxWithTable({ maxBytes: 1024 * 1024 });
   await using _ = inbox;

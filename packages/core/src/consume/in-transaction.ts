@@ -33,6 +33,9 @@ export async function handleInTransaction(
   try {
     await transactions.run(hold.claim, async (tx) => {
       if (job.running !== attempt) throw new TallyError("handler-deadline", "its turn came after its deadline");
+      // A store may begin an effect anew whose first transaction was undone: what that came to is over.
+      ended(publishes, "undone");
+      failed = null;
       attempt.tx = tx;
       attempt.ran = true;
       publishes = transacted?.begin(tx) ?? null;

@@ -72,7 +72,8 @@ export interface ConsumerOptions {
 export interface TxConsumerOptions extends Omit<ConsumerOptions, "effect"> {
   /**
    * Effect and mark are one transaction of the inbox's database, and the handler's context has its `tx`: once, whatever
-   * crashes. What the handler does elsewhere (mail, HTTP) may happen again.
+   * crashes. What the handler does elsewhere (mail, HTTP) may happen again: after a crash, and when a handler that shares its
+   * transaction failed and this one had read what that wrote.
    */
   readonly effect: "tx";
 }

@@ -32,6 +32,11 @@ export interface OutboxOptions<Item extends Spillable> {
 
 /** Messages of fenced keys are let in at this share of what the relay gets rid of, or the backlog would never end. */
 const SHARE = 0.8;
+/**
+ * When that left some waiting: somebody has to wait in any case, and does so for the shortest time if the backlog ends soon.
+ * At four fifths it would last five times as long as the relay needs for what lies there.
+ */
+const SHARE_IN_A_CROWD = 0.2;
 /** Saved-up admissions, at most: a relay that has been idle owes nobody a burst. */
 const MOST_GRANTS = 64;
 const REFRESH_MS = 1_000;
@@ -57,6 +62,8 @@ export class Outbox<Item extends Spillable> {
   #rows: { readonly item: Item; readonly row: NewRow }[] = [];
   #throttled: Item[] = [];
   #grants = 0;
+  /** The last admissions were fewer than those who waited for one. */
+  #crowd = false;
   readonly #flushes: Set<Promise<void>> = new Set();
   #usable = false;
   #spilling = false;
@@ -216,11 +223,12 @@ export class Outbox<Item extends Spillable> {
   #ended(rows: readonly Row[]): void {
     const { run } = this.#o.runtime;
     for (const { slot, message } of rows) if (slot !== null) this.#fence.remove(slot, message.run === run);
-    this.#grants = Math.min(MOST_GRANTS, this.#grants + SHARE * rows.length);
+    this.#grants = Math.min(MOST_GRANTS, this.#grants + (this.#crowd ? SHARE_IN_A_CROWD : SHARE) * rows.length);
     const waiting = this.#throttled;
     this.#throttled = [];
     // In their order, each asked anew: its key may be free by now, or it takes one of the grants, or it waits on.
     for (const item of waiting) this.#o.again(item);
+    this.#crowd = this.#throttled.length > 0;
     if (this.#relay.out === 0) this.#letAllIn();
   }
 

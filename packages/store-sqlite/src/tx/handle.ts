@@ -1,6 +1,6 @@
 import { TallyError } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
-import type { PutAnswer, PutArgs } from "../worker/protocol.ts";
+import type { PutArgs } from "../worker/protocol.ts";
 
 export type SqliteValue = null | number | bigint | string | Uint8Array;
 /** By position, or by name without its prefix. */
@@ -28,6 +28,7 @@ export class TxHandle implements SqliteTx {
   readonly #turn: number;
   #outstanding = 0;
   #over = false;
+  #flights = 0;
   /** Since when nothing was asked of the store; monotonic milliseconds. */
   #idleSince: number;
 
@@ -53,13 +54,18 @@ export class TxHandle implements SqliteTx {
   }
 
   /** For `publish(…, { tx })`, by way of core. */
-  async put(pack: PutArgs): Promise<Uint8Array> {
-    return (await this.#ask<PutAnswer>("turn.put", { turn: this.#turn, pack })).codes;
+  put(pack: PutArgs): Promise<Uint8Array> {
+    return this.#ask("turn.put", { turn: this.#turn, pack });
   }
 
   /** How long the handler has been at something else, in ms. */
   idleMs(): number {
     return this.#outstanding > 0 ? 0 : this.#client.host.clock.now() - this.#idleSince;
+  }
+
+  /** How often it asked again after it had been answered. */
+  get flights(): number {
+    return this.#flights;
   }
 
   end(): void {
@@ -68,7 +74,7 @@ export class TxHandle implements SqliteTx {
 
   #ask<T>(op: string, args: unknown): Promise<T> {
     if (this.#over) return Promise.reject(new TallyError("store", "this transaction is over"));
-    this.#outstanding++;
+    if (this.#outstanding++ === 0) this.#flights++;
     return new Promise((resolve, reject) => {
       this.#client.post(op, args, (value, error) => {
         this.#outstanding--;

@@ -11,6 +11,7 @@ import type { Client } from "../client.ts";
 import { packAll, resultsOf } from "../outbox/puts.ts";
 import { SqliteOutbox } from "../outbox/store.ts";
 import { Heads } from "../record/pack.ts";
+import { AGAIN } from "../worker/protocol.ts";
 import { type SqliteTx, TxHandle } from "./handle.ts";
 
 /** A transaction is committed after so many handlers, */
@@ -20,8 +21,13 @@ const GROUP_MS = 5;
 /** A handler that keeps the others waiting for so long with anything but its `tx` is surfaced. */
 const SLOW_MS = 50;
 
+/** After so many handlers of a topic that asked once and succeeded, the next ones go in waves. */
+const SIMPLE_AFTER = 16;
+
 interface Waiting {
   readonly claim: FreshClaim;
+  /** It was begun before, and told what is not so any more. */
+  readonly alone: boolean;
   readonly effect: (tx: SqliteTx) => Promise<unknown>;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
@@ -30,8 +36,12 @@ interface Waiting {
 type Outcome = { readonly is: "value"; readonly value: unknown } | { readonly is: "thrown"; readonly error: unknown };
 
 /**
- * Handlers of one store take turns, each in a savepoint of a transaction that up to 100 share. The end of one turn and the
- * beginning of the next travel as one message, so that a turn costs one round trip for each time its handler waits.
+ * Handlers of one store take turns, in a transaction that up to 100 share. The end of one turn and the beginning of the next
+ * travel as one message, so that a turn costs one round trip for each time its handler waits.
+ *
+ * Most handlers ask once, write, and are done. Those of a topic that has been so for a while take their turns in waves: all
+ * are begun, what they ask travels together, and a wave costs one round trip. The worker holds them to the order of their
+ * turns; in the rare case that one of them turns out otherwise, others may have to be begun anew.
  */
 export class SqliteTransactions implements InboxTransactions<SqliteTx> {
   readonly outbox: OutboxStore;
@@ -39,6 +49,8 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
   readonly #timeoutMs: number;
   readonly #heads: Heads = new Heads();
   readonly #queue: Waiting[] = [];
+  /** By group and topic, how many handlers in a row asked once and succeeded. */
+  readonly #simple: Map<string, number> = new Map();
   #running = false;
   #turns = 0;
 
@@ -50,7 +62,7 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
 
   run<T>(claim: FreshClaim, effect: (tx: SqliteTx) => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#queue.push({ claim, effect, resolve: resolve as (value: unknown) => void, reject });
+      this.#queue.push({ claim, effect, alone: false, resolve: resolve as (value: unknown) => void, reject });
       if (!this.#running) void this.#work();
     });
   }
@@ -69,10 +81,10 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
     this.#running = true;
     const { clock } = this.#client.host;
     let [turns, began] = [0, 0];
-    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+    for (let wave = this.#wave(GROUP_TURNS); wave.length > 0; wave = this.#wave(GROUP_TURNS - turns)) {
       if (turns === 0) began = clock.now();
-      await this.#turn(next);
-      turns++;
+      await Promise.all(wave.map((next, at) => this.#turn(next, at === 0)));
+      turns += wave.length;
       if (this.#queue.length > 0 && turns < GROUP_TURNS && clock.now() - began < GROUP_MS) continue;
       this.#client.post("turn.commit", null, null);
       turns = 0;
@@ -80,19 +92,42 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
     this.#running = false;
   }
 
-  async #turn({ claim, effect, resolve, reject }: Waiting): Promise<void> {
+  /** Those who may go at once: whoever may ask again, or fail, is the last of them, since nobody behind it is in its way then. */
+  #wave(most: number): readonly Waiting[] {
+    const wave: Waiting[] = [];
+    for (let next = this.#queue[0]; next !== undefined && wave.length < most; next = this.#queue[0]) {
+      if (next.alone && wave.length > 0) break;
+      this.#queue.shift();
+      wave.push(next);
+      if (next.alone || (this.#simple.get(kindOf(next)) ?? 0) < SIMPLE_AFTER) break;
+    }
+    return wave;
+  }
+
+  async #turn(waiting: Waiting, first: boolean): Promise<void> {
+    const { claim, effect, resolve, reject } = waiting;
     const turn = ++this.#turns;
     const { group, topic, producer, id, bodyHash } = claim.key;
-    this.#client.post("turn.enter", { turn, key: { group, topic, producer, id, bodyHash }, fence: claim.fence }, null);
+    const key = { group, topic, producer, id, bodyHash };
+    this.#client.post("turn.enter", { turn, key, fence: claim.fence, first }, null);
     const tx = new TxHandle(this.#client, turn);
     const outcome = await this.#bounded(tx, effect, claim);
     tx.end();
+    // Who throws before it has asked anything is in nobody's way either.
+    const simple = tx.flights === 0 || (tx.flights === 1 && outcome.is === "value");
+    this.#simple.set(kindOf(waiting), simple ? (this.#simple.get(kindOf(waiting)) ?? 0) + 1 : 0);
     // Not awaited: the next turn begins behind this message, and its answer comes after the commit.
-    this.#client.post("turn.leave", { turn, done: outcome.is === "value" }, (_, error) => {
+    this.#client.post("turn.leave", { turn, done: outcome.is === "value" }, (answer, error) => {
       if (error !== null) reject(error);
+      else if (answer === AGAIN) this.#again(waiting);
       else if (outcome.is === "value") resolve(outcome.value);
       else reject(outcome.error);
     });
+  }
+
+  #again(waiting: Waiting): void {
+    this.#queue.unshift({ ...waiting, alone: true });
+    if (!this.#running) void this.#work();
   }
 
   /** The effect's outcome, or `handler-deadline` when it has done nothing with `tx` for too long. */
@@ -131,4 +166,9 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
       );
     });
   }
+}
+
+/** Handlers of one group and topic are the same code. */
+function kindOf({ claim: { key } }: Waiting): string {
+  return `${key.group}\0${key.topic}`;
 }

@@ -71,6 +71,9 @@ export interface Records {
   readonly bytes: ArrayBuffer;
 }
 
+/** What a turn may leave with: its handler is to be begun anew. */
+export const AGAIN = "again";
+
 /** What an operation answers, with the buffers that move along. */
 export interface Answer {
   readonly value: unknown;

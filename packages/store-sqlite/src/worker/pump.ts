@@ -22,7 +22,7 @@ export class Pump {
   readonly #turns: Turns | null;
   #relayJobs: Request[] = [];
   #reads: Request[] = [];
-  /** Came while a handler was at it. */
+  /** Came while handlers were at it. */
   #waiting: Request[] = [];
 
   constructor(db: Database, answers: Answers, outbox: OutboxRoom, inbox: InboxRoom | null) {
@@ -36,23 +36,33 @@ export class Pump {
       inbox?.begun();
     });
     this.#relay = inbox === null ? new Group(db, "relay", answers) : this.#writes;
-    this.#turns = inbox === null ? null : new Turns(db, this.#writes, inbox.marks, answers, (args) => outbox.put(args));
+    this.#turns =
+      inbox === null
+        ? null
+        : new Turns(
+            db,
+            this.#writes,
+            inbox.marks,
+            answers,
+            (args) => outbox.put(args),
+            () => {
+              for (const waited of this.#waiting.splice(0)) this.#dispatch(waited);
+            },
+          );
   }
 
   take(request: Request): void {
     const turns = this.#turns;
     const now = (request.args as { now?: Now } | null)?.now;
     if (now !== undefined) this.#inbox?.at(now);
-    if (turns !== null && request.op.startsWith("turn.")) {
-      turns.handle(request);
-      if (turns.busy) return;
-      for (const waited of this.#waiting.splice(0)) this.#dispatch(waited);
-    } else if (turns?.busy === true) this.#waiting.push(request);
+    if (turns !== null && request.op.startsWith("turn.")) turns.handle(request);
+    else if (turns?.busy === true) this.#waiting.push(request);
     else this.#dispatch(request);
   }
 
   /** @returns true if rows were deleted: there may be pages to give back. */
   settle(): boolean {
+    this.#turns?.advance();
     if (this.#turns?.held === true) return false;
     const deleted = this.#relayJobs.length > 0;
     if (this.#relay !== this.#writes) this.#writes.commit();
