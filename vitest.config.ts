@@ -10,7 +10,7 @@ export default defineConfig({
           name: "unit",
           // Polls end as soon as they hold; the default second is too short for a busy machine.
           expect: { poll: { timeout: 8_000 } },
-          include: ["packages/*/test/**/*.test.ts", "{bench,integration-tests/demo}/test/**/*.test.ts"],
+          include: ["packages/*/test/**/*.test.ts", "{bench,integration-tests/{demo,workload,crash}}/test/**/*.test.ts"],
           // Many wait more than they compute: not one core fewer, as is vitest's default.
           maxWorkers: "100%",
           testTimeout: 30_000,
@@ -48,7 +48,7 @@ export default defineConfig({
           name: "integration",
           expect: { poll: { timeout: 20_000 } },
           include: ["integration-tests/**/*.test.ts"],
-          exclude: ["integration-tests/{house,packages,demo/test}/**", "**/node_modules/**"],
+          exclude: ["integration-tests/{house,packages,{demo,workload,crash}/test}/**", "**/node_modules/**"],
           globalSetup: ["integration-tests/brokers/vitest/shared-rabbit.ts"],
           testTimeout: 120_000,
           hookTimeout: 600_000,

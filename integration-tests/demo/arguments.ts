@@ -2,12 +2,16 @@ import { parseArgs } from "node:util";
 
 export const BROKERS = ["memory", "rabbitmq"] as const;
 export const CLIENTS = ["tally", "amqplib"] as const;
+/** Where messages wait while the broker is away, and what makes effects once; plain clients have none. */
+export const STORES = ["sqlite"] as const;
 export type BrokerName = (typeof BROKERS)[number];
 export type ClientName = (typeof CLIENTS)[number];
+export type StoreName = (typeof STORES)[number] | "none";
 
 export interface Settings {
   readonly broker: BrokerName;
   readonly client: ClientName;
+  readonly store: StoreName;
   readonly messages: number;
   /** Bodies, customers, the moments of the faults and the killed consumer follow from it; the processes' timing does not. */
   readonly seed: number;
@@ -20,6 +24,7 @@ export interface Settings {
 export const USAGE = `npm run demo -- [options]
 
   --broker NAME    ${BROKERS.join(" | ")}  (default memory)
+  --store NAME     ${STORES.join(" | ")}  (default sqlite; amqplib has none)
   --client NAME    ${CLIENTS.join(" | ")}  (default tally; amqplib needs rabbitmq)
   --messages N     messages in all  (default 20000)
   --seed S         bodies, and the moments of the faults  (default 1)
@@ -40,6 +45,7 @@ export function parseArguments(argv: readonly string[]): Settings | "help" {
       options: {
         broker: text,
         client: text,
+        store: text,
         messages: text,
         seed: text,
         json: text,
@@ -52,9 +58,12 @@ export function parseArguments(argv: readonly string[]): Settings | "help" {
   }
   if (values["help"] === true) return "help";
   const given = values as Readonly<Record<string, string | undefined>>;
+  const client = oneOf("client", CLIENTS, given["client"] ?? "tally");
+  if (client === "amqplib" && given["store"] !== undefined) throw new UsageError("--client amqplib has no --store");
   const settings: Settings = {
     broker: oneOf("broker", BROKERS, given["broker"] ?? "memory"),
-    client: oneOf("client", CLIENTS, given["client"] ?? "tally"),
+    client,
+    store: client === "amqplib" ? "none" : oneOf("store", STORES, given["store"] ?? "sqlite"),
     messages: count("messages", given["messages"] ?? "20000", 100, 100_000_000),
     seed: count("seed", given["seed"] ?? "1", 0, 0xffff_ffff),
     json: given["json"] ?? null,

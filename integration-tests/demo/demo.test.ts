@@ -6,11 +6,18 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { expect, onTestFinished, test, vi } from "vitest";
 import type { Settings } from "./arguments.ts";
-import { planFaults } from "./faults.ts";
 import type { DemoReport } from "./judge.ts";
-import { runDemo, type Variation } from "./run.ts";
+import { planOf, runDemo, type Variation } from "./run.ts";
 
-const settings: Settings = { broker: "memory", client: "tally", messages: 2_400, seed: 3, json: null, report: null };
+const settings: Settings = {
+  broker: "memory",
+  client: "tally",
+  store: "sqlite",
+  messages: 2_400,
+  seed: 3,
+  json: null,
+  report: null,
+};
 const quiet = { step: () => {}, progress: () => {} };
 
 async function run(variation: Variation, change: Partial<Settings> = {}): Promise<DemoReport> {
@@ -27,29 +34,29 @@ test("under every fault each message is accepted and takes effect once", async (
     lost: 0,
     rejected: 0,
     duplicateEffects: 0,
-    faults: 4,
+    faults: 6,
     verdict: "VALID",
   });
   expect(report.figures.resends).toBeGreaterThan(0);
   expect(report.figures.duplicateDeliveries).toBeGreaterThan(0);
   expect(report.timeline.faults.map(({ kind }) => kind)).toEqual([
     "broker-killed",
+    "publisher-killed",
     "consumer-killed",
     "connections-cut",
-    "broker-killed",
+    // Over before the outage is that it was part of.
+    "relay-killed",
+    "broker-away",
   ]);
   for (const { inFlight } of report.timeline.faults) expect(inFlight).toBeGreaterThan(0);
-  // What the clients count and what they wrote down one by one are the same.
-  expect(report.figures.resends).toBe(report.ledger.totals.resends);
+  expect(report.timeline.faults.find(({ kind }) => kind === "relay-killed")?.waiting).toBeGreaterThan(0);
+  expect(report.figures.spilled).toBeGreaterThan(0);
   expect(existsSync(report.folder)).toBe(false);
 });
 
-test("a consumer that bills although the mark is there is found", async () => {
-  const report = await run({
-    bug: "mark-ignored",
-    rate: 600,
-    plan: planFaults(3, 3).filter(({ kind }) => kind === "broker-killed"),
-  });
+test("a consumer without its inbox bills twice, and that is found", async () => {
+  const plan = planOf(settings).filter(({ kind }) => kind === "broker-killed" || kind === "connections-cut");
+  const report = await run({ bug: "no-inbox", rate: 600, plan });
   expect(report.figures).toMatchObject({ verdict: "INVALID", lost: 0 });
   expect(report.figures.duplicateEffects).toBeGreaterThan(0);
   expect(report.exitCode).toBe(1);
@@ -57,15 +64,22 @@ test("a consumer that bills although the mark is there is found", async () => {
 });
 
 test("a consumer that is acked before its effect, and killed, is found", async () => {
-  const plan = planFaults(3, 3).filter(({ kind }) => kind === "consumer-killed");
+  const plan = planOf(settings).filter(({ kind }) => kind === "consumer-killed");
   const report = await run({ bug: "ack-first", rate: 600, plan, quiet: 1_500 });
   expect(report.figures).toMatchObject({ verdict: "INVALID", duplicateEffects: 0 });
   expect(report.figures.lost).toBeGreaterThan(0);
   expect(report.ledger.lostBy.consumer).toBe(report.figures.lost);
 });
 
+test("a publisher that was killed and does not publish again what was cut short is found", async () => {
+  const plan = planOf(settings).filter(({ kind }) => kind === "publisher-killed");
+  const report = await run({ bug: "forgetful", rate: 600, plan, quiet: 1_500 });
+  expect(report.figures).toMatchObject({ verdict: "INVALID", lost: 0, duplicateEffects: 0 });
+  expect(report.reasons[0]).toMatch(/were never accepted/);
+});
+
 test("a run whose fault found only idle moments proves nothing", async () => {
-  const plan = [{ kind: "broker-killed", share: 2, victim: 0 }] as const;
+  const plan = [{ kind: "broker-killed", share: 2, victim: 0, within: null }] as const;
   const report = await run({ rate: 2_000, patience: 300, plan }, { messages: 300 });
   expect(report).toMatchObject({ exitCode: 2, figures: { verdict: "UNKNOWN", accepted: 300, faults: 0 } });
   expect(report.reasons.join("\n")).toMatch(/never met a moment/);

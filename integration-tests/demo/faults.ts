@@ -1,24 +1,33 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, LedgerWriter } from "@tallymq/testkit/ledger";
-import { seeded } from "./random.ts";
+import { seeded } from "../workload/random.ts";
 
-export type FaultKind = "broker-killed" | "connections-cut" | "consumer-killed";
+/** `broker-away`: killed, and not started again for so long that messages are stored instead. */
+export type FaultKind =
+  | "broker-killed"
+  | "broker-away"
+  | "connections-cut"
+  | "publisher-killed"
+  | "consumer-killed"
+  | "relay-killed";
 
 /** One thing that will go wrong. */
 export interface FaultPlan {
   readonly kind: FaultKind;
   /** When: at this share of all messages, 0 to 1, counted by what was accepted. Time says nothing on a slow machine. */
   readonly share: number;
-  /** Which of the consumers, where one is killed. */
+  /** Which of the publishers or consumers, where one is killed. (Who relays is not ours to choose.) */
   readonly victim: number;
+  /** What goes wrong before this one is made good. */
+  readonly within: FaultPlan | null;
 }
 
 /** What happens at this moment, as the processes told it last (some 10 ms ago). */
 export interface Moment {
   readonly accepted: number;
-  /** Calls of `publish()` without an answer. */
-  readonly publishing: number;
-  /** All publishers that still run keep calls in flight. */
+  /** Calls of `publish()` without an answer, by publisher. */
+  readonly publishing: readonly number[];
+  /** All publishers that still have something to publish keep calls in flight. */
   readonly pressed: boolean;
   /** Handlers that run, by consumer. */
   readonly handling: readonly number[];
@@ -29,6 +38,8 @@ export interface Moment {
 /** What is done to whom. `strike` ends when the blow has fallen, `heal` when it is made good again. */
 export interface Blow {
   readonly victim: Incarnation | null;
+  /** Rows that wait in the outbox, where that is what the blow is about. */
+  readonly waiting: number;
   strike(): Promise<void>;
   heal(): Promise<void>;
 }
@@ -39,24 +50,43 @@ export interface FaultRecord {
   /** In flight when it was decided, as the processes told it: calls of `publish()` and running handlers. */
   readonly publishing: number;
   readonly handling: number;
+  readonly waiting: number;
   /** Microseconds of the host's monotonic clock: just before the blow, when it had fallen, and when it was made good. */
   readonly from: number;
   readonly struck: number;
   readonly until: number;
 }
 
-/** Broker killed, consumer killed, connections cut, broker killed: spread over the run, moved a little by the seed. */
-export function planFaults(seed: number, consumers: number): readonly FaultPlan[] {
+/** Who keeps something in flight at any moment, for a fault to hit. */
+export type Pressed = "nobody" | "consumers" | "all";
+
+/**
+ * Broker killed, publisher killed, consumer killed, connections cut, and the broker away: spread over the run, moved a
+ * little by the seed. While it is away the process that is to send what was stored meanwhile is killed as well.
+ */
+export function planFaults(
+  seed: number,
+  of: { readonly publishers: number; readonly consumers: number; readonly relays: boolean },
+): readonly FaultPlan[] {
   const random = seeded(seed ^ 0x5eed);
-  const at = (share: number): number => share + (random() - 0.5) * 0.08;
-  const victim = Math.floor(random() * consumers);
-  const kinds: readonly (readonly [FaultKind, number])[] = [
-    ["broker-killed", 0.18],
-    ["consumer-killed", 0.4],
-    ["connections-cut", 0.58],
-    ["broker-killed", 0.78],
+  const plan = (kind: FaultKind, share: number, victims: number, within: FaultPlan | null = null): FaultPlan => ({
+    kind,
+    share: share + (random() - 0.5) * 0.06,
+    victim: Math.floor(random() * victims),
+    within,
+  });
+  return [
+    plan("broker-killed", 0.14, 1),
+    plan("publisher-killed", 0.3, of.publishers),
+    plan("consumer-killed", 0.44, of.consumers),
+    plan("connections-cut", 0.58, 1),
+    plan("broker-away", 0.74, 1, of.relays ? plan("relay-killed", 0.74, 1) : null),
   ];
-  return kinds.map(([kind, share]) => ({ kind, share: at(share), victim }));
+}
+
+/** All of a plan, those within others too. */
+export function flat(plan: readonly FaultPlan[]): readonly FaultPlan[] {
+  return plan.flatMap((fault) => [fault, ...(fault.within === null ? [] : flat([fault.within]))]);
 }
 
 export interface DirectorOptions {
@@ -66,9 +96,9 @@ export interface DirectorOptions {
   readonly awaitsAnswer: boolean;
   readonly ledger: LedgerWriter;
   moment(): Moment;
-  blow(fault: FaultPlan): Blow;
-  /** Asks the publishers to keep calls in flight at any moment from now on, or to go on as before. */
-  press(hard: boolean): void;
+  /** Null: the moment for it never came. */
+  blow(fault: FaultPlan): Promise<Blow | null>;
+  press(who: Pressed): void;
   /** Told before each blow, and after it was made good. */
   told(fault: FaultKind | null): void;
   /** Told of each fault that is over. */
@@ -77,13 +107,13 @@ export interface DirectorOptions {
   readonly patience?: number;
 }
 
-/** How much has to be in flight: a fault that meets less says little. */
-const LEAST = { publishing: 4, handling: 3, victim: 3 } as const;
+/** How much has to be in flight: a fault that meets less says little. Handlers of one database run one at a time. */
+const LEAST = { publishing: 4, calls: 3, handling: 2, victim: 1 } as const;
 /** Between two looks: until a fault is due, and then. */
 const LOOK_MS = [10, 1] as const;
 /** Publishers answer a press within a few milliseconds, or are waiting for their broker. */
 const PRESS_MS = 250;
-/** Between two faults so much must come through, as a share of all messages: they are four faults then, not one. */
+/** Between two faults so much must come through, as a share of all messages: they are several faults then, not one. */
 const BREATH = 0.04;
 
 /**
@@ -91,36 +121,44 @@ const BREATH = 0.04;
  * the other. A fault that finds no such moment is not fired at all: it is not recorded, and the run has failed.
  */
 export async function directFaults(options: DirectorOptions, signal: AbortSignal): Promise<void> {
-  const { plan, messages, ledger, patience = 10_000 } = options;
+  const { plan, messages, patience = 10_000 } = options;
   let acceptedBefore = -Infinity;
   for (const fault of plan) {
     const due = Math.max(fault.share * messages, acceptedBefore + BREATH * messages);
     const at = await busyMoment(options, fault, due, patience, signal);
-    if (at === null) continue;
-    options.told(fault.kind);
-    const { victim, strike, heal } = options.blow(fault);
-    const [publishing, handling] = [at.publishing, at.handling.reduce((sum, n) => sum + n, 0)];
-    // The line is written before the blow: a kill that nobody announced is damage, not a fault.
-    ledger.write({ op: "fault-begin", kind: fault.kind, victim, inflight: publishing + handling });
-    const from = now();
-    await strike();
-    const struck = now();
-    options.press(false);
-    await heal();
-    const until = now();
-    ledger.write({ op: "fault-end", kind: fault.kind });
-    options.recorded({ kind: fault.kind, victim, publishing, handling, from, struck, until });
-    acceptedBefore = options.moment().accepted;
-    options.told(null);
+    if (at !== null) await fire(options, fault, at);
+    options.press("nobody");
+    if (at !== null) acceptedBefore = options.moment().accepted;
   }
 }
 
+async function fire(options: DirectorOptions, fault: FaultPlan, at: Moment): Promise<void> {
+  const { ledger } = options;
+  const blow = await options.blow(fault);
+  if (blow === null) return;
+  const { victim, waiting, strike, heal } = blow;
+  options.told(fault.kind);
+  const [publishing, handling] = [sum(at.publishing), sum(at.handling)];
+  // The line is written before the blow: a kill that nobody announced is damage, not a fault.
+  ledger.write({ op: "fault-begin", kind: fault.kind, victim, inflight: publishing + handling + waiting });
+  const from = now();
+  await strike();
+  const struck = now();
+  options.press("nobody");
+  if (fault.within !== null) await fire(options, fault.within, options.moment());
+  await heal();
+  const until = now();
+  ledger.write({ op: "fault-end", kind: fault.kind });
+  options.recorded({ kind: fault.kind, victim, publishing, handling, waiting, from, struck, until });
+  options.told(null);
+}
+
 /**
- * The moment at which the fault may be fired, with the publishers still pressed; null: there was none.
+ * The moment at which the fault may be fired, with everybody still pressed; null: there was none.
  *
- * Handlers are waited for first, at the ordinary pace, and only then are the publishers pressed, for a few milliseconds:
- * under pressure they publish as fast as the broker answers, and consumers that are not back yet after the last fault
- * could otherwise be waited for until nothing is left to publish.
+ * Consumers are pressed first, and publishers only when handlers are at work, for a few milliseconds: under pressure they
+ * publish as fast as the broker answers, and consumers that are not back yet after the last fault could otherwise be
+ * waited for until nothing is left to publish.
  */
 async function busyMoment(
   options: DirectorOptions,
@@ -136,11 +174,12 @@ async function busyMoment(
     signal.throwIfAborted();
     const moment = options.moment();
     if (moment.accepted >= due || moment.published) {
+      if (waitedSince === null) options.press("consumers");
       waitedSince ??= performance.now();
       if (isHandling(moment, fault)) {
-        const pressed = toPress ? await pressedMoment(options, signal) : moment;
+        const pressed = toPress ? await pressedMoment(options, fault, signal) : moment;
         if (pressed !== null && isHandling(pressed, fault)) return pressed;
-        options.press(false);
+        options.press("consumers");
       }
       if (moment.published || performance.now() - waitedSince > patience) return null;
     }
@@ -149,21 +188,31 @@ async function busyMoment(
 }
 
 /** When each publisher has said that it is pressed, so that its count is not one from before. */
-async function pressedMoment(options: DirectorOptions, signal: AbortSignal): Promise<Moment | null> {
-  options.press(true);
+async function pressedMoment(
+  options: DirectorOptions,
+  { kind, victim }: FaultPlan,
+  signal: AbortSignal,
+): Promise<Moment | null> {
+  options.press("all");
   const end = performance.now() + PRESS_MS;
   while (performance.now() < end) {
     signal.throwIfAborted();
     const moment = options.moment();
-    if (moment.pressed && moment.publishing >= LEAST.publishing) return moment;
+    const calls = kind === "publisher-killed" ? (moment.publishing[victim] ?? 0) : LEAST.calls;
+    if (moment.pressed && sum(moment.publishing) >= LEAST.publishing && calls >= LEAST.calls) return moment;
     await sleep(LOOK_MS[1]);
   }
   return null;
 }
 
 function isHandling({ handling }: Moment, { kind, victim }: FaultPlan): boolean {
+  if (kind === "publisher-killed") return true;
   if (kind === "consumer-killed") return (handling[victim] ?? 0) >= LEAST.victim;
-  return handling.reduce((sum, n) => sum + n, 0) >= LEAST.handling;
+  return sum(handling) >= LEAST.handling;
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, n) => total + n, 0);
 }
 
 /** The clock of the ledger's lines. */

@@ -6,7 +6,7 @@ import {
   type Violation,
   VIOLATIONS,
 } from "@tallymq/testkit/ledger";
-import type { BrokerName, ClientName, Settings } from "./arguments.ts";
+import type { BrokerName, ClientName, Settings, StoreName } from "./arguments.ts";
 import type { Client } from "./clients/client.ts";
 import type { FaultRecord } from "./faults.ts";
 import { type Timeline, type TimelineFault, timelineOf } from "./report/timeline.ts";
@@ -14,7 +14,7 @@ import { type Timeline, type TimelineFault, timelineOf } from "./report/timeline
 /** What `--json` writes, exactly. */
 export interface Figures {
   readonly broker: BrokerName;
-  readonly store: "none";
+  readonly store: StoreName;
   readonly client: ClientName;
   readonly accepted: number;
   readonly lost: number;
@@ -51,7 +51,6 @@ export interface Evidence {
   readonly planned: number;
   readonly faults: readonly FaultRecord[];
   readonly incarnations: readonly Incarnation[];
-  readonly resends: number;
   readonly seconds: number;
   readonly doubts: readonly string[];
 }
@@ -59,16 +58,19 @@ export interface Evidence {
 const EXIT: Readonly<Record<LedgerVerdict, 0 | 1 | 2>> = { VALID: 0, INVALID: 1, UNKNOWN: 2 };
 
 /**
- * The ledger's verdict on the messages, and on top of it what this demo demands: each order accepted (the broker came
- * back each time, so there is no reason to reject one), each fault fired into traffic, and a run in which the faults
- * left a mark. A run that demands cannot be told of is UNKNOWN; it is never passed over.
+ * The ledger's verdict on the messages, and on top of it what this demo demands: each order accepted (broker and
+ * publishers came back each time, so there is no reason to reject or forget one), each fault fired into traffic, and a run
+ * in which the faults left a mark. A run that demands cannot be told of is UNKNOWN; it is never passed over.
  */
 export async function judgeRun(evidence: Evidence): Promise<DemoReport> {
-  const { settings, client, planned, faults, incarnations, resends } = evidence;
+  const { settings, client, planned, faults, incarnations } = evidence;
   const report = await judge({ folder: evidence.ledger, expect: { faults: planned, incarnations } });
   const timeline = timelineOf(evidence.ledger, faults);
   const { totals, counts, ops } = report;
+  const { resends } = totals;
   const rejected = (ops.rejected ?? 0) + (ops.unknown ?? 0);
+  // A publisher that was killed has these in its ledger without an answer: it was to publish them again.
+  const forgotten = rejected > 0 ? 0 : totals.invoked - totals.accepted;
 
   const wrong: string[] = VIOLATIONS.filter((violation) => counts[violation] > 0).map((violation) =>
     inWords(violation, report),
@@ -76,6 +78,11 @@ export async function judgeRun(evidence: Evidence): Promise<DemoReport> {
   if (rejected > 0)
     wrong.push(
       `${rejected} of ${totals.invoked} calls of publish() were rejected, although the broker came back each time`,
+    );
+
+  if (forgotten > 0)
+    wrong.push(
+      `${forgotten} of ${totals.invoked} messages were never accepted: their publisher was killed, and has not published them again`,
     );
 
   const doubts: string[] = [...evidence.doubts, ...report.doubts.map(({ reason }) => reason)];
@@ -93,16 +100,23 @@ export async function judgeRun(evidence: Evidence): Promise<DemoReport> {
   const bitten = totals.duplicateDeliveries > 0 && (!client.countsResends || resends > 0);
   if (!bitten)
     doubts.push(`the faults did not bite: ${resends} resends, ${totals.duplicateDeliveries} duplicate deliveries`);
+  const away = faults.some(({ kind }) => kind === "broker-away");
+  if (settings.store !== "none" && away && totals.spilled === 0)
+    doubts.push("the broker was away, and no message was stored meanwhile");
 
   // What the ledger proved stays proved, and a rejection needs no proof; any other doubt leaves nothing to say.
   const verdict: LedgerVerdict =
-    report.verdict === "INVALID" || rejected > 0 ? "INVALID" : doubts.length > 0 ? "UNKNOWN" : report.verdict;
+    report.verdict === "INVALID" || rejected + forgotten > 0
+      ? "INVALID"
+      : doubts.length > 0
+        ? "UNKNOWN"
+        : report.verdict;
   return {
     settings,
     brokerTitle: evidence.brokerTitle,
     figures: {
       broker: settings.broker,
-      store: "none",
+      store: settings.store,
       client: settings.client,
       accepted: totals.accepted,
       lost: counts.LOST,
@@ -124,9 +138,11 @@ export async function judgeRun(evidence: Evidence): Promise<DemoReport> {
   };
 }
 
-function idleBy({ inFlight, publishing, victim, handling }: TimelineFault, { awaitsAnswer }: Client): string | null {
+function idleBy(fault: TimelineFault, { awaitsAnswer }: Client): string | null {
+  const { kind, inFlight, publishing, victim, handling, waiting } = fault;
+  if (kind === "relay-killed") return waiting > 0 ? null : "no row was waiting";
   if (inFlight <= 0) return "nothing was in flight";
-  if (victim !== null) return handling > 0 ? null : `no handler of ${victim.proc} was running`;
+  if (kind === "consumer-killed") return handling > 0 ? null : `no handler of ${victim?.proc} was running`;
   return publishing > 0 || !awaitsAnswer ? null : "each call of publish() had its answer";
 }
 
@@ -136,7 +152,7 @@ const WORDS: Readonly<Record<Violation, string>> = {
   GHOST: "took effect, and nobody published them",
   "FALSE-REJECT": "were rejected for good, and took effect",
   CORRUPT: "took effect with another body than the published one",
-  STUCK: "are left in the broker's queues",
+  STUCK: "are left in the broker's queues or the outbox",
 };
 
 function inWords(violation: Violation, { counts, lostBy, offenders }: LedgerReport): string {

@@ -1,7 +1,6 @@
 import { rmSync } from "node:fs";
 import { expect, onTestFinished, test } from "vitest";
-import { planFaults } from "./faults.ts";
-import { runDemo } from "./run.ts";
+import { planOf, runDemo } from "./run.ts";
 
 const quiet = { step: () => {}, progress: () => {} };
 
@@ -10,13 +9,14 @@ test("plain amqplib loses messages under the same faults, and the checker sees i
   const settings = {
     broker: "rabbitmq",
     client: "amqplib",
+    store: "none",
     messages: 5_000,
     seed: 1,
     json: null,
     report: null,
   } as const;
   // The two faults that it cannot survive, at a pace at which something is always on its way.
-  const plan = planFaults(1, 3).filter(({ kind }) => kind === "broker-killed");
+  const plan = planOf(settings).filter(({ kind }) => kind.startsWith("broker-"));
   const report = await runDemo(settings, quiet, new AbortController().signal, { quiet: 3_000, rate: 2_500, plan });
   onTestFinished(() => rmSync(report.folder, { recursive: true, force: true }));
   expect(report.reasons.join("\n")).toMatch(/^LOST: \d+ /);
@@ -24,7 +24,8 @@ test("plain amqplib loses messages under the same faults, and the checker sees i
     verdict: "INVALID",
     accepted: 5_000,
     rejected: 0,
-    duplicateEffects: 0,
+    store: "none",
+    spilled: 0,
     faults: 2,
   });
   expect(report.figures.lost).toBeGreaterThan(0);

@@ -6,12 +6,13 @@ import type { Settings } from "./arguments.ts";
 import type { DemoBroker } from "./brokers/broker.ts";
 import { startBroker } from "./brokers/index.ts";
 import { CLIENT } from "./clients/index.ts";
-import { directFaults, type FaultKind, type FaultPlan, type FaultRecord, planFaults } from "./faults.ts";
+import { createEffects, type Effects } from "../workload/effects.ts";
+import { Fleet } from "../workload/fleet.ts";
+import { OutboxView } from "../workload/outbox.ts";
+import { directFaults, type FaultKind, type FaultPlan, type FaultRecord, flat, planFaults } from "./faults.ts";
 import { judgeRun, type DemoReport } from "./judge.ts";
-import { createEffects, type Effects } from "./workload/effects.ts";
-import { Fleet } from "./workload/fleet.ts";
-import type { Bug } from "./workload/job.ts";
-import { CONSUMERS, Workload } from "./workload/workload.ts";
+import type { Bug, Job } from "./workload/job.ts";
+import { CONSUMERS, PUBLISHERS, Workload } from "./workload/workload.ts";
 
 /** What a test may change; the command line has none of it. */
 export interface Variation {
@@ -43,8 +44,12 @@ export interface Watcher {
   progress(progress: Progress): void;
 }
 
+const PROGRAM: Readonly<Record<Job["role"], string>> = {
+  publisher: join(import.meta.dirname, "workload", "publisher.ts"),
+  consumer: join(import.meta.dirname, "workload", "consumer.ts"),
+};
 const RATE = 1_500;
-/** A short run is slower instead: four faults need their time, on a busy machine too. */
+/** A short run is slower instead: the faults need their time, on a busy machine too. */
 const LEAST_SECONDS = 8;
 const QUIET_MS = 6_000;
 const SHOW_MS = 100;
@@ -93,7 +98,7 @@ class Run {
     this.#folder = folder;
     this.#variation = variation;
     this.#rate = variation.rate ?? Math.min(RATE, settings.messages / LEAST_SECONDS);
-    this.#plan = variation.plan ?? planFaults(settings.seed, CONSUMERS);
+    this.#plan = variation.plan ?? planOf(settings);
   }
 
   async make(signal: AbortSignal): Promise<DemoReport> {
@@ -111,11 +116,16 @@ class Run {
     try {
       using effects = createEffects(this.#path("effects.db"));
       using ledger = new LedgerWriter({ folder: this.#path("ledger"), run: this.#name, proc: "director" });
-      await using fleet = new Fleet(logs, (reason) => {
-        this.#doubts.add(reason);
-        over.abort(new Error(reason));
-      });
-      const seconds = await this.#workload(broker, fleet, effects, ledger, over.signal);
+      await using outbox = this.#settings.store === "none" ? null : await OutboxView.open(this.#path("outbox.db"));
+      await using fleet = new Fleet<Job>(
+        (role) => PROGRAM[role],
+        logs,
+        (reason) => {
+          this.#doubts.add(reason);
+          over.abort(new Error(reason));
+        },
+      );
+      const seconds = await this.#workload(broker, fleet, effects, outbox, ledger, over.signal);
       signal.throwIfAborted();
       // Nobody may write any more when the final state is read.
       await fleet[Symbol.asyncDispose]();
@@ -123,7 +133,8 @@ class Run {
         this.#doubts.add(`the broker did not say what it has left: ${(error as Error).message}`);
         return [];
       });
-      await writeFinal(ledger, { effects: effects.rows(), deadLetters: [], remaining });
+      const stored = outbox === null ? [] : [await outbox.remaining()];
+      await writeFinal(ledger, { effects: effects.rows(), deadLetters: [], remaining: [...remaining, ...stored] });
       ledger.close();
       return await this.#judge(broker, fleet, seconds);
     } finally {
@@ -135,17 +146,36 @@ class Run {
   /** Answers how long it took, in seconds. A run that was cut short is judged as well: by what it left. */
   async #workload(
     broker: DemoBroker,
-    fleet: Fleet,
+    fleet: Fleet<Job>,
     effects: Effects,
+    outbox: OutboxView | null,
     ledger: LedgerWriter,
     signal: AbortSignal,
   ): Promise<number> {
     const { client, seed, messages } = this.#settings;
     const { bug = null, quiet = QUIET_MS, patience = 10_000 } = this.#variation;
-    const shared = { run: this.#name, ledger: this.#path("ledger"), effects: this.#path("effects.db"), client, seed };
-    const workload = new Workload({ broker, fleet, effects, messages, rate: this.#rate, shared, bug, quiet });
+    const shared = {
+      run: this.#name,
+      ledger: this.#path("ledger"),
+      effects: this.#path("effects.db"),
+      outbox: outbox === null ? null : this.#path("outbox.db"),
+      client,
+      seed,
+    };
+    const workload = new Workload({
+      broker,
+      fleet,
+      effects,
+      outbox,
+      messages,
+      rate: this.#rate,
+      shared,
+      bug,
+      quiet,
+      patience,
+    });
     const show = setInterval(
-      () => this.#show(fleet, effects.handled(), workload.published ? "draining" : "publishing"),
+      () => this.#show(fleet, effects.billed(), workload.published ? "draining" : "publishing"),
       SHOW_MS,
     );
     const started = performance.now();
@@ -158,7 +188,7 @@ class Run {
           awaitsAnswer: CLIENT[client].awaitsAnswer,
           ledger,
           moment: () => workload.moment(),
-          press: (hard) => workload.press(hard),
+          press: (who) => workload.press(who),
           blow: (fault) => workload.blow(fault, signal),
           told: (fault) => void (this.#fault = fault),
           recorded: (fault) => void this.#faults.push(fault),
@@ -175,27 +205,26 @@ class Run {
     } finally {
       clearInterval(show);
     }
-    this.#show(fleet, effects.handled(), "judging");
+    this.#show(fleet, effects.billed(), "judging");
     return (performance.now() - started) / 1000;
   }
 
-  #judge(broker: DemoBroker, fleet: Fleet, seconds: number): Promise<DemoReport> {
+  #judge(broker: DemoBroker, fleet: Fleet<Job>, seconds: number): Promise<DemoReport> {
     return judgeRun({
       settings: this.#settings,
       brokerTitle: broker.title,
       folder: this.#folder,
       ledger: this.#path("ledger"),
       client: CLIENT[this.#settings.client],
-      planned: this.#plan.length,
+      planned: flat(this.#plan).length,
       faults: this.#faults,
       incarnations: fleet.members.map(({ incarnation }) => incarnation),
-      resends: fleet.sum("publisher", "resends"),
       seconds,
       doubts: [...this.#doubts],
     });
   }
 
-  #show(fleet: Fleet, effects: number, phase: Progress["phase"]): void {
+  #show(fleet: Fleet<Job>, effects: number, phase: Progress["phase"]): void {
     const accepted = fleet.sum("publisher", "accepted");
     const inFlight = Math.max(0, fleet.sum("publisher", "invoked") - fleet.sum("publisher", "rejected") - effects);
     this.#watcher.progress({
@@ -211,4 +240,9 @@ class Run {
   #path(name: string): string {
     return join(this.#folder, name);
   }
+}
+
+/** What goes wrong in a run with these settings. */
+export function planOf({ seed, store }: Settings): readonly FaultPlan[] {
+  return planFaults(seed, { publishers: PUBLISHERS, consumers: CONSUMERS, relays: store !== "none" });
 }

@@ -1,10 +1,6 @@
 import type { Remaining } from "@tallymq/testkit/ledger";
+import type { Endpoint } from "../../workload/endpoint.ts";
 import type { BrokerName } from "../arguments.ts";
-
-/** What a workload process needs to connect; travels as JSON. */
-export type Endpoint =
-  | { readonly broker: "memory"; readonly at: string }
-  | { readonly broker: "rabbitmq"; readonly url: string };
 
 /** A broker that things can be done to. One more broker is one more of these. */
 export interface DemoBroker extends AsyncDisposable {

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { startMemoryBroker } from "@tallymq/testkit";
-import { GROUP, TOPIC } from "../workload/order.ts";
+import { GROUP, TOPIC } from "../workload/job.ts";
 import type { DemoBroker } from "./broker.ts";
 
 /** The embedded broker as a process of its own, with its log in `folder`. */

@@ -7,17 +7,19 @@
  *   `drain` is waited for, and the delivery is acked only after the handler's effect (the README acks at once);
  * - what everybody adds: a loop that connects again, since the plain `connect` does not. (The README's own `recovery`
  *   option ended the process with an unhandled ECONNRESET when it was tried under these faults.) A publish that throws,
- *   or that finds no connection, waits for the next one and is made again, so that no order is given up.
+ *   or that finds no connection, waits for the next one and is made again, so that no order is given up. A publisher that
+ *   was killed publishes again what its own log does not show as published.
  *
- * What is missing is what the README's example does not have either: publisher confirms. `sendToQueue` returns when the
- * bytes are in the socket's buffer, the application takes that for success, and whatever was on its way when the
- * connection broke is gone. amqplib offers confirm channels; with them resending, ids, order, timeouts and errors
- * become the application's work.
+ * What is missing is what the README's example does not have either: publisher confirms, and a memory of what was handled.
+ * `sendToQueue` returns when the bytes are in the socket's buffer, the application takes that for success, and whatever was
+ * on its way when the connection broke is gone; a delivery that comes twice is billed twice. amqplib offers confirm channels;
+ * with them resending, ids, order, timeouts and errors become the application's work, and so does whatever makes effects once.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect, type Channel, type ChannelModel } from "amqplib";
-import type { Endpoint } from "../brokers/broker.ts";
-import { TOPIC, type Order } from "../workload/order.ts";
+import type { Endpoint } from "../../workload/endpoint.ts";
+import type { Order } from "../../workload/order.ts";
+import { TOPIC } from "../workload/job.ts";
 import type { Client, Handle, Notes } from "./client.ts";
 
 const AGAIN_MS = 200;
@@ -28,7 +30,7 @@ export const amqplib: Client = {
   awaitsAnswer: false,
   countsResends: false,
 
-  async publisher(endpoint, notes) {
+  async publisher({ endpoint }, notes) {
     const link = new Link(endpoint, notes, async () => {});
     await link.channel();
     return {
@@ -54,7 +56,7 @@ export const amqplib: Client = {
     };
   },
 
-  async consumer(endpoint, _name, handle, notes) {
+  async consumer({ endpoint }, handle, notes) {
     const running = new Set<Promise<void>>();
     const link = new Link(endpoint, notes, async (channel) => {
       await channel.prefetch(100);
@@ -82,7 +84,7 @@ export const amqplib: Client = {
 
 async function handled(handle: Handle, order: Order, ack: () => void, nack: () => void): Promise<void> {
   try {
-    await handle(order, null);
+    await handle(order, null, null);
     ack();
   } catch {
     try {

@@ -1,6 +1,6 @@
 import type { BrokerName } from "../arguments.ts";
-import type { Endpoint } from "../brokers/broker.ts";
-import type { Order } from "../workload/order.ts";
+import type { Order } from "../../workload/order.ts";
+import type { Job } from "../workload/job.ts";
 
 /** A way to publish and consume; the workload, the faults and the judge are the same for each. */
 export interface Client {
@@ -9,9 +9,9 @@ export interface Client {
   readonly awaitsAnswer: boolean;
   /** Says how often it sent a message again. */
   readonly countsResends: boolean;
-  publisher(endpoint: Endpoint, notes: Notes): Promise<Publisher>;
+  publisher(job: Job, notes: Notes): Promise<Publisher>;
   /** Delivers from here on, also before the promise resolves. Disposing lets running handlers finish. */
-  consumer(endpoint: Endpoint, name: string, handle: Handle, notes: Notes): Promise<AsyncDisposable>;
+  consumer(job: Job, handle: Handle, notes: Notes): Promise<AsyncDisposable>;
 }
 
 export interface Publisher extends AsyncDisposable {
@@ -23,12 +23,22 @@ export interface Publisher extends AsyncDisposable {
   resends(): number;
 }
 
-/** Resolves when the delivery may be acked. `deliveries`: as the broker counts them, null where it does not. */
-export type Handle = (order: Order, deliveries: number | null) => Promise<void>;
+/** Part of the transaction that has the mark, in the database of the effects. */
+export type Write = (sql: string, values: readonly (string | number)[]) => Promise<unknown>;
 
-/** What a client tells beside its answers; each is a line of the ledger. */
+/**
+ * Resolves when the delivery may be acked. `deliveries`: as the broker counts them, null where it does not. `write` is null
+ * where nothing remembers what was handled: then the handler has a transaction of its own.
+ */
+export type Handle = (order: Order, deliveries: number | null, write: Write | null) => Promise<void>;
+
+/** What a client tells beside its answers; each but `relays` is a line of the ledger. */
 export interface Notes {
   resent(id: string, copy: number): void;
+  /** A delivery whose effect is there, acked without running. */
+  duplicate(id: string): void;
+  /** This process is the one that sends what waits in the outbox, or is it no more. */
+  relays(is: boolean): void;
   surfaced(kind: string, id: string | null): void;
 }
 

@@ -4,7 +4,7 @@ import { chart } from "./chart.ts";
 import { escape, tag } from "./markup.ts";
 import { STYLE } from "./style.ts";
 import type { Recovery, TimelineFault } from "./timeline.ts";
-import { type Figure, faultName, figuresOf, number, recovered, seconds, slowest } from "./words.ts";
+import { type Figure, faultName, figuresOf, inFlight, number, recovered, seconds, slowest } from "./words.ts";
 
 const MOST_REASONS = 12;
 
@@ -82,7 +82,7 @@ function faults(all: readonly TimelineFault[]): string {
     const cells = [
       `${tag("b", {}, [String(n + 1)])}${escape(faultName(fault))}`,
       escape(seconds(fault.from)),
-      `<span>${escape(number(fault.inFlight))}${tag("small", {}, [escape(`${number(fault.publishing)} unanswered, ${number(fault.handling)} in handlers`)])}</span>`,
+      `<span>${escape(number(fault.inFlight))}${tag("small", {}, [escape(inFlight(fault))])}</span>`,
       escape(seconds(fault.until - fault.from)),
       again(fault.accepts),
       again(fault.effects),
@@ -111,10 +111,15 @@ function again(recovery: Recovery): string {
 function notes({ settings }: DemoReport): string {
   const answer =
     settings.client === "tally"
-      ? "A message is accepted when publish() has resolved, which is after the broker confirmed it."
+      ? "A message is accepted when publish() has resolved, which is after the broker confirmed it, or after its row was synced to the outbox's file."
       : "A message is accepted when sendToQueue() has returned: plain amqplib has no answer from the broker to wait for.";
   const texts = [
-    `${answer} It is lost if it was accepted and nobody billed it: bills are counted in the consumers' database and what is left in the broker's queues, never by what a publisher believes.`,
+    `${answer} It is lost if it was accepted and nobody billed it: bills are counted in the consumers' database and what is left in the broker's queues and the outbox, never by what a publisher believes.`,
+    ...(settings.client === "tally"
+      ? [
+          "A bill and the inbox's mark that it was made are one transaction; the table of bills has no uniqueness of its own, so that billing twice would leave two rows. A publisher that was killed is started again and publishes, with the same ids, whatever its own ledger does not show as accepted. While the broker is away messages are spilled: stored in a file that the publishers share, and sent later by the one of them that holds its lease; that one is killed as well.",
+        ]
+      : []),
     "Duplicate deliveries and resends are how a message survives a fault; they are harmless as long as no duplicate effect follows. A run without any is refused, because then the faults hit nothing.",
     "Killed means kill -9: no process gets to say good-bye. In the chart the darker band is the time that a fault lasted, and the lighter one the time from its end until effects came again.",
   ];

@@ -1,7 +1,7 @@
 import { styleText } from "node:util";
 import type { DemoReport } from "../judge.ts";
 import type { Recovery } from "./timeline.ts";
-import { faultName, figuresOf, number, recovered, seconds, slowest } from "./words.ts";
+import { faultName, figuresOf, inFlight, number, recovered, seconds, slowest } from "./words.ts";
 
 type Style = Parameters<typeof styleText>[0];
 const MOST_REASONS = 8;
@@ -26,7 +26,7 @@ export function table(report: DemoReport, colours: boolean): string {
     ...timeline.faults.map((fault) => [
       faultName(fault),
       seconds(fault.from),
-      `${number(fault.inFlight)} (${number(fault.publishing)} unanswered, ${number(fault.handling)} in handlers)`,
+      `${number(fault.inFlight)} (${inFlight(fault)})`,
       seconds(fault.until - fault.from),
       again(fault.accepts),
       again(fault.effects),

@@ -31,6 +31,8 @@ export interface TimelineFault {
   readonly inFlight: number;
   readonly publishing: number;
   readonly handling: number;
+  /** Rows that waited in the outbox, where the fault is about them. */
+  readonly waiting: number;
   readonly accepts: Recovery;
   readonly effects: Recovery;
 }
@@ -81,11 +83,12 @@ export function timelineOf(folder: string, faults: readonly FaultRecord[]): Time
       from: seconds(fault.from),
       until: seconds(fault.until),
       inFlight: inFlight(fault.from),
-      publishing: publishing(fault.from),
+      publishing: fault.kind === "publisher-killed" ? events.cutShortOf(fault.victim) : publishing(fault.from),
       handling:
-        fault.victim === null
-          ? before(delivered, fault.from) - before(handled, fault.from)
-          : events.cutShortOf(fault.victim),
+        fault.kind === "consumer-killed"
+          ? events.cutShortOf(fault.victim)
+          : before(delivered, fault.from) - before(handled, fault.from),
+      waiting: fault.waiting,
       accepts: recovery(accepted, events.acceptsByProcess, fault),
       effects: recovery(effects, events.effectsByProcess, fault),
     })),
@@ -104,22 +107,26 @@ class Events {
   readonly #accepts: Map<string, number> = new Map();
   readonly #firstEffects: Map<string, number> = new Map();
   readonly #over: number[] = [];
-  /** Handlers that never ended, by file. */
+  /** Handlers, or calls of `publish()`, that never ended, by file. */
   readonly #cutShort: Map<string, number> = new Map();
 
   read(reader: LedgerReader, name: string): void {
     let running = 0;
+    const open = new Set<string>();
     const [accepts, effects]: [number[], number[]] = [[], []];
     const { proc, epoch, lastMono } = reader.read(name, (line) => {
       switch (line.op) {
         case "invoke":
+          open.add(line.id);
           return void this.invoked.push(line.mono);
         case "accepted":
+          open.delete(line.id);
           this.accepted.push(line.mono);
           accepts.push(line.mono);
           this.#accepts.set(line.id, line.mono);
           return void this.answered.push(line.mono);
         case "rejected":
+          open.delete(line.id);
           this.#over.push(line.mono);
           return void this.answered.push(line.mono);
         case "deliver":
@@ -137,11 +144,13 @@ class Events {
           return;
       }
     });
-    this.#cutShort.set(`${proc}#${epoch}`, running);
+    this.#cutShort.set(`${proc}#${epoch}`, running + open.size);
     this.acceptsByProcess.push(Float64Array.from(accepts));
     this.effectsByProcess.push(Float64Array.from(effects));
     // A killed process's handlers run no longer.
     for (; running > 0; running -= 1) this.handled.push(lastMono);
+    // Nor does anybody wait for its calls: each is made anew in its next life.
+    for (const times of [this.answered, this.#over]) for (const _ of open) times.push(lastMono);
   }
 
   #handled(id: string, mono: number): void {
@@ -150,8 +159,8 @@ class Events {
     this.handled.push(mono);
   }
 
-  cutShortOf({ proc, epoch }: Incarnation): number {
-    return this.#cutShort.get(`${proc}#${epoch}`) ?? 0;
+  cutShortOf(victim: Incarnation | null): number {
+    return victim === null ? 0 : (this.#cutShort.get(`${victim.proc}#${victim.epoch}`) ?? 0);
   }
 
   sorted(): Readonly<

@@ -4,6 +4,9 @@ import type { Recovery, TimelineFault } from "./timeline.ts";
 
 export const FAULT_WORDS: Readonly<Record<FaultKind, string>> = {
   "broker-killed": "broker killed",
+  "broker-away": "broker away",
+  "publisher-killed": "publisher killed",
+  "relay-killed": "relay killed",
   "connections-cut": "all connections cut",
   "consumer-killed": "consumer killed",
 };
@@ -32,7 +35,14 @@ export function slowest({ after, slowest: last }: Recovery): string {
 }
 
 export function faultName({ kind, victim }: TimelineFault): string {
-  return victim === null ? FAULT_WORDS[kind] : `${victim.proc} killed`;
+  if (victim === null) return FAULT_WORDS[kind];
+  return kind === "relay-killed" ? `${victim.proc} killed, which relays` : `${victim.proc} killed`;
+}
+
+/** What of it was where. */
+export function inFlight({ publishing, handling, waiting }: TimelineFault): string {
+  const stored = waiting === 0 ? [] : [`${number(waiting)} stored`];
+  return [`${number(publishing)} unanswered`, `${number(handling)} in handlers`, ...stored].join(", ");
 }
 
 export type Must = "all" | "none" | "some" | null;
@@ -48,6 +58,7 @@ export interface Figure {
 /** The table, in its order. */
 export function figuresOf({ figures, settings, timeline }: DemoReport): readonly Figure[] {
   const tally = settings.client === "tally";
+  const away = timeline.faults.some(({ kind }) => kind === "broker-away");
   const row = (name: string, value: number, must: Must): Figure => ({
     name,
     value,
@@ -61,6 +72,7 @@ export function figuresOf({ figures, settings, timeline }: DemoReport): readonly
     row("duplicate deliveries", figures.duplicateDeliveries, "some"),
     row("duplicate effects", figures.duplicateEffects, "none"),
     row("resends", figures.resends, tally && timeline.faults.length > 0 ? "some" : null),
+    ...(figures.store === "none" ? [] : [row("spilled", figures.spilled, away ? "some" : null)]),
   ];
 }
 

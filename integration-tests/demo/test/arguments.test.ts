@@ -5,6 +5,7 @@ test("without options it is 20,000 messages by Tally on the embedded broker", ()
   expect(parseArguments([])).toEqual({
     broker: "memory",
     client: "tally",
+    store: "sqlite",
     messages: 20_000,
     seed: 1,
     json: null,
@@ -30,6 +31,7 @@ test("each option is taken", () => {
   expect(parseArguments(given)).toEqual({
     broker: "rabbitmq",
     client: "amqplib",
+    store: "none",
     messages: 1000,
     seed: 7,
     json: "a.json",
@@ -42,6 +44,8 @@ test.for([
   [["--messages", "12.5"], /whole number/],
   [["--messages", "-4"], /--messages|ambiguous/],
   [["--client", "amqplib"], /rabbitmq only/],
+  [["--store", "paper"], /--store is one of sqlite/],
+  [["--client", "amqplib", "--broker", "rabbitmq", "--store", "sqlite"], /has no --store/],
   [["--mesages", "5"], /mesages/],
   [["stray"], /stray/],
 ] as const)("%j is refused in words", ([given, words]) => {

@@ -3,17 +3,26 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LedgerWriter } from "@tallymq/testkit/ledger";
 import { onTestFinished, expect, test } from "vitest";
-import { directFaults, type DirectorOptions, type FaultRecord, type Moment, planFaults } from "../faults.ts";
+import {
+  directFaults,
+  type DirectorOptions,
+  type FaultRecord,
+  flat,
+  type Moment,
+  planFaults,
+  type Pressed,
+} from "../faults.ts";
 
-const plan = planFaults(1, 3);
-const busy: Moment = { accepted: 0, publishing: 20, pressed: true, handling: [5, 5, 5], published: false };
+const shop = { publishers: 3, consumers: 3, relays: true };
+const plan = planFaults(1, shop);
+const busy: Moment = { accepted: 0, publishing: [20, 20, 20], pressed: true, handling: [5, 5, 5], published: false };
 
 function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
   const folder = mkdtempSync(join(tmpdir(), "tally-faults-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const ledger = new LedgerWriter({ folder, run: "r", proc: "director" });
   const struck: string[] = [];
-  const pressed: boolean[] = [];
+  const pressed: Pressed[] = [];
   const records: FaultRecord[] = [];
   const options: DirectorOptions = {
     plan,
@@ -21,12 +30,13 @@ function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
     awaitsAnswer: true,
     ledger,
     moment,
-    blow: ({ kind }) => ({
+    blow: async ({ kind }) => ({
       victim: null,
+      waiting: 0,
       strike: async () => void struck.push(kind),
-      heal: async () => void struck.push("healed"),
+      heal: async () => void struck.push(`${kind} healed`),
     }),
-    press: (hard) => void pressed.push(hard),
+    press: (who) => void pressed.push(who),
     told: () => {},
     recorded: (record) => void records.push(record),
     patience: 50,
@@ -46,31 +56,43 @@ test("every fault of the plan is fired once, in order, when its share of the mes
   const sharesAtBlow: number[] = [];
   const { options, struck, records } = stage(() => ({ ...busy, accepted: (accepted += 10) }));
   const blow: DirectorOptions["blow"] = (fault) => {
-    sharesAtBlow.push(accepted / 1000 - fault.share);
+    if (fault.kind !== "relay-killed") sharesAtBlow.push(accepted / 1000 - fault.share);
     return options.blow(fault);
   };
   await directFaults({ ...options, blow }, new AbortController().signal);
   expect(struck).toEqual([
     "broker-killed",
-    "healed",
+    "broker-killed healed",
+    "publisher-killed",
+    "publisher-killed healed",
     "consumer-killed",
-    "healed",
+    "consumer-killed healed",
     "connections-cut",
-    "healed",
-    "broker-killed",
-    "healed",
+    "connections-cut healed",
+    "broker-away",
+    "relay-killed",
+    "relay-killed healed",
+    "broker-away healed",
   ]);
-  expect(records).toHaveLength(4);
+  expect(records.map(({ kind }) => kind)).toEqual(
+    flat(plan)
+      .map(({ kind }) => kind)
+      .toSpliced(4, 2, "relay-killed", "broker-away"),
+  );
   for (const late of sharesAtBlow) expect(late).toBeGreaterThanOrEqual(0);
 });
 
 test.for([
-  ["nothing in flight", { ...busy, publishing: 0, handling: [0, 0, 0] }],
-  ["no call without an answer", { ...busy, publishing: 0, handling: [5, 0, 5] }],
+  ["nothing in flight", { ...busy, publishing: [0, 0, 0], handling: [0, 0, 0] }],
+  ["no call without an answer", { ...busy, publishing: [0, 0, 0], handling: [5, 0, 5] }],
+  ["no call of the one that is to be killed", { ...busy, publishing: [20, 0, 20], handling: [0, 0, 0] }],
   ["no running handler", { ...busy, handling: [0, 0, 0] }],
 ] as const)("a fault is not fired at an idle moment: %s", async ([, idle]) => {
   const victim = 1;
-  const idlePlan = plan.map((fault) => ({ ...fault, victim }));
+  const idlePlan = plan
+    .map((fault) => ({ ...fault, victim }))
+    // A publisher is killed whatever consumers do.
+    .filter(({ kind }) => kind !== "publisher-killed" || idle.publishing[victim] === 0);
   const { options, struck, records } = stage(() => ({ ...idle, accepted: 999 }), { plan: idlePlan });
   await directFaults(options, new AbortController().signal);
   expect([struck, records]).toEqual([[], []]);
@@ -78,7 +100,7 @@ test.for([
 
 test("it is fired as soon as enough is in flight", async () => {
   let asked = 0;
-  const { options, records } = stage(() => ({ ...busy, accepted: 999, publishing: ++asked < 5 ? 0 : 12 }), {
+  const { options, records } = stage(() => ({ ...busy, accepted: 999, publishing: [++asked < 5 ? 0 : 12] }), {
     plan: plan.slice(0, 1),
   });
   await directFaults(options, new AbortController().signal);
@@ -87,37 +109,58 @@ test("it is fired as soon as enough is in flight", async () => {
 
 test("the ledger has the fault, its victim and what was in flight before the blow falls", async () => {
   const victim = { proc: "consumer-1", epoch: 1 };
-  const { options, lines } = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(1, 2) });
+  const { options, lines } = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(2, 3) });
   let atBlow: unknown[] = [];
   await directFaults(
-    { ...options, blow: () => ({ victim, strike: async () => void (atBlow = lines()), heal: async () => {} }) },
+    {
+      ...options,
+      blow: async () => ({ victim, waiting: 7, strike: async () => void (atBlow = lines()), heal: async () => {} }),
+    },
     new AbortController().signal,
   );
-  expect(atBlow).toMatchObject([{ op: "fault-begin", kind: "consumer-killed", victim, inflight: 35 }]);
+  expect(atBlow).toMatchObject([{ op: "fault-begin", kind: "consumer-killed", victim, inflight: 82 }]);
   expect(lines().at(-1)).toMatchObject({ op: "fault-end", kind: "consumer-killed" });
+});
+
+test("a blow whose moment never comes is not struck, and what it stands within goes on", async () => {
+  const { options, struck, records, lines } = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(4) });
+  const blow: DirectorOptions["blow"] = async (fault) => (fault.kind === "relay-killed" ? null : options.blow(fault));
+  await directFaults({ ...options, blow }, new AbortController().signal);
+  expect(struck).toEqual(["broker-away", "broker-away healed"]);
+  expect(records).toHaveLength(1);
+  expect(lines()).toHaveLength(2);
 });
 
 test("publishers are pressed from when a fault is due until it has struck, or was given up", async () => {
   const { options, pressed, struck } = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(0, 1) });
-  const blow: DirectorOptions["blow"] = () => ({
+  const blow: DirectorOptions["blow"] = async () => ({
     victim: null,
+    waiting: 0,
     strike: async () => void struck.push(String(pressed)),
     heal: async () => void struck.push(String(pressed)),
   });
   await directFaults({ ...options, blow }, new AbortController().signal);
-  expect(struck).toEqual(["true", "true,false"]);
+  expect(struck).toEqual(["consumers,all", "consumers,all,nobody"]);
   const stale = stage(() => ({ ...busy, accepted: 999, pressed: false }), { plan: plan.slice(0, 1) });
   await directFaults(stale.options, new AbortController().signal);
-  expect([stale.pressed, stale.records]).toEqual([[true, false], []]);
+  expect([stale.pressed.slice(0, 3), stale.pressed.at(-1), stale.records]).toEqual([
+    ["consumers", "all", "consumers"],
+    "nobody",
+    [],
+  ]);
   const waiting = stage(() => ({ ...busy, accepted: 999, handling: [0, 0, 0] }), { plan: plan.slice(0, 1) });
   await directFaults(waiting.options, new AbortController().signal);
-  expect(waiting.pressed).not.toContain(true);
+  expect(waiting.pressed).not.toContain("all");
   const silent = stage(() => ({ ...busy, accepted: 999 }), { plan: plan.slice(0, 1), awaitsAnswer: false });
   await directFaults(silent.options, new AbortController().signal);
-  expect(silent.pressed).not.toContain(true);
+  expect(silent.pressed).not.toContain("all");
 });
 
 test("the seed moves the faults, and the same seed does not", () => {
-  expect(planFaults(5, 3)).toEqual(planFaults(5, 3));
-  expect(planFaults(5, 3)).not.toEqual(planFaults(6, 3));
+  expect(planFaults(5, shop)).toEqual(planFaults(5, shop));
+  expect(planFaults(5, shop)).not.toEqual(planFaults(6, shop));
+});
+
+test("where nobody relays nobody is killed for it", () => {
+  expect(flat(planFaults(5, { ...shop, relays: false })).map(({ kind }) => kind)).not.toContain("relay-killed");
 });

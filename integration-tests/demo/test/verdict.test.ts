@@ -9,13 +9,22 @@ import { type DemoReport, type Evidence, judgeRun } from "../judge.ts";
 import { page } from "../report/html.ts";
 import { table } from "../report/table.ts";
 
-const settings: Settings = { broker: "memory", client: "tally", messages: 3, seed: 1, json: null, report: null };
+const settings: Settings = {
+  broker: "memory",
+  client: "tally",
+  store: "sqlite",
+  messages: 3,
+  seed: 1,
+  json: null,
+  report: null,
+};
 const client = { brokers: ["memory"], awaitsAnswer: true, countsResends: true } as unknown as Evidence["client"];
 const fault: FaultRecord = {
   kind: "broker-killed",
   victim: null,
   publishing: 1,
   handling: 1,
+  waiting: 0,
   from: 2_500,
   struck: 2_600,
   until: 2_700,
@@ -39,6 +48,7 @@ async function run(
     1_000,
     change.publisher ?? [
       ...ids.map((id) => ({ op: "invoke", id }) as const),
+      ...["a", "b"].map((id) => ({ op: "resent", id }) as const),
       ...ids.map((id) => ({ op: "accepted", id, state: "confirmed" }) as const),
     ],
   ).close();
@@ -75,7 +85,6 @@ async function run(
     planned: 1,
     faults: [fault],
     incarnations,
-    resends: 2,
     seconds: 1.23,
     doubts: [],
     ...change.evidence,
@@ -87,7 +96,7 @@ test("a run that comes out even, under a fault that bit, is VALID; the figures a
   expect(report).toMatchObject({ exitCode: 0, reasons: [] });
   expect(report.figures).toEqual({
     broker: "memory",
-    store: "none",
+    store: "sqlite",
     client: "tally",
     accepted: 3,
     lost: 0,
@@ -120,12 +129,37 @@ test("a rejected publish is INVALID, whatever else is right", async () => {
   expect(await run({ publisher })).toMatchObject({ exitCode: 1, figures: { rejected: 1, accepted: 2 } });
 });
 
+test("no resend leaves it UNKNOWN: the faults hit nothing", async () => {
+  const publisher: LedgerOp[] = ["a", "b", "c"].flatMap((id) => [
+    { op: "invoke", id },
+    { op: "accepted", id },
+  ]);
+  const report = await run({ publisher });
+  expect(report).toMatchObject({ exitCode: 2, figures: { resends: 0 } });
+  expect(report.reasons.join("\n")).toMatch(/did not bite/);
+});
+
+test("a publisher that does not publish again what was cut short is INVALID", async () => {
+  const publisher: LedgerOp[] = ["a", "b", "c"].flatMap((id) => [
+    { op: "invoke", id },
+    ...(id === "c" ? [] : [{ op: "accepted", id } as const]),
+  ]);
+  const report = await run({ publisher });
+  expect(report).toMatchObject({ exitCode: 1, figures: { verdict: "INVALID", accepted: 2 } });
+  expect(report.reasons[0]).toMatch(/1 of 3 messages were never accepted/);
+});
+
 test.for([
-  ["no resend", { resends: 0 }, /did not bite/],
   ["a fault that was not fired", { faults: [], planned: 2 }, /were not fired/],
   ["a fault that hit an idle moment by the ledger", { faults: [{ ...fault, from: 500 }] }, /idle moment/],
   ["a process that ended by itself", { doubts: ["consumer-1 ended by itself: SIGSEGV"] }, /SIGSEGV/],
   ["fewer messages than asked for", { settings: { ...settings, messages: 4 } }, /3 of 4 messages/],
+  ["an outage in which nothing was stored", { faults: [{ ...fault, kind: "broker-away" }] }, /no message was stored/],
+  [
+    "a relay that was killed with nothing to do",
+    { faults: [{ ...fault, kind: "relay-killed" }] },
+    /no row was waiting/,
+  ],
   ["a process without a ledger", { incarnations: [{ proc: "consumer-9", epoch: 1 }] }, /consumer-9/],
 ] as const)("%s leaves it UNKNOWN", async ([, evidence, words]) => {
   const report = await run({ evidence });

@@ -1,49 +1,62 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { bill, openEffects } from "../../workload/effects.ts";
+import { NOTHING } from "../../workload/member.ts";
+import { runMember, type Member } from "../../workload/process.ts";
 import { CLIENT } from "../clients/index.ts";
-import { openEffects } from "./effects.ts";
-import type { Order } from "./order.ts";
-import { runMember, type Member } from "./process.ts";
+import type { Handle } from "../clients/client.ts";
+import type { Job } from "./job.ts";
 
-/** A handler's own work before its effect, as a call to a slow service would be: a kill then finds handlers half-way. */
-const WORK_MS = [5, 25] as const;
+/** Under pressure a handler stands still half-way, with its effect written and not committed: a kill then finds it there. */
+const PRESSED_MS = [4, 12] as const;
 const LATE_MS = 150;
 
-const status = { invoked: 0, accepted: 0, rejected: 0, resends: 0, inFlight: 0, pressed: false };
+const status = { ...NOTHING };
 
-async function consumeAll({ job, ledger, stop, ready }: Member): Promise<void> {
+async function consumeAll(member: Member<Job>): Promise<void> {
+  const { job, ledger, stop, ready, report } = member;
   using effects = openEffects(job.effects);
   const process = `${job.proc}#${job.epoch}`;
 
-  const bill = (order: Order): void => {
-    if (!effects.bill(order, process)) {
-      if (job.bug !== "mark-ignored") return ledger.write({ op: "dedup", id: order.id });
-      effects.billAgain(order, process);
-    }
-    // After the commit. A kill in between leaves an effect without this line, which is why effects are counted there.
-    ledger.write({ op: "effect", id: order.id });
-  };
-
-  const handle = async (order: Order, deliveries: number | null): Promise<void> => {
+  const handle: Handle = async (order, deliveries, write) => {
     ledger.write({ op: "deliver", id: order.id, att: deliveries });
     status.inFlight += 1;
     const done = (): void => void (status.inFlight -= 1);
     if (job.bug === "ack-first") {
-      setTimeout(() => (bill(order), done()), LATE_MS);
+      setTimeout(() => {
+        effects.bill(order, process);
+        ledger.write({ op: "effect", id: order.id });
+        done();
+      }, LATE_MS);
       return;
     }
     try {
-      const [least, most] = WORK_MS;
-      await sleep(least + Math.random() * (most - least));
-      bill(order);
+      if (write === null) effects.bill(order, process);
+      else await write(...bill(order, process));
+      if (status.pressed) {
+        report();
+        const [least, most] = PRESSED_MS;
+        await sleep(least + Math.random() * (most - least));
+      }
+      // Committed some milliseconds later, together with its mark; counted is what stands in the database at the end.
+      ledger.write({ op: "effect", id: order.id });
     } finally {
       done();
     }
   };
 
-  const client = await CLIENT[job.client].consumer(job.endpoint, job.proc, handle, {
+  const client = await CLIENT[job.client].consumer(job, handle, {
     resent() {},
+    duplicate(id) {
+      ledger.write({ op: "deliver", id });
+      ledger.write({ op: "dedup", id });
+    },
+    relays() {},
     surfaced: (kind, id) => ledger.write({ op: "surfaced", kind, id }),
   });
+  member.onPress = (hard) => {
+    status.pressed = hard;
+    report();
+  };
   ready();
   await stop;
   await client[Symbol.asyncDispose]();

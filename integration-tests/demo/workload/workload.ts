@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Effects } from "../../workload/effects.ts";
+import type { Fleet, Member } from "../../workload/fleet.ts";
+import type { OutboxView } from "../../workload/outbox.ts";
+import { orAborted } from "../../workload/wait.ts";
 import type { DemoBroker } from "../brokers/broker.ts";
-import type { Blow, FaultPlan, Moment } from "../faults.ts";
-import { orAborted } from "../wait.ts";
-import type { Effects } from "./effects.ts";
-import type { Fleet, Member } from "./fleet.ts";
+import type { Blow, FaultPlan, Moment, Pressed } from "../faults.ts";
 import type { Job } from "./job.ts";
 
 export const PUBLISHERS = 3;
@@ -12,22 +13,31 @@ export const CONSUMERS = 3;
 const WINDOW = 300;
 /** A killed broker stays away for so long before it is started again: in real life somebody has to notice first. */
 const DOWN_MS = 500;
+/** And so long in the outage: twice the time after which messages are stored. */
+const AWAY_MS = 2_000;
+/** The process that relays is killed when so many rows wait for it. */
+const LEAST_ROWS = 20;
+const LOOK_MS = 20;
 const DRAIN_MS = 30_000;
 const SETTLE_MS = 150;
 const STOP_MS = 12_000;
 
 export interface WorkloadOptions {
   readonly broker: DemoBroker;
-  readonly fleet: Fleet;
+  readonly fleet: Fleet<Job>;
   readonly effects: Effects;
+  /** Null for a client that has none. */
+  readonly outbox: OutboxView | null;
   readonly messages: number;
   /** Messages a second in all. */
   readonly rate: number;
   /** What every process is told alike. */
-  readonly shared: Pick<Job, "run" | "ledger" | "effects" | "client" | "seed">;
+  readonly shared: Pick<Job, "run" | "ledger" | "effects" | "outbox" | "client" | "seed">;
   readonly bug: Job["bug"];
   /** Without any new effect for so long nothing more is coming, in milliseconds. */
   readonly quiet: number;
+  /** Rows that wait for the relay are waited for so long, in milliseconds. */
+  readonly patience: number;
 }
 
 /** The shop: publishers that take orders, consumers that bill them, and what may be done to both. */
@@ -50,94 +60,132 @@ export class Workload {
     for (const member of fleet.of("publisher")) member.tell({ type: "go" });
   }
 
-  /** Publishers have published all, and have left. */
+  /** Publishers have published all. They stay: what waits in the outbox is theirs. */
   get published(): boolean {
-    const publishers = this.#o.fleet.of("publisher");
-    return publishers.length > 0 && publishers.every(({ running }) => !running);
+    return this.#alive("publisher", PUBLISHERS).every((member) => member?.status.published === true);
   }
 
   async allPublished(signal: AbortSignal): Promise<void> {
-    await orAborted(Promise.all(this.#o.fleet.of("publisher").map(({ ended }) => ended)), signal);
+    while (!this.published) await sleep(LOOK_MS, undefined, { signal });
   }
 
   moment(): Moment {
-    const { fleet } = this.#o;
+    const publishers = this.#alive("publisher", PUBLISHERS);
     return {
-      accepted: fleet.sum("publisher", "accepted"),
-      publishing: fleet.sum("publisher", "inFlight"),
-      pressed: fleet.of("publisher").every(({ running, status }) => !running || status.pressed),
-      handling: Array.from({ length: CONSUMERS }, (_, n) => this.#consumer(n).status.inFlight),
+      accepted: this.#o.fleet.sum("publisher", "accepted"),
+      publishing: publishers.map((member) => member?.status.inFlight ?? 0),
+      pressed: publishers.every((member) => member !== undefined && (member.status.published || member.status.pressed)),
+      handling: this.#alive("consumer", CONSUMERS).map((member) => member?.status.inFlight ?? 0),
       published: this.published,
     };
   }
 
-  press(hard: boolean): void {
-    for (const member of this.#o.fleet.of("publisher")) member.tell({ type: hard ? "press" : "ease" });
+  press(who: Pressed): void {
+    const { fleet } = this.#o;
+    for (const member of fleet.of("publisher")) member.tell({ type: who === "all" ? "press" : "ease" });
+    for (const member of fleet.of("consumer")) member.tell({ type: who === "nobody" ? "ease" : "press" });
   }
 
-  blow({ kind, victim }: FaultPlan, signal: AbortSignal): Blow {
-    const { broker, fleet } = this.#o;
+  async blow({ kind, victim }: FaultPlan, signal: AbortSignal): Promise<Blow | null> {
+    const { broker } = this.#o;
     switch (kind) {
-      case "broker-killed": {
+      case "broker-killed":
+      case "broker-away": {
         const heal = async (): Promise<void> => {
-          await sleep(DOWN_MS, undefined, { signal });
+          await sleep(kind === "broker-away" ? AWAY_MS : DOWN_MS, undefined, { signal });
           await orAborted(broker.restart(), signal);
         };
-        return { victim: null, strike: () => orAborted(broker.kill(), signal), heal };
+        return { victim: null, waiting: 0, strike: () => orAborted(broker.kill(), signal), heal };
       }
       case "connections-cut":
-        return { victim: null, strike: () => orAborted(broker.cut(), signal), heal: async () => {} };
-      case "consumer-killed": {
-        const member = this.#consumer(victim);
-        const heal = async (): Promise<void> => void (await orAborted(fleet.replace(member), signal));
-        return { victim: member.incarnation, strike: () => member.kill(), heal };
+        return { victim: null, waiting: 0, strike: () => orAborted(broker.cut(), signal), heal: async () => {} };
+      case "publisher-killed":
+        return this.#kill(this.#last("publisher", victim), 0, signal);
+      case "consumer-killed":
+        return this.#kill(this.#last("consumer", victim), 0, signal);
+      case "relay-killed": {
+        const found = await this.#relaying(signal);
+        return found === null ? null : this.#kill(found.owner, found.rows, signal);
       }
     }
   }
 
+  /** Who holds the lease, by its own word, while rows wait for it; null: that never was. */
+  async #relaying(signal: AbortSignal): Promise<{ readonly owner: Member<Job>; readonly rows: number } | null> {
+    const { outbox, fleet, patience } = this.#o;
+    const end = performance.now() + patience;
+    while (outbox !== null && performance.now() < end) {
+      const rows = await orAborted(outbox.rows(), signal);
+      const owner = fleet.of("publisher").find(({ running, status }) => running && status.relays);
+      if (owner !== undefined && rows >= LEAST_ROWS) return { owner, rows };
+      await sleep(LOOK_MS, undefined, { signal });
+    }
+    return null;
+  }
+
+  #kill(member: Member<Job>, waiting: number, signal: AbortSignal): Blow {
+    const { fleet } = this.#o;
+    const { bug } = member.job;
+    const heal = async (): Promise<void> => {
+      const successor = await orAborted(fleet.replace(member, { bug: bug === "forgetful" ? bug : null }), signal);
+      if (member.job.role === "publisher") successor.tell({ type: "go" });
+    };
+    return { victim: member.incarnation, waiting, strike: () => member.kill(), heal };
+  }
+
   /**
    * Waits until every accepted order is handled, and then until the duplicates that are still on their way are, too: a
-   * queue that is not empty at the end is a finding. Ends early when nothing moves and the broker has nothing left.
+   * queue that is not empty at the end is a finding. Ends early when nothing moves and nobody has anything left.
    */
   async drain(signal: AbortSignal): Promise<void> {
-    const { broker, fleet, effects, quiet: patience } = this.#o;
+    const { broker, fleet, effects, outbox, messages, quiet: patience } = this.#o;
     const end = performance.now() + DRAIN_MS;
-    const left = async (): Promise<number> => (await broker.backlog()).reduce((sum, { n }) => sum + n, 0);
+    const left = async (): Promise<number> =>
+      (await broker.backlog()).reduce((sum, { n }) => sum + n, (await outbox?.rows()) ?? 0);
     const idle = async (): Promise<boolean> => fleet.sum("consumer", "inFlight") === 0 && (await left()) === 0;
-    const accepted = fleet.sum("publisher", "accepted");
-    let [handled, since] = [effects.handled(), performance.now()];
+    const expected = messages - fleet.sum("publisher", "rejected");
+    let [handled, since] = [effects.billed(), performance.now()];
     while (performance.now() < end) {
       signal.throwIfAborted();
-      const [quiet, done] = [performance.now() - since > patience, handled >= accepted];
+      const [quiet, done] = [performance.now() - since > patience, handled >= expected];
       // Twice, since a delivery may be between the queue and its handler.
       if ((done || quiet) && (await orAborted(idle(), signal))) {
         await sleep(SETTLE_MS);
         if (await orAborted(idle(), signal)) break;
       }
       await sleep(50);
-      const now = effects.handled();
+      const now = effects.billed();
       if (now !== handled) [handled, since] = [now, performance.now()];
     }
+    await orAborted(fleet.stop("publisher", STOP_MS), signal);
     await orAborted(fleet.stop("consumer", STOP_MS), signal);
   }
 
-  /** The one that lives now. */
-  #consumer(n: number): Member {
-    return this.#o.fleet.of("consumer").findLast(({ job }) => job.proc === procOf("consumer", n))!;
+  /** Those that live now, by number; undefined where there is none at the moment. */
+  #alive(role: Job["role"], count: number): readonly (Member<Job> | undefined)[] {
+    return Array.from({ length: count }, (_, n) => {
+      const last = this.#o.fleet.of(role).findLast(({ job }) => job.proc === procOf(role, n));
+      return last?.running === true ? last : undefined;
+    });
+  }
+
+  #last(role: Job["role"], n: number): Member<Job> {
+    return this.#o.fleet.last(procOf(role, n));
   }
 
   #job(role: Job["role"], n: number): Job {
     const { broker, messages, rate, shared, bug } = this.#o;
     const share = { first: n, step: PUBLISHERS, end: messages, rate: rate / PUBLISHERS, window: WINDOW };
-    const proc = procOf(role, n);
+    const theirs = bug === "forgetful" ? "publisher" : "consumer";
     return {
       ...shared,
       role,
-      proc,
+      proc: procOf(role, n),
       epoch: 1,
+      crash: null,
       endpoint: broker.endpoint,
       share: role === "publisher" ? share : null,
-      bug: role === "consumer" ? bug : null,
+      bug: role === theirs ? bug : null,
     };
   }
 }

@@ -24,6 +24,7 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `breaker-closed` | it takes them again, after `afterMs` |
  * | `joined` | a `publish()` of an id in flight got the promise of the first one |
  * | `late-verdict` | a copy of a message that had ended was answered after all |
+ * | `relay-started`, `relay-stopped` | this process holds the lease of the outbox, and sends its rows; it does not any more |
  * | `attempt-failed` | attempt number `attempt` in place failed |
  * | `released` | a delivery goes back to the broker after `afterMs` |
  * | `late-effect` | a handler ended after its processing deadline; what it did acks nothing |
@@ -94,6 +95,7 @@ export type TallyEventBody =
   | { readonly type: "parked"; readonly topic: string; readonly id: string; readonly code: ErrorCode }
   | { readonly type: "breaker-open"; readonly topic: string }
   | { readonly type: "breaker-closed"; readonly topic: string; readonly afterMs: number }
+  | { readonly type: "relay-started" | "relay-stopped"; readonly what: string }
   | { readonly type: "joined"; readonly topic: string; readonly id: string }
   | { readonly type: "late-verdict"; readonly topic: string; readonly id: string; readonly verdict: string }
   | {

@@ -127,6 +127,7 @@ export class Relay {
           this.#lease = lease;
           lease.limit(this.#limits);
           this.#tries = 0;
+          runtime.events.emit({ type: "relay-started", what: "outbox" });
           this.#relay();
         },
         (thrown: unknown) => {
@@ -280,7 +281,9 @@ export class Relay {
     this.#lease = null;
     this.#behind.clear();
     this.#o.withdraw(null);
-    if (lease !== null) this.#track(Promise.resolve(lease[Symbol.asyncDispose]()));
+    if (lease === null) return;
+    this.#o.runtime.events.emit({ type: "relay-stopped", what: "outbox" });
+    this.#track(Promise.resolve(lease[Symbol.asyncDispose]()));
   }
 
   #arm(ms: number, fn: () => void): void {

@@ -302,6 +302,9 @@ describe("the relay", () => {
     await two.accept();
     expect(ids(two.r)).toEqual(["m1", "m2", "m3"]);
     expect(outbox.rows).toHaveLength(0);
+    // Who relays says so, and when it is over.
+    expect([one.r.count("relay-started"), one.r.count("relay-stopped")]).toEqual([1, 1]);
+    expect([two.r.count("relay-started"), two.r.count("relay-stopped")]).toEqual([1, 0]);
   });
 
   it("whose lease is taken away sends nothing more by it, and asks again", async () => {

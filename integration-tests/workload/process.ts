@@ -1,11 +1,12 @@
 // The inner end of a workload process: its job, the line to the director, and the rule that it never outlives him.
 import { setInterval } from "node:timers";
+import { crashAt } from "@tallymq/testkit/crash";
 import { LedgerWriter } from "@tallymq/testkit/ledger";
-import type { FromProcess, Job, Status, ToProcess } from "./job.ts";
+import type { FromMember, MemberJob, Status, ToMember } from "./member.ts";
 
 const REPORT_MS = 10;
 
-export interface Member {
+export interface Member<Job extends MemberJob> {
   readonly job: Job;
   readonly ledger: LedgerWriter;
   /** Resolves with the director's `go`. */
@@ -20,7 +21,10 @@ export interface Member {
 }
 
 /** Runs `work`; its end is the process's end. The director hears `status()` as often as it changes, 100 times a second at most. */
-export function runMember(work: (member: Member) => Promise<void>, status: () => Status): void {
+export function runMember<Job extends MemberJob>(
+  work: (member: Member<Job>) => Promise<void>,
+  status: () => Status,
+): void {
   // Whatever happens to the director, he takes this line with him.
   process.on("disconnect", () => process.exit(3));
   process.on("uncaughtException", (error) => fail(error));
@@ -28,6 +32,11 @@ export function runMember(work: (member: Member) => Promise<void>, status: () =>
 
   const job = JSON.parse(process.argv[2] ?? "null") as Job;
   const ledger = new LedgerWriter({ folder: job.ledger, run: job.run, proc: job.proc, epoch: job.epoch });
+  // Its last line: that it died, and where, is what the run is about.
+  crashAt({
+    at: job.crash ?? "",
+    before: ({ point }) => ledger.write({ op: "surfaced", kind: crashLine(point), id: null }),
+  });
   const [go, stop] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let last = "";
   const report = (): void => {
@@ -38,7 +47,7 @@ export function runMember(work: (member: Member) => Promise<void>, status: () =>
   };
   setInterval(report, REPORT_MS).unref();
 
-  const member: Member = {
+  const member: Member<Job> = {
     job,
     ledger,
     go: go.promise,
@@ -47,7 +56,7 @@ export function runMember(work: (member: Member) => Promise<void>, status: () =>
     ready: () => tell({ type: "ready" }),
     report,
   };
-  process.on("message", ({ type }: ToProcess) => {
+  process.on("message", ({ type }: ToMember) => {
     if (type === "go") go.resolve();
     else if (type === "stop") stop.resolve();
     else member.onPress(type === "press");
@@ -58,7 +67,12 @@ export function runMember(work: (member: Member) => Promise<void>, status: () =>
   }, fail);
 }
 
-function tell(message: FromProcess, told: () => void = () => {}): void {
+/** The `surfaced` line of a process that kills itself at a failpoint. */
+export function crashLine(point: string): string {
+  return `killed-at:${point}`;
+}
+
+function tell(message: FromMember, told: () => void = () => {}): void {
   if (process.connected) process.send?.(message, undefined, {}, told);
 }
 

@@ -1,8 +1,6 @@
 import { createHash } from "node:crypto";
-import { seeded } from "../random.ts";
+import { seeded } from "./random.ts";
 
-export const TOPIC = "orders";
-export const GROUP = "billing";
 export const CUSTOMERS = 64;
 
 export interface Order {

@@ -1,0 +1,16 @@
+import type { Broker } from "@tallymq/core";
+
+/** What a workload process needs to connect; travels as JSON. */
+export type Endpoint =
+  | { readonly broker: "memory"; readonly at: string }
+  | { readonly broker: "rabbitmq"; readonly url: string };
+
+/** Loaded when asked for: a run on the embedded broker must not need a driver. */
+export async function brokerAt(endpoint: Endpoint): Promise<Broker> {
+  switch (endpoint.broker) {
+    case "memory":
+      return (await import("@tallymq/testkit")).memory({ at: endpoint.at });
+    case "rabbitmq":
+      return (await import("@tallymq/rabbitmq")).rabbitmq({ urls: [endpoint.url] });
+  }
+}
