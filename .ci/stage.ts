@@ -73,6 +73,7 @@ export function demo(broker: string, minutes: number): Stage {
         "rejected 0": figures["rejected"] === 0,
         "duplicate effects 0": figures["duplicateEffects"] === 0,
         "resends > 0": some("resends"),
+        "spilled > 0": some("spilled"),
         "duplicate deliveries > 0": some("duplicateDeliveries"),
       };
       const failed = Object.entries(checks).flatMap(([what, holds]) => (holds ? [] : [`does not hold: ${what}`]));

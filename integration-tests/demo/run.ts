@@ -197,8 +197,9 @@ class Run {
         signal,
       );
       await workload.allPublished(signal);
-      ledger.write({ op: "heal" });
       await workload.drain(signal);
+      // Only now: in a run that is cut short before, what has no effect yet is late, not lost.
+      ledger.write({ op: "heal" });
     } catch (error) {
       if (!signal.aborted) throw error;
       this.#doubts.add((signal.reason as Error).message);

@@ -18,7 +18,8 @@ const AWAY_MS = 2_000;
 /** The process that relays is killed when so many rows wait for it. */
 const LEAST_ROWS = 20;
 const LOOK_MS = 20;
-const DRAIN_MS = 30_000;
+/** Nothing has moved for so many times the patience, and something is left all the same. */
+const STUCK = 3;
 const SETTLE_MS = 150;
 const STOP_MS = 12_000;
 
@@ -135,19 +136,20 @@ export class Workload {
 
   /**
    * Waits until every accepted order is handled, and then until the duplicates that are still on their way are, too: a
-   * queue that is not empty at the end is a finding. Ends early when nothing moves and nobody has anything left.
+   * queue that is not empty at the end is a finding. Ends early when nothing moves.
    */
   async drain(signal: AbortSignal): Promise<void> {
     const { broker, fleet, effects, outbox, messages, quiet: patience } = this.#o;
-    const end = performance.now() + DRAIN_MS;
     const left = async (): Promise<number> =>
       (await broker.backlog()).reduce((sum, { n }) => sum + n, (await outbox?.rows()) ?? 0);
     const idle = async (): Promise<boolean> => fleet.sum("consumer", "inFlight") === 0 && (await left()) === 0;
     const expected = messages - fleet.sum("publisher", "rejected");
     let [handled, since] = [effects.billed(), performance.now()];
-    while (performance.now() < end) {
+    for (;;) {
       signal.throwIfAborted();
-      const [quiet, done] = [performance.now() - since > patience, handled >= expected];
+      const still = performance.now() - since;
+      const [quiet, done] = [still > patience, handled >= expected];
+      if (still > STUCK * patience) break;
       // Twice, since a delivery may be between the queue and its handler.
       if ((done || quiet) && (await orAborted(idle(), signal))) {
         await sleep(SETTLE_MS);

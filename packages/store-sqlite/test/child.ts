@@ -13,7 +13,7 @@ export class Child {
     this.process = spawn(
       process.execPath,
       ["--disable-warning=ExperimentalWarning", join(import.meta.dirname, program), ...args],
-      { stdio: ["ignore", "pipe", "inherit"] },
+      { stdio: ["pipe", "pipe", "inherit"] },
     );
     this.process.stdout?.setEncoding("utf8").on("data", (text: string) => {
       const lines = (this.#rest + text).split("\n");

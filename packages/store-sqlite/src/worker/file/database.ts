@@ -1,9 +1,12 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import { Fault } from "../fault.ts";
+import { Fault, SQLITE, sqliteCode } from "../fault.ts";
 import { lstat } from "./place.ts";
+import { Turnstile } from "./turnstile.ts";
 
 /** 16 KiB: half the time of 4 KiB at both ends of the message sizes. */
 const PAGE_BYTES = 16_384;
+/** How long another process may keep the file to itself. */
+const BUSY_MS = 5_000;
 /** Pages beyond the bound that deleting and parking may still take. */
 const RESERVE = 64;
 
@@ -24,12 +27,13 @@ export class Database {
   readonly #commit: StatementSync;
   readonly #rollback: StatementSync;
   readonly #maxPages: number | null;
+  readonly #turnstile: Turnstile;
   #level: Level | null = null;
 
   /** @param maxBytes Bound of the file; null: none, the file is not ours alone. */
   constructor(path: string, maxBytes: number | null) {
     this.path = path;
-    this.sql = new DatabaseSync(path, { timeout: 5_000, enableForeignKeyConstraints: true });
+    this.sql = new DatabaseSync(path, { timeout: BUSY_MS, enableForeignKeyConstraints: true });
     try {
       // Page size and vacuum count for a fresh file only.
       this.sql.exec(`PRAGMA page_size=${PAGE_BYTES}; PRAGMA auto_vacuum=INCREMENTAL`);
@@ -47,6 +51,7 @@ export class Database {
       this.#commit = this.sql.prepare("COMMIT");
       this.#rollback = this.sql.prepare("ROLLBACK");
       this.#inode = lstat(path)?.ino ?? 0;
+      this.#turnstile = new Turnstile(path);
     } catch (error) {
       this.sql.close();
       throw error;
@@ -55,7 +60,28 @@ export class Database {
 
   begin(level: Level): void {
     if (this.#level !== level) this.#set(level);
-    this.#begin.run();
+    this.#turnstile.standBack();
+    // SQLite's own waiting is not fair.
+    this.sql.exec("PRAGMA busy_timeout=0");
+    try {
+      this.#enter();
+    } finally {
+      this.sql.exec(`PRAGMA busy_timeout=${BUSY_MS}`);
+    }
+  }
+
+  #enter(): void {
+    const until = performance.now() + BUSY_MS;
+    for (let waited = false; ; waited = true) {
+      try {
+        this.#begin.run();
+        if (waited) this.#turnstile.got();
+        return;
+      } catch (error) {
+        if (sqliteCode(error) !== SQLITE.busy || performance.now() > until) throw error;
+        this.#turnstile.wait();
+      }
+    }
   }
 
   /** @throws Fault `store`, and nothing was written, when the file is not the one that the path names any more. */
