@@ -51,7 +51,6 @@ export const amqplib: Client = {
           }
         }
       },
-      resends: () => 0,
       [Symbol.asyncDispose]: () => link.close(),
     };
   },
@@ -138,13 +137,13 @@ class Link {
       try {
         // Without a limit the handshake with a broker that is just starting may be waited for without an end.
         connection = await connect(this.#url, { timeout: HANDSHAKE_MS });
-        connection.on("error", () => this.#notes.surfaced("connection-error", null));
+        connection.on("error", () => this.#notes.line({ op: "surfaced", kind: "connection-error" }));
         connection.on("close", () => {
           closed = true;
           if (inUse && !this.#closing) this.#channel = this.#connect();
         });
         const channel = await connection.createChannel();
-        channel.on("error", () => this.#notes.surfaced("channel-error", null));
+        channel.on("error", () => this.#notes.line({ op: "surfaced", kind: "channel-error" }));
         await channel.assertQueue(TOPIC, { durable: true, arguments: { "x-queue-type": "quorum" } });
         await this.#setUp(channel);
         if (closed) throw new Error("closed while it was set up");
@@ -152,7 +151,7 @@ class Link {
         this.#connection = connection;
         return channel;
       } catch {
-        this.#notes.surfaced("connect-failed", null);
+        this.#notes.line({ op: "surfaced", kind: "connect-failed" });
         void connection?.close().catch(() => {});
         await sleep(AGAIN_MS);
       }

@@ -1,3 +1,4 @@
+import type { LedgerOp } from "@tallymq/testkit/ledger";
 import type { BrokerName } from "../arguments.ts";
 import type { Order } from "../../workload/order.ts";
 import type { Job } from "../workload/job.ts";
@@ -20,7 +21,6 @@ export interface Publisher extends AsyncDisposable {
    * @throws Rejected
    */
   publish(order: Order): Promise<"confirmed" | "stored" | null>;
-  resends(): number;
 }
 
 /** Part of the transaction that has the mark, in the database of the effects. */
@@ -32,22 +32,10 @@ export type Write = (sql: string, values: readonly (string | number)[]) => Promi
  */
 export type Handle = (order: Order, deliveries: number | null, write: Write | null) => Promise<void>;
 
-/** What a client tells beside its answers; each but `relays` is a line of the ledger. */
+/** What a client tells beside its answers. */
 export interface Notes {
-  resent(id: string, copy: number): void;
-  /** A delivery whose effect is there, acked without running. */
-  duplicate(id: string): void;
+  /** For the ledger. */
+  line(op: LedgerOp): void;
   /** This process is the one that sends what waits in the outbox, or is it no more. */
   relays(is: boolean): void;
-  surfaced(kind: string, id: string | null): void;
-}
-
-export class Rejected extends Error {
-  /** True: no copy may take effect any more. */
-  readonly definite: boolean;
-
-  constructor(message: string, definite: boolean, cause: unknown) {
-    super(message, { cause });
-    this.definite = definite;
-  }
 }

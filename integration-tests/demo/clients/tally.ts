@@ -1,9 +1,11 @@
-import { openTally, type Tally, TallyError, type TallyEvent, topic } from "@tallymq/core";
+import { openTally, type Tally, TallyError, topic } from "@tallymq/core";
 import { sqlite, type SqliteTx } from "@tallymq/store-sqlite";
 import { brokerAt } from "../../workload/endpoint.ts";
+import { linesOf } from "../../workload/lines.ts";
 import type { Order } from "../../workload/order.ts";
+import { Rejected } from "../../workload/publishing.ts";
 import { GROUP, type Job, TOPIC } from "../workload/job.ts";
-import { type Client, type Notes, Rejected } from "./client.ts";
+import type { Client, Notes } from "./client.ts";
 
 const orders = topic<Order>(TOPIC, { key: (order) => order.customer, groups: [GROUP] });
 
@@ -26,7 +28,6 @@ export const tally: Client = {
           throw new Rejected((error as Error).message, TallyError.is(error) && !error.mayArrive, error);
         }
       },
-      resends: () => shop.counters().resend ?? 0,
       [Symbol.asyncDispose]: () => shop.close({ within: "10s" }),
     };
   },
@@ -55,15 +56,9 @@ async function open(job: Job, notes: Notes): Promise<Tally<SqliteTx>> {
     topics: [orders],
     ...(role === "publisher" && outbox !== null ? { outbox: sqlite(outbox) } : {}),
     ...(role === "consumer" ? { inbox: sqlite(effects) } : {}),
-    onEvent: (event) => note(event, notes),
+    onEvent: (event) => {
+      for (const op of linesOf(event)) notes.line(op);
+      if (event.type === "relay-started" || event.type === "relay-stopped") notes.relays(event.type === "relay-started");
+    },
   });
-}
-
-function note(event: TallyEvent, notes: Notes): void {
-  if (event.type === "resend") notes.resent(event.id, event.copy);
-  else if (event.type === "duplicate") notes.duplicate(event.id ?? "");
-  else if (event.type === "relay-started" || event.type === "relay-stopped")
-    notes.relays(event.type === "relay-started");
-  else if (event.type === "surfaced") notes.surfaced(`surfaced: ${event.what}: ${event.text}`, null);
-  else if (event.type !== "spilled") notes.surfaced(event.type, "id" in event ? event.id : null);
 }

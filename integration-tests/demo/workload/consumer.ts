@@ -45,13 +45,8 @@ async function consumeAll(member: Member<Job>): Promise<void> {
   };
 
   const client = await CLIENT[job.client].consumer(job, handle, {
-    resent() {},
-    duplicate(id) {
-      ledger.write({ op: "deliver", id });
-      ledger.write({ op: "dedup", id });
-    },
+    line: (op) => ledger.write(op),
     relays() {},
-    surfaced: (kind, id) => ledger.write({ op: "surfaced", kind, id }),
   });
   member.onPress = (hard) => {
     status.pressed = hard;

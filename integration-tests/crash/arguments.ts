@@ -1,0 +1,62 @@
+import { parseArgs } from "node:util";
+import type { Failpoint } from "@tallymq/testkit/crash";
+import { BROKERS, type BrokerName } from "./broker.ts";
+import { POINTS } from "./scenarios.ts";
+
+export interface Settings {
+  readonly brokers: readonly BrokerName[];
+  readonly points: readonly Failpoint[];
+  readonly rounds: number;
+  readonly seed: number;
+  readonly jobs: number;
+  readonly json: string | null;
+}
+
+export const USAGE = `npm run crash -- [options]
+
+  --broker NAME    ${BROKERS.join(" | ")}  (default both)
+  --point NAME     a failpoint, or the first part of some: inbox, relay.sent  (default all)
+  --rounds N       runs of each point on each broker, each at another pass of it  (default 1)
+  --seed S         draws the passes  (default 1)
+  --jobs N         runs side by side  (default 4)
+  --json FILE      writes the figures
+
+Exit code: 0 VALID, 1 INVALID, 2 UNKNOWN (or the runs could not be made).`;
+
+export class UsageError extends Error {}
+
+/** @throws UsageError in words for the person who typed it */
+export function parseArguments(argv: readonly string[]): Settings | "help" {
+  let given: Readonly<Record<string, string | boolean | undefined>>;
+  try {
+    const text = { type: "string" } as const;
+    const options = { broker: text, point: text, rounds: text, seed: text, jobs: text, json: text } as const;
+    ({ values: given } = parseArgs({
+      args: [...argv],
+      options: { ...options, help: { type: "boolean", short: "h" } },
+    }));
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+  if (given["help"] === true) return "help";
+  const { broker, point, rounds = "1", seed = "1", jobs = "4", json } = given as Record<string, string | undefined>;
+  const brokers = BROKERS.filter((name) => broker === undefined || name === broker);
+  if (brokers.length === 0) throw new UsageError(`--broker is one of ${BROKERS.join(", ")}; not ${broker}`);
+  const points = POINTS.filter((name) => point === undefined || name === point || name.startsWith(`${point}.`));
+  if (points.length === 0) throw new UsageError(`no failpoint ${point}; there are ${POINTS.join(", ")}`);
+  return {
+    brokers,
+    points,
+    rounds: count("rounds", rounds, 1, 10_000),
+    seed: count("seed", seed, 0, 1_000_000_000),
+    jobs: count("jobs", jobs, 1, 64),
+    json: json ?? null,
+  };
+}
+
+function count(name: string, given: string, least: number, most: number): number {
+  const n = Number(given);
+  if (!/^\d+$/.test(given) || n < least || n > most)
+    throw new UsageError(`--${name} is a whole number from ${least} to ${most}; not ${JSON.stringify(given)}`);
+  return n;
+}
