@@ -82,6 +82,36 @@ export function demo(broker: string, minutes: number): Stage {
   };
 }
 
+/** kill -9 at every failpoint: each of them on each broker is a check. */
+export function crash(minutes: number): Stage {
+  const command = ["node", "integration-tests/crash/main.ts"];
+  return {
+    name: "crash",
+    shows: command.slice(1).join(" "),
+    quick: false,
+    run: async (scratch) => {
+      const file = join(scratch, "crash.json");
+      const exit = await exitOf([...command, "--json", file], minutes);
+      const { rows = [] } = await readFile(file, "utf8").then(
+        (text) => JSON.parse(text) as { rows?: readonly CrashRow[] },
+        () => ({ rows: [] }),
+      );
+      const bad = rows.filter(({ verdict, runs, hits }) => verdict !== "VALID" || runs === 0 || hits < runs);
+      const failed = bad.map(({ point, broker, verdict }) => `${point} on ${broker}: ${verdict}`);
+      if (failed.length === 0 && (exit !== 0 || rows.length === 0)) failed.push("the runs could not be made");
+      return { passed: rows.length - bad.length, failed };
+    },
+  };
+}
+
+interface CrashRow {
+  readonly point: string;
+  readonly broker: string;
+  readonly runs: number;
+  readonly hits: number;
+  readonly verdict: string;
+}
+
 interface Report {
   readonly testResults: readonly {
     readonly name: string;

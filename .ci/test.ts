@@ -7,7 +7,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { demo, interrupt, tests, tool, type Stage } from "./stage.ts";
+import { crash, demo, interrupt, tests, tool, type Stage } from "./stage.ts";
 
 // Quick ones first; never two at once, since the brokers and the demo want all cores.
 const STAGES: readonly Stage[] = [
@@ -23,6 +23,7 @@ const STAGES: readonly Stage[] = [
   tests("integration", { minutes: 25 }),
   tests("examples", { minutes: 10 }),
   demo("rabbitmq", 15),
+  crash(10),
 ];
 
 const chosen = choose(process.argv.slice(2));

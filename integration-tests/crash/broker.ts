@@ -20,17 +20,19 @@ export interface Broker extends AsyncDisposable {
 }
 
 /** @param folder for the data of one that keeps them itself */
-export async function startBroker(
-  name: BrokerName,
-  folder: string,
-  progress: (line: string) => void,
-): Promise<Broker> {
+export async function startBroker(name: BrokerName, folder: string, progress: (line: string) => void): Promise<Broker> {
   switch (name) {
     case "memory": {
       const port = await freePort();
       const process = await startMemoryBroker({ at: `127.0.0.1:${port}`, dataDir: join(folder, "memory") });
       const at = (on: number): Endpoint => ({ broker: "memory", at: `127.0.0.1:${on}` });
-      return await withAdmin(name, at(port), (proxy) => at(proxy.port), () => startProxy(port), process);
+      return await withAdmin(
+        name,
+        at(port),
+        (proxy) => at(proxy.port),
+        () => startProxy(port),
+        process,
+      );
     }
     case "rabbitmq": {
       const node = await startRabbit({ progress });

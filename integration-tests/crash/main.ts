@@ -41,9 +41,17 @@ async function main(): Promise<number> {
     console.log(`\n${table(rows)}\n`);
     const bad = reports.filter(({ verdict }) => verdict !== "VALID");
     keep = bad.length > 0;
-    for (const run of bad) console.log(`${inWords(run)}\n${run.reasons.slice(0, 8).map((reason) => `    ${reason}`).join("\n")}`);
+    for (const run of bad)
+      console.log(
+        `${inWords(run)}\n${run.reasons
+          .slice(0, 8)
+          .map((reason) => `    ${reason}`)
+          .join("\n")}`,
+      );
     const seconds = (performance.now() - started) / 1000;
-    const verdict = (["INVALID", "UNKNOWN", "VALID"] as const).find((each) => rows.some((row) => row.verdict === each))!;
+    const verdict = (["INVALID", "UNKNOWN", "VALID"] as const).find((each) =>
+      rows.some((row) => row.verdict === each),
+    )!;
     const hits = reports.filter(({ hit }) => hit).length;
     console.log(`${reports.length} runs, ${hits} killed at their failpoint, ${seconds.toFixed(0)} s`);
     console.log(`VERDICT: ${verdict}`);
@@ -78,7 +86,14 @@ function table(rows: readonly Row[]): string {
     ]),
   ];
   const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
-  return cells.map((row) => row.map((cell, column) => cell.padEnd(widths[column]!)).join("  ").trimEnd()).join("\n");
+  return cells
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
 }
 
 try {

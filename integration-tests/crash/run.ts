@@ -76,7 +76,8 @@ export async function crashRun(options: RunOptions): Promise<RunReport> {
     pass,
     hit,
     verdict,
-    reasons: verdict === "VALID" ? [] : [...offences, ...wrong, ...doubts, ...report.doubts.map(({ reason }) => reason)],
+    reasons:
+      verdict === "VALID" ? [] : [...offences, ...wrong, ...doubts, ...report.doubts.map(({ reason }) => reason)],
     seconds: (performance.now() - started) / 1000,
   };
 }
@@ -96,6 +97,8 @@ class Run {
   readonly #pass: number;
   readonly #topic: string;
   readonly #doubts: string[] = [];
+  /** The one that died is not back yet. */
+  #away = false;
 
   constructor(options: RunOptions, scenario: ScenarioName, pass: number) {
     this.#o = options;
@@ -162,10 +165,12 @@ class Run {
   async #restart(victim: Member<Job>, fleet: Fleet<Job>, ledger: LedgerWriter): Promise<void> {
     await victim.ended;
     if (!victim.crashed) return;
+    this.#away = true;
     // A kill that nobody announced: who died, and where, stands in its own ledger.
     ledger.write({ op: "fault-begin", kind: `crash:${this.#o.point}`, victim: victim.incarnation });
     const bug = victim.job.bug === "forgetful" ? victim.job.bug : null;
     const successor = await fleet.replace(victim, { bug });
+    this.#away = false;
     if (successor.job.role === "publisher") successor.tell({ type: "go" });
     ledger.write({ op: "fault-end", kind: `crash:${this.#o.point}` });
   }
@@ -185,7 +190,7 @@ class Run {
         if ((await left()) === 0) return;
       }
       const now = `${billed} ${fleet.sum("publisher", "accepted")} ${fleet.members.length}`;
-      if (now !== before) [before, since] = [now, performance.now()];
+      if (now !== before || this.#away) [before, since] = [now, performance.now()];
       if (performance.now() - since > QUIET_MS) return;
       await sleep(LOOK_MS);
     }

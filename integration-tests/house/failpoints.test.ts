@@ -1,6 +1,7 @@
 // Every failpoint of the list is passed somewhere in core's sources; that each name passed is on the list, the types say.
 import { FAILPOINTS } from "@tallymq/core/spi";
 import { expect, it } from "vitest";
+import { PLANS } from "../crash/scenarios.ts";
 import { filesBelow } from "./files.ts";
 
 const CALL = /failpoint\(([^;]*?)\);/g;
@@ -11,6 +12,13 @@ it("each failpoint on the list is passed in core's sources", () => {
     .flatMap(({ text }) => [...text.matchAll(CALL)].map(([, given]) => given ?? ""));
   const passed = new Set(calls.flatMap((given) => [...given.matchAll(/"([^"]+)"/g)].map(([, name]) => name)));
   expect([...passed].toSorted()).toEqual(Object.keys(FAILPOINTS).toSorted());
+});
+
+it("each failpoint is reached by a run of the crash matrix", () => {
+  // Rooms whose scenario is still being written.
+  const later = /^(park|half|letters|delay)\./;
+  const listed = Object.keys(FAILPOINTS).filter((name) => !later.test(name) || Object.hasOwn(PLANS, name));
+  expect(Object.keys(PLANS).toSorted()).toEqual(listed.toSorted());
 });
 
 it("each failpoint is named room.place, and says what has happened there", () => {

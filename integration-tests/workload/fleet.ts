@@ -4,6 +4,9 @@ import { join } from "node:path";
 import type { Incarnation } from "@tallymq/testkit/ledger";
 import { type FromMember, type MemberJob, NOTHING, type Status, type ToMember } from "./member.ts";
 
+/** Types stripped and code compiled once: without it most of what a short-lived process does is to start. */
+const COMPILED = join(import.meta.dirname, "..", "..", "node_modules", ".cache", "members");
+
 /** The outer end of one workload process. */
 export class Member<Job extends MemberJob> {
   readonly job: Job;
@@ -27,7 +30,11 @@ export class Member<Job extends MemberJob> {
     const log = openSync(join(logs, `${job.proc}.${job.epoch}.log`), "w");
     // A test runner's own flags and loaders are no business of ours.
     const { NODE_OPTIONS: _, ...env } = process.env;
-    this.#child = fork(program, [JSON.stringify(job)], { execArgv: [], env, stdio: ["ignore", log, log, "ipc"] });
+    this.#child = fork(program, [JSON.stringify(job)], {
+      execArgv: [],
+      env: { ...env, NODE_COMPILE_CACHE: COMPILED },
+      stdio: ["ignore", log, log, "ipc"],
+    });
     closeSync(log);
 
     const ready = Promise.withResolvers<void>();

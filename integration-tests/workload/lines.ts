@@ -8,7 +8,12 @@ export function linesOf(event: TallyEvent): readonly LedgerOp[] {
       return [{ op: "resent", id: event.id, att: event.copy }];
     case "duplicate":
       // The inbox knows it: acked without its handler, which would have written that it came.
-      return event.id === null ? [] : [{ op: "deliver", id: event.id }, { op: "dedup", id: event.id }];
+      return event.id === null
+        ? []
+        : [
+            { op: "deliver", id: event.id },
+            { op: "dedup", id: event.id },
+          ];
     case "dead-lettered":
       return event.id === null ? [] : [{ op: "dead", id: event.id, reason: event.reason || "none given" }];
     case "spilled":

@@ -43,7 +43,10 @@ class Billing {
         await shop.consumer(GROUP, tx).on(bills, this.#bill).start();
         await shop
           .consumer(GROUP, tx)
-          .on(orders, async (order, { tx: within }) => void (await shop.publish(bills, order, { id: order.id, tx: within })))
+          .on(
+            orders,
+            async (order, { tx: within }) => void (await shop.publish(bills, order, { id: order.id, tx: within })),
+          )
           .start();
       } else await shop.consumer(GROUP, tx).on(orders, this.#bill).start();
     }

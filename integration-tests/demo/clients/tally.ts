@@ -58,7 +58,8 @@ async function open(job: Job, notes: Notes): Promise<Tally<SqliteTx>> {
     ...(role === "consumer" ? { inbox: sqlite(effects) } : {}),
     onEvent: (event) => {
       for (const op of linesOf(event)) notes.line(op);
-      if (event.type === "relay-started" || event.type === "relay-stopped") notes.relays(event.type === "relay-started");
+      if (event.type === "relay-started" || event.type === "relay-stopped")
+        notes.relays(event.type === "relay-started");
     },
   });
 }
