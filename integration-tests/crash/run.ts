@@ -125,7 +125,10 @@ class Run {
     await fleet.start(consumer).ready;
     await fleet.start(publisher).ready;
     const victim = fleet.last(this.#scenario.crashes === "publisher" ? publisher.proc : consumer.proc);
-    const restarted = this.#restart(victim, fleet, ledger);
+    const restarted = this.#restart(victim, fleet, ledger).catch((error: unknown) => {
+      this.#doubts.push(`it could not be started again: ${(error as Error).message}`);
+      this.#away = false;
+    });
     fleet.last(publisher.proc).tell({ type: "go" });
     if (this.#scenario.outage) {
       await this.#until(() => fleet.sum("publisher", "accepted") >= OUTAGE_AT);
