@@ -10,7 +10,10 @@ export default defineConfig({
           name: "unit",
           // Polls end as soon as they hold; the default second is too short for a busy machine.
           expect: { poll: { timeout: 8_000 } },
-          include: ["packages/*/test/**/*.test.ts", "{bench,integration-tests/{demo,workload,crash}}/test/**/*.test.ts"],
+          include: [
+            "packages/*/test/**/*.test.ts",
+            "{bench,integration-tests/{demo,workload,crash}}/test/**/*.test.ts",
+          ],
           // Many wait more than they compute: not one core fewer, as is vitest's default.
           maxWorkers: "100%",
           testTimeout: 30_000,
