@@ -1,3 +1,4 @@
+// One machine: the lease, the rows on their way, and the waits between them; its parts share all of that.
 import type { Timer } from "../clock.ts";
 import { TallyError } from "../error.ts";
 import { fullJitter } from "../backoff.ts";
