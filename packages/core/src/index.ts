@@ -29,6 +29,8 @@ export type {
   TxConsumerOptions,
   TxContext,
 } from "./consume/options.ts";
+export type { HealthOptions } from "./health/options.ts";
+export type { CheckName, Finding, Health, HealthCheck, HealthStatus } from "./health/report.ts";
 export type { Parked } from "./park/parked.ts";
 export type { ParkedKeys, ParkedLetter } from "./park/keys.ts";
 export type { ParkedKeyName } from "./park/replays.ts";

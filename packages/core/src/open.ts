@@ -1,10 +1,12 @@
 import { atMost } from "./clock.ts";
-import { createConsumerBuilder } from "./consume/consumer.ts";
-import type { Consumer, ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "./consume/options.ts";
+import { createConsumerBuilder, type WatchedConsumer } from "./consume/consumer.ts";
+import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "./consume/options.ts";
 import type { ConsumerPorts } from "./consume/ports.ts";
 import { DeadLetterOffice } from "./dead-letters/office.ts";
 import { describe, TallyError } from "./error.ts";
 import { createEvents } from "./events.ts";
+import { HealthRoom } from "./health/health.ts";
+import type { HealthPolicy } from "./health/options.ts";
 import { randomId } from "./ids.ts";
 import { CLOSE_BOUNDS, resolveTally, type TallyOptions } from "./options.ts";
 import { createParked } from "./park/parked.ts";
@@ -72,7 +74,7 @@ export async function openTally<Tx = never>(
   const spill = { store: outbox, transactions: transactions?.outbox ?? null, policy: o.spill };
   const served = spill.store !== null || spill.transactions !== null;
   const publisher = new Publisher(runtime, o.publish, o.topics, served ? spill : null, transactions);
-  const tally = createTally<Tx>(runtime, publisher, inbox, outbox);
+  const tally = createTally<Tx>(runtime, publisher, inbox, outbox, o.health);
   try {
     await publisher.first;
   } catch (error) {
@@ -87,8 +89,9 @@ function createTally<Tx>(
   publisher: Publisher,
   inbox: InboxStore<unknown> | null,
   outbox: OutboxStore | null,
+  policy: HealthPolicy,
 ): Tally<Tx> {
-  const consumers = new Set<Consumer>();
+  const consumers = new Set<WatchedConsumer>();
   const ports: ConsumerPorts = {
     inbox,
     transacted: publisher.transacted,
@@ -101,6 +104,15 @@ function createTally<Tx>(
   if (published !== null) rows.push({ name: "inbox", store: published, changed: () => publisher.rowsChanged() });
   const parked = createParked(inbox, rows, ports.runners, runtime.events, assertOpen);
   const office = new DeadLetterOffice(runtime, inbox, ports.publish);
+  const health = new HealthRoom({
+    clock: runtime.clock,
+    policy,
+    isClosed: () => closing !== null,
+    publisher: () => publisher.status(),
+    subscriptions: () => [...consumers].flatMap((consumer) => consumer.status()),
+    outboxes: rows.map(({ name, store }) => ({ name, store, takes: name === "outbox" })),
+    inbox,
+  });
   let closing: Promise<void> | null = null;
 
   async function close(within: number): Promise<void> {
@@ -143,7 +155,7 @@ function createTally<Tx>(
       ),
     consumer(group: string, options?: ConsumerOptions | TxConsumerOptions): ConsumerBuilder<never> {
       assertOpen("consumer()");
-      const started = (consumer: Consumer): void => {
+      const started = (consumer: WatchedConsumer): void => {
         assertOpen("start()"); // the builder may be older than the close
         consumers.add(consumer);
       };
@@ -161,6 +173,7 @@ function createTally<Tx>(
       assertOpen("deadLetters()");
       return office.of(topic, group);
     },
+    health: () => health.look(),
     on: (listener) => runtime.events.on(listener),
     counters: () => runtime.events.counters(),
     close(options) {

@@ -2,6 +2,7 @@ import type { Duration } from "./duration.ts";
 import { TallyError } from "./error.ts";
 import type { Listener } from "./events.ts";
 import { SPILL_BOUNDS, type SpillPolicy, type SpillPolicyOptions } from "./outbox/options.ts";
+import { HEALTH_BOUNDS, type HealthOptions, type HealthPolicy } from "./health/options.ts";
 import { type Bounds, duration, resolveOptions, type Rule, text, value } from "./policy.ts";
 import { PUBLISH_BOUNDS, type PublishPolicy, type PublishPolicyOptions } from "./publish/options.ts";
 import type { Backoff } from "./backoff.ts";
@@ -32,6 +33,8 @@ export interface TallyOptions<Tx = never> {
   readonly reconnect?: { readonly min?: Duration; readonly max?: Duration };
   /** One try to open a session. @default "10s" */
   readonly connectWithin?: Duration;
+  /** From when on `health()` says that something is wrong. @default the defaults of {@link HealthOptions} */
+  readonly health?: HealthOptions;
   /** Called for every event, as `on()` does. */
   readonly onEvent?: Listener;
 }
@@ -48,6 +51,7 @@ export interface TallyPolicy {
   readonly publish: PublishPolicy;
   readonly spill: SpillPolicy;
   readonly reconnect: Backoff;
+  readonly health: HealthPolicy;
 }
 
 const isObject = (v: unknown): v is object => typeof v === "object" && v !== null;
@@ -55,11 +59,12 @@ const group: Rule<object> = value<object>({}, "an object of options", isObject);
 
 /** Each option by itself; those that are objects are resolved by their own tables. */
 const BOUNDS: Bounds<
-  Omit<TallyPolicy, "broker" | "publish" | "spill" | "reconnect"> & {
+  Omit<TallyPolicy, "broker" | "publish" | "spill" | "reconnect" | "health"> & {
     readonly broker: Broker | null;
     readonly publish: object;
     readonly spill: object;
     readonly reconnect: object;
+    readonly health: object;
   }
 > = {
   service: text("", 120),
@@ -84,6 +89,7 @@ const BOUNDS: Bounds<
   spill: group,
   publish: group,
   reconnect: group,
+  health: group,
   connectWithin: duration("10s", 100, 600_000),
   onEvent: value<Listener | null>(null, "a function", (v): v is Listener => typeof v === "function"),
 };
@@ -111,5 +117,6 @@ export function resolveTally(options: object): TallyPolicy {
     publish: resolveOptions("openTally: publish", o.publish, PUBLISH_BOUNDS),
     spill: resolveOptions("openTally: spill", o.spill, SPILL_BOUNDS),
     reconnect: resolveOptions("openTally: reconnect", o.reconnect, RECONNECT_BOUNDS),
+    health: resolveOptions("openTally: health", o.health, HEALTH_BOUNDS),
   });
 }

@@ -3,6 +3,7 @@ import type { DeadLetterQueue } from "./dead-letters/queue.ts";
 import type { Duration } from "./duration.ts";
 import type { TallyError } from "./error.ts";
 import type { Counters, Listener } from "./events.ts";
+import type { Health } from "./health/report.ts";
 import type { Parked } from "./park/parked.ts";
 import type { Publication, PublishOptions, Receipt } from "./publish/options.ts";
 import type { Traits } from "./spi.ts";
@@ -49,6 +50,11 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
    * @throws TallyError `bad-config`, `closed`
    */
   deadLetters(topic: Topic<never, unknown>, group: string): DeadLetterQueue;
+  /**
+   * How it goes, for a probe or a person: see {@link Health}. Cheap: a look at memory, and one short question to each store.
+   * Never rejects, and takes no longer than `health.answerWithin` (2 s).
+   */
+  health(): Promise<Health>;
   /** Every event from now on, called synchronously; what it throws is dropped. Returns what takes the listener off. */
   on(listener: Listener): () => void;
   /** How often each event happened so far: a copy. */

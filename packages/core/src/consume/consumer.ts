@@ -1,5 +1,6 @@
 import { deadLetterTopic } from "../dead-letters/letter.ts";
 import { TallyError } from "../error.ts";
+import type { SubscriptionStatus } from "../health/health.ts";
 import type { Runners } from "../park/runners.ts";
 import { type Bounds, duration, resolveOptions, text } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
@@ -22,6 +23,11 @@ const CLOSE_BOUNDS: Bounds<{ readonly within: number }> = { within: duration("30
 // A close whose handlers used up all its time still flushes settlements and says good-bye.
 const LEAVE_WITHIN = 1_000;
 
+/** A consumer, as the tally sees it. */
+export interface WatchedConsumer extends Consumer {
+  status(): readonly SubscriptionStatus[];
+}
+
 /**
  * @param onStart Called before the first session is opened; what it throws is what `start()` rejects with.
  * @param onEnd Called once: the consumer has closed, or could not start.
@@ -32,8 +38,8 @@ export function createConsumerBuilder(
   ports: ConsumerPorts,
   group: string,
   options: ConsumerOptions | TxConsumerOptions | undefined,
-  onStart: (consumer: Consumer) => void,
-  onEnd: (consumer: Consumer) => void,
+  onStart: (consumer: WatchedConsumer) => void,
+  onEnd: (consumer: WatchedConsumer) => void,
 ): ConsumerBuilder {
   text("", 120).read("consumer: group", group);
   const where = `consumer ${JSON.stringify(group)}`;
@@ -79,12 +85,12 @@ export function createConsumerBuilder(
  * and leave, and what is unsettled goes back to the broker. At the limit the signals of running handlers fire, and their
  * deliveries are left unsettled: they come again, here or elsewhere.
  */
-class RunningConsumer implements Consumer {
+class RunningConsumer implements WatchedConsumer {
   readonly group: string;
   readonly #runtime: Runtime;
   readonly #policy: ConsumerPolicy;
   readonly #attempts: Attempts;
-  readonly #onEnd: (consumer: Consumer) => void;
+  readonly #onEnd: (consumer: WatchedConsumer) => void;
   readonly #runners: Runners;
   #subscriptions: readonly TopicSubscription[] = [];
   #registered: readonly (() => void)[] = [];
@@ -95,7 +101,7 @@ class RunningConsumer implements Consumer {
     ports: ConsumerPorts,
     group: string,
     policy: ConsumerPolicy,
-    onEnd: (consumer: Consumer) => void,
+    onEnd: (consumer: WatchedConsumer) => void,
   ) {
     this.group = group;
     this.#runtime = runtime;
@@ -137,6 +143,10 @@ class RunningConsumer implements Consumer {
       await (this.#closed ??= this.#end(1));
       throw error;
     }
+  }
+
+  status(): readonly SubscriptionStatus[] {
+    return this.#subscriptions.map((subscription) => subscription.status());
   }
 
   pause(): void {

@@ -3,6 +3,7 @@ import { TallyError } from "../error.ts";
 import { idOf } from "../message.ts";
 import type { Runtime } from "../runtime.ts";
 import { SessionKeeper } from "../session/keeper.ts";
+import type { SubscriptionStatus } from "../health/health.ts";
 import type { Delivery } from "../spi.ts";
 import type { Topic } from "../topic.ts";
 import { Job } from "./attempt.ts";
@@ -90,6 +91,11 @@ export class TopicSubscription {
       },
     });
     return keeper;
+  }
+
+  /** For `health()`. */
+  status(): SubscriptionStatus {
+    return { what: this.#what, downSince: this.#keeper.downSince, paused: this.#leaving !== null };
   }
 
   /** Deliveries of a session in use, in the order of the wire. */

@@ -31,6 +31,8 @@ export class Entry implements Timed, Admitted, Spillable {
   relayed: ((outcome: RelayOutcome) => void) | null = null;
 
   state: State = HELD;
+  /** Monotonic: when `publish()` was called. */
+  since = 0;
   validated = false;
   inWindow = false;
   /** Whether any copy ended in doubt. */

@@ -6,6 +6,7 @@ import { type ErrorCode, TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SchemaResult } from "../schema.ts";
+import type { PublisherStatus } from "../health/health.ts";
 import type { InboxTransactions } from "../stores.ts";
 import type { TopicPlan, Verdict } from "../spi.ts";
 import type { Topic } from "../topic.ts";
@@ -169,6 +170,22 @@ export class Publisher {
     return this.#breakers.open;
   }
 
+  /** For `health()`. */
+  status(): PublisherStatus {
+    let oldest: number | null = null;
+    // What comes from an outbox is as old as its row, and counted there.
+    for (const { relayed, state, since } of this.#waiting())
+      if (relayed === null && state !== ENDED && (oldest === null || since < oldest)) oldest = since;
+    const { current, downSince } = this.#senders;
+    return {
+      destination: this.#runtime.transport.name,
+      downSince,
+      blockedSince: current?.blocked === true ? current.blockedSince : null,
+      oldestSince: oldest,
+      breakers: this.breakers,
+    };
+  }
+
   /** How the first try to open a session ended. */
   get first(): Promise<void> {
     return this.#senders.first;
@@ -208,8 +225,10 @@ export class Publisher {
     const entry = new Entry(line, message);
     this.#spilling?.fence(entry, topic);
     if (message.seq === 0) message.seq = ++known.seq;
+    entry.since = this.#runtime.clock.now();
+    message.seq = ++line.seq;
     this.#live++;
-    if (named) line.byId.set(message.id, entry);
+    line.byId.set(message.id, entry);
     if (message.ordered) line.lineUp(entry);
     const caller = this.#call(entry, options);
     entry.caller = caller;

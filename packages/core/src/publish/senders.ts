@@ -16,6 +16,8 @@ export interface SenderSession {
   blocked: boolean;
   /** Monotonic: since when the broker reads from it, as far as it has said so. */
   readingSince: number;
+  /** Monotonic: when the broker said that it reads no more; counts while `blocked`. */
+  blockedSince: number;
   retired: Timer | null;
 }
 
@@ -82,6 +84,11 @@ export class Senders {
   /** The session in use, or null while there is none. */
   get current(): SenderSession | null {
     return this.#current;
+  }
+
+  /** Monotonic: since when there is no session; null while there is one. */
+  get downSince(): number | null {
+    return this.#keeper.downSince;
   }
 
   /** How the first try ended: rejects when it failed for good. */
@@ -154,6 +161,7 @@ export class Senders {
       open: 0,
       blocked: this.#blockedEarly === epoch,
       readingSince: this.#o.runtime.clock.now(),
+      blockedSince: this.#o.runtime.clock.now(),
       retired: null,
     };
     this.#o.opened();
@@ -165,6 +173,7 @@ export class Senders {
     const session = this.#find(epoch);
     if (session === null) this.#blockedEarly = epoch;
     else {
+      if (!session.blocked) session.blockedSince = this.#o.runtime.clock.now();
       session.blocked = true;
       this.#o.blocked();
     }

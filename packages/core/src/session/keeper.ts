@@ -31,6 +31,7 @@ export class SessionKeeper<S extends AsyncDisposable> {
   #state: SessionState;
   #session: S | null = null;
   #timer: Timer | null = null;
+  #downSince: number | null;
   #attempt: AbortController | null = null;
   /** Sessions opened by tries that are still settling, and disposals under way: `close` waits for them. */
   readonly #pending: Set<Promise<unknown>> = new Set();
@@ -39,6 +40,7 @@ export class SessionKeeper<S extends AsyncDisposable> {
   constructor(options: KeeperOptions<S>) {
     this.#o = options;
     this.#first.promise.catch(() => {}); // whoever asks for it gets the error; nobody has to
+    this.#downSince = options.clock.now();
     const [state, effects] = START;
     this.#state = state;
     for (const effect of effects) this.#run(effect);
@@ -46,6 +48,11 @@ export class SessionKeeper<S extends AsyncDisposable> {
 
   get state(): SessionState {
     return this.#state;
+  }
+
+  /** Monotonic: since when there is no session; null while there is one. */
+  get downSince(): number | null {
+    return this.#downSince;
   }
 
   /** How the first try ended. Rejects only with what waiting cannot mend (not `retryable`); the keeper goes on regardless. */
@@ -58,6 +65,7 @@ export class SessionKeeper<S extends AsyncDisposable> {
     const session = this.#state.is === "open" ? this.#session : null;
     if (session !== null) {
       this.#session = null;
+      this.#downSince = this.#o.clock.now();
       this.#input({ type: "replace" });
     }
     return session;
@@ -95,6 +103,7 @@ export class SessionKeeper<S extends AsyncDisposable> {
         if (this.#state.is === "waiting") this.#timer = o.clock.after(effect.ms, () => this.#input({ type: "timer" }));
         return;
       case "use":
+        this.#downSince = null;
         o.events.emit({ type: "session-opened", role: o.role, what: o.what, epoch: effect.epoch, tries: effect.tries });
         if (this.#session !== null) o.opened(this.#session, effect.epoch);
         return;
@@ -102,6 +111,7 @@ export class SessionKeeper<S extends AsyncDisposable> {
         o.events.emit({ type: "session-lost", role: o.role, what: o.what, epoch: effect.epoch, error: effect.error });
         this.#dispose(this.#session);
         this.#session = null;
+        this.#downSince = o.clock.now();
         return o.dropped(effect.epoch, effect.error);
       case "discard":
         return; // #connect disposes of it: the session never came into use

@@ -1,6 +1,7 @@
 // Rule 21: a schema that fails what comes pauses its subscription, instead of emptying the queue into the dead letters.
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import type { WatchedConsumer } from "../../src/consume/consumer.ts";
 import { deadLetter, retry } from "../../src/consume/rulings.ts";
 import { type Sample, SAMPLE, step, tripped } from "../../src/consume/schema-guard.ts";
 import { TallyError } from "../../src/error.ts";
@@ -87,9 +88,11 @@ describe("a subscription whose schema fails the first 20 bodies", () => {
     a.receiver.deliver(...range(1, 30).map(wrong));
     await turns();
     expect(a.of("subscription-paused")).toHaveLength(1);
+    expect((consumer as WatchedConsumer).status()).toMatchObject([{ what: "orders / billing", paused: true }]);
     consumer.resume();
     consumer.resume();
     await w.until(() => a.transport.receivers.length === 2, 1_000);
+    expect((consumer as WatchedConsumer).status()).toMatchObject([{ paused: false, downSince: null }]);
     expect(a.of("subscription-resumed")).toHaveLength(1);
     a.receiver.deliver(...range(31, 49).map(wrong));
     await turns();

@@ -1,0 +1,194 @@
+import type { Clock } from "../clock.ts";
+import { describe, TallyError } from "../error.ts";
+import type { InboxStore, OutboxStats, OutboxStore } from "../stores.ts";
+import { Growth } from "./growth.ts";
+import type { HealthPolicy } from "./options.ts";
+import { type CheckName, type Finding, type Health, report } from "./report.ts";
+
+/** How publishing stands; moments are of the monotonic clock. */
+export interface PublisherStatus {
+  readonly destination: string;
+  /** Since when there is no session; null while there is one. */
+  readonly downSince: number | null;
+  readonly blockedSince: number | null;
+  /** When the oldest `publish()` without a verdict was called. */
+  readonly oldestSince: number | null;
+  readonly breakers: readonly { readonly topic: string; readonly since: number }[];
+}
+
+export interface SubscriptionStatus {
+  /** Topic and group. */
+  readonly what: string;
+  readonly downSince: number | null;
+  /** Its schema could not read what came. */
+  readonly paused: boolean;
+}
+
+/** Whom `health()` asks. What is synchronous is a look at memory. */
+export interface HealthSources {
+  readonly clock: Clock;
+  readonly policy: HealthPolicy;
+  isClosed(): boolean;
+  publisher(): PublisherStatus;
+  subscriptions(): readonly SubscriptionStatus[];
+  /** Stores with rows; the first one is where messages go while the broker is away, if `takes`. */
+  readonly outboxes: readonly {
+    readonly name: string;
+    readonly takes: boolean;
+    readonly store: Pick<OutboxStore, "stats">;
+  }[];
+  readonly inbox: Pick<InboxStore<unknown>, "parked"> | null;
+}
+
+/** More parked keys than this are not counted out. */
+const MOST_KEYS = 1_000;
+
+/** Looks at everything that can go wrong without an error at a call. Never throws, and never takes longer than its limit. */
+export class HealthRoom {
+  readonly #o: HealthSources;
+  readonly #growth: Map<string, Growth> = new Map();
+
+  constructor(sources: HealthSources) {
+    this.#o = sources;
+  }
+
+  async look(): Promise<Health> {
+    const found: Record<CheckName, Finding[]> = {
+      closed: [],
+      unreachable: [],
+      blocked: [],
+      store: [],
+      stuck: [],
+      growing: [],
+      parked: [],
+      breaker: [],
+      paused: [],
+    };
+    if (this.#o.isClosed()) {
+      // The stores may be closed already.
+      found.closed.push({ what: "tally", text: "it was closed", status: "failing" });
+      return report(found);
+    }
+    const looks = this.#o.outboxes.map((outbox) => this.#outbox(found, outbox));
+    await Promise.all([...looks, this.#inbox(found)]);
+    const stored = this.#o.outboxes.some(({ name, takes }) => takes && !found.store.some(({ what }) => what === name));
+    this.#publisher(found, stored);
+    this.#subscriptions(found);
+    return report(found);
+  }
+
+  /** @param stored While the broker is away messages go into an outbox that answers: publishing still works. */
+  #publisher(found: Record<CheckName, Finding[]>, stored: boolean): void {
+    const { unreachableAfter, stuckAfter } = this.#o.policy;
+    const now = this.#o.clock.now();
+    const { destination, downSince, blockedSince, oldestSince, breakers } = this.#o.publisher();
+    const status = stored ? "degraded" : "failing";
+    if (downSince !== null && now - downSince >= unreachableAfter)
+      found.unreachable.push({
+        what: destination,
+        text: `no session for publishing for ${seconds(now - downSince)}`,
+        status,
+      });
+    if (blockedSince !== null && now - blockedSince >= unreachableAfter)
+      found.blocked.push({
+        what: destination,
+        text: `the broker has read nothing for ${seconds(now - blockedSince)}`,
+        status,
+      });
+    if (oldestSince !== null && now - oldestSince >= stuckAfter)
+      found.stuck.push({
+        what: destination,
+        text: `a publish() has had no verdict for ${seconds(now - oldestSince)}`,
+        status: "degraded",
+      });
+    for (const { topic, since } of breakers)
+      found.breaker.push({
+        what: topic,
+        text: `the broker has not taken its messages for ${seconds(now - since)}`,
+        status: "degraded",
+      });
+  }
+
+  #subscriptions(found: Record<CheckName, Finding[]>): void {
+    const now = this.#o.clock.now();
+    for (const { what, downSince, paused } of this.#o.subscriptions()) {
+      if (paused)
+        found.paused.push({
+          what,
+          text: "it has left the topic, whose bodies its schema could not read, until resume()",
+          status: "degraded",
+        });
+      else if (downSince !== null && now - downSince >= this.#o.policy.unreachableAfter)
+        found.unreachable.push({
+          what,
+          text: `no session for receiving for ${seconds(now - downSince)}`,
+          status: "degraded",
+        });
+    }
+  }
+
+  async #outbox(
+    found: Record<CheckName, Finding[]>,
+    { name, store }: HealthSources["outboxes"][number],
+  ): Promise<void> {
+    const stats = await this.#ask<OutboxStats>(found, name, () => store.stats());
+    if (stats === null) return;
+    const { clock, policy } = this.#o;
+    const growth = this.#growth.get(name) ?? new Growth();
+    this.#growth.set(name, growth);
+    const grown = growth.look(clock.now(), stats.rows);
+    if (grown !== null && grown.forMs >= policy.growingFor && stats.rows >= policy.growingRows)
+      found.growing.push({
+        what: name,
+        text: `${stats.rows} rows, ${grown.by} more than ${seconds(grown.forMs)} ago`,
+        status: "degraded",
+      });
+    const age = stats.oldestAt === null ? 0 : clock.wall() - stats.oldestAt;
+    if (age >= policy.stuckAfter)
+      found.stuck.push({ what: name, text: `a row has waited for ${seconds(age)}`, status: "degraded" });
+    if (stats.parked > 0)
+      found.parked.push({
+        what: name,
+        text: `${count(stats.parked, "row")} parked, for a person to look at`,
+        status: "degraded",
+      });
+  }
+
+  async #inbox(found: Record<CheckName, Finding[]>): Promise<void> {
+    const { inbox } = this.#o;
+    if (inbox === null) return;
+    const keys = await this.#ask(found, "inbox", () => inbox.parked(null, null, MOST_KEYS));
+    if (keys === null || keys.length === 0) return;
+    const most = keys.length === MOST_KEYS ? "at least " : "";
+    found.parked.push({
+      what: "inbox",
+      text: `${most}${count(keys.length, "key")} parked, for a person to look at`,
+      status: "degraded",
+    });
+  }
+
+  /** Null, and a finding, when the store fails or does not answer in time. */
+  async #ask<T>(found: Record<CheckName, Finding[]>, what: string, question: () => Promise<T>): Promise<T | null> {
+    const { clock, policy } = this.#o;
+    const late = Promise.withResolvers<never>();
+    const timer = clock.after(policy.answerWithin, () =>
+      late.reject(new TallyError("store", `no answer within ${policy.answerWithin} ms`)),
+    );
+    try {
+      return await Promise.race([question(), late.promise]);
+    } catch (thrown) {
+      found.store.push({ what, text: describe(thrown), status: "failing" });
+      return null;
+    } finally {
+      timer.cancel();
+    }
+  }
+}
+
+function seconds(ms: number): string {
+  return `${Math.round(ms / 1_000)} s`;
+}
+
+function count(n: number, what: string): string {
+  return n === 1 ? `1 ${what}` : `${n} ${what}s`;
+}
