@@ -279,7 +279,9 @@ describe("receiving", () => {
     await sending.send(messages(topic, 1));
     const receiving = await Receiving.open(mine, topic);
     for (let i = 1; i <= 11; i++) receiving.release((await receiving.first(i))[i - 1]!);
-    await expect.poll(() => rabbit.admin.ready(`${topic.name}.g.dead`), { timeout: 10_000 }).toBe(1);
+    await expect
+      .poll(() => rabbit.admin.ready(`${topic.name}.g.dead-letters.dead-letters`), { timeout: 10_000 })
+      .toBe(1);
     expect(receiving.deliveries).toHaveLength(11);
     await receiving.port[Symbol.asyncDispose]();
   });

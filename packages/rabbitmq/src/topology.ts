@@ -59,7 +59,7 @@ const DEAD_DELIVERY_LIMIT = 1_000_000_000;
  * | topic | durable exchange of its name, fanout |
  * | group | durable queue `<topic>.<group>`, bound to it |
  * | group `dead-letters` | the same, with no limit to speak of to its deliveries: whoever looks through it returns what it saw |
- * | dead letters by the broker | durable queue `<topic>.<group>.dead`, at least once |
+ * | what the broker gives up on | goes to the group's dead letters as well, at least once; of a queue that all groups share, to `<queue>.dead` |
  * | ordered | single active consumer |
  * | delays | see delays.ts |
  */
@@ -157,7 +157,14 @@ export class Topology {
     const at = this.#at(plan.name);
     const exchange = at.queue !== null ? "" : this.#exchangeOf(plan.name);
     if (exchange !== "") await this.#exchange(channel, exchange, at);
-    if (at.queue !== null) await this.#queue(channel, at.queue, plan, at, null);
+    if (at.queue !== null)
+      await this.#queue(
+        channel,
+        at.queue,
+        plan,
+        at,
+        plan.groups.every((g) => g === DEAD_LETTERS) ? DEAD_LETTERS : null,
+      );
     else {
       for (const group of groups) {
         const queue = this.queueOf(plan.name, group);
@@ -207,9 +214,7 @@ export class Topology {
     if (quorum && group === DEAD_LETTERS) args["x-delivery-limit"] = DEAD_DELIVERY_LIMIT;
     else if (quorum) {
       // First the target: at-least-once dead-lettering to a queue that is not there retries every three minutes only.
-      const dead = `${name}.dead`;
-      const deadArgs = { "x-queue-type": "quorum", "x-delivery-limit": DEAD_DELIVERY_LIMIT };
-      await during(`queue ${JSON.stringify(dead)}`, channel.assertQueue(dead, { durable: true, arguments: deadArgs }));
+      const dead = await this.#deadQueue(channel, name, plan, group);
       args["x-delivery-limit"] = this.#options.deliveryLimit;
       args["x-dead-letter-exchange"] = "";
       args["x-dead-letter-routing-key"] = dead;
@@ -218,6 +223,16 @@ export class Topology {
       args["x-overflow"] = "reject-publish";
     }
     await during(what, channel.assertQueue(name, { durable: true, arguments: args }));
+  }
+
+  /** Where the broker puts what it gives up on: beside what consumers give up, so that one look finds both. */
+  async #deadQueue(channel: Channel, queue: string, plan: TopicPlan, group: string | null): Promise<string> {
+    const topic = group === null ? null : `${plan.name}.${group}.${DEAD_LETTERS}`;
+    const name = topic === null ? `${queue}.dead` : this.queueOf(topic, DEAD_LETTERS);
+    const at = topic === null ? DEFAULT_TOPIC : this.#at(topic);
+    const letters = { name: topic ?? queue, ordered: false, groups: [DEAD_LETTERS] };
+    await this.#queue(channel, name, letters, at, DEAD_LETTERS);
+    return name;
   }
 
   #exchangeOf(topic: string): string {

@@ -36,7 +36,7 @@ describe("what is declared", () => {
     ]);
     expect(declared(stage, "queue")).toEqual([
       {
-        name: "orders.billing.dead",
+        name: "orders.billing.dead-letters.dead-letters",
         passive: false,
         durable: true,
         args: { "x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000 },
@@ -49,7 +49,7 @@ describe("what is declared", () => {
           "x-queue-type": "quorum",
           "x-delivery-limit": 200,
           "x-dead-letter-exchange": "",
-          "x-dead-letter-routing-key": "orders.billing.dead",
+          "x-dead-letter-routing-key": "orders.billing.dead-letters.dead-letters",
           "x-dead-letter-strategy": "at-least-once",
           "x-overflow": "reject-publish",
         },
@@ -97,9 +97,9 @@ describe("what is declared", () => {
       { name: "shop", passive: false, durable: true, args: { type: "topic" } },
     ]);
     expect(declared(stage, "queue").map((q) => [q.name, q.args["x-delivery-limit"]])).toEqual([
-      ["bills.dead", 1_000_000_000],
+      ["orders.billing.dead-letters.dead-letters", 1_000_000_000],
       ["bills", 50],
-      ["orders.mail.dead", 1_000_000_000],
+      ["orders.mail.dead-letters.dead-letters", 1_000_000_000],
       ["orders.mail", 50],
     ]);
     expect(bindings(stage)).toEqual([
@@ -129,7 +129,10 @@ describe("what is declared", () => {
   it("a group that subscribes has its queue, though the topic names no groups", async () => {
     await using stage = await Stage.open({});
     await stage.receiver({ plan: { name: "orders", ordered: false, groups: [] } });
-    expect(declared(stage, "queue").map((q) => q.name)).toEqual(["orders.billing.dead", "orders.billing"]);
+    expect(declared(stage, "queue").map((q) => q.name)).toEqual([
+      "orders.billing.dead-letters.dead-letters",
+      "orders.billing",
+    ]);
   });
 
   it("persisted is proven where a queue of ours is known, unverified where none is", async () => {

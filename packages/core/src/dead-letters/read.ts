@@ -5,7 +5,7 @@ import { DEAD_HEADER } from "./letter.ts";
 import type { DeadLetter } from "./queue.ts";
 
 const OURS: ReadonlySet<string> = new Set(Object.values(DEAD_HEADER));
-const UNSAID = "no reason is given";
+const UNSAID = "no reason is given: the broker gave it up, or somebody else put it here";
 
 /** What a letter says of the message that it was; of somebody else's message in the queue, what that says itself. */
 export function readLetter(topic: Topic<never, unknown>, group: string, message: Incoming): DeadLetter {

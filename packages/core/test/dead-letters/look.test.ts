@@ -165,6 +165,11 @@ test("somebody else's message among the letters shows as what it is; decode() te
   const queue = topic<Uint8Array>("orders.billing.dead-letters", { groups: ["dead-letters"], codec: bytes });
   await b.run(b.tally.publish(queue, Uint8Array.of(0xff), { id: "stray", headers: { "dead-attempts": "x" } }));
   const [letter] = await b.run(b.tally.deadLetters({ ...orders, codec: json as never }, "billing").list());
-  expect(letter).toMatchObject({ id: "stray", producer: "shop", attempts: null, reason: "no reason is given" });
+  expect(letter).toMatchObject({
+    id: "stray",
+    producer: "shop",
+    attempts: null,
+    reason: expect.stringContaining("no reason is given"),
+  });
   expect(() => letter!.decode()).toThrow(expect.objectContaining({ code: "decode" }));
 });
