@@ -2,6 +2,7 @@ import {
   type Consumer,
   type ConsumerBuilder,
   type ConsumerOptions,
+  deadLetter,
   type Handler,
   type PublishOptions,
   type Tally,
@@ -9,6 +10,7 @@ import {
   type TallyOptions,
   type Topic,
 } from "@tallymq/core";
+import { memoryInbox } from "@tallymq/testkit";
 import type { Wrong } from "./broken.ts";
 import { letterMutants } from "./letter-mutants.ts";
 import { receivingMutants } from "./receiving-mutants.ts";
@@ -192,6 +194,17 @@ export const tallyMutants: readonly TallyMutant[] = [
     name: "there is one lane",
     caughtBy: "handlers of one key run one after the other, those of different keys side by side",
     tally: (t) => consumers(t, { options: { lanes: 1 } }),
+  },
+  {
+    name: "the head of a key that failed is given up, and the next of the key runs",
+    caughtBy:
+      "a head that failed is parked with what follows, more than the prefetch; other keys go on, and a replay keeps the order",
+    tally: (t) => consumers(t, { options: { onError: () => deadLetter("given up") } }),
+  },
+  {
+    name: "each member parks for itself",
+    caughtBy: "a key that one member of the group has parked does not run at another, until it is replayed",
+    options: (o) => ({ ...o, inbox: memoryInbox() as never }),
   },
   {
     name: "groups take from one another",
