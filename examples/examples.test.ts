@@ -69,6 +69,18 @@ describe.each(PLACES)("on %s", (_name, open) => {
       "thrown away: 1",
     ]);
   });
+
+  it("parked key: what follows a failed head waits, other keys go on, a replay runs them in order", async () => {
+    await using place = await open();
+    expect(await example("parked-key.ts", place.env)).toEqual([
+      "billed order-3 to bob",
+      "parked: ada, order-1 before order-2",
+      "because: [handler] handler of billing for orders failed: the card of ada has expired",
+      "billed order-1 to ada",
+      "billed order-2 to ada",
+      "replayed: 2",
+    ]);
+  });
 });
 
 describe.each(PLACES)("killed with -9, on %s", (_name, open) => {
