@@ -69,7 +69,9 @@ describe("confirms find their own message", () => {
     expect([...sending.verdicts.values()].every((all) => all.length === 1 && all[0]!.kind === "accepted")).toBe(true);
     expect(sending.losses).toEqual([]);
   });
+});
 
+describe("confirm for tag 0 with `multiple`, for a tag never published, twice: the channel is dropped, unconfirmed messages are in doubt", () => {
   const breaches: readonly (readonly [
     string,
     (ack: (tag: number, multiple?: boolean) => void, nack: (tag: number) => void) => void,
@@ -114,6 +116,48 @@ describe("confirms find their own message", () => {
       expect(sending.kinds["m9"]).toBe("unsent");
     });
   }
+});
+
+describe("nack then ack; return without confirm; confirm that never comes: first wins, surfaced; time-out path", () => {
+  it("nacked, then acked: not stored, as the broker said first", async () => {
+    await using stage = await Stage.open({
+      onPublish({ tag }, channel) {
+        if (tag !== 2) return;
+        channel.nack(1);
+        channel.ack(1);
+      },
+    });
+    const sending = await stage.sender();
+    sending.post(messages(2));
+    await sending.count(2);
+    expect(sending.kinds).toEqual({ m1: "later", m2: "doubt" });
+    expect(sending.journal.filter((line) => line.startsWith("surfaced"))).toHaveLength(1);
+  });
+
+  it("returned, and never confirmed: no verdict from that alone, and in doubt when the session ends", async () => {
+    await using stage = await Stage.open({ onPublish: (publish, channel) => channel.return(publish) });
+    const sending = await stage.sender();
+    sending.post(messages(1));
+    await stage.server.publish(1);
+    await sending.sender[Symbol.asyncDispose]();
+    expect(sending.kinds).toEqual({ m1: "doubt" });
+  });
+
+  it("never confirmed: the adapter gives no verdict of its own, however long; core's time-out takes another session", async () => {
+    let answer = (): void => {};
+    await using stage = await Stage.open({ onPublish: ({ tag }, channel) => (answer = () => channel.ack(tag)) });
+    const sending = await stage.sender();
+    sending.post(messages(1));
+    await stage.server.publish(1);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(sending.kinds).toEqual({});
+    const successor = await stage.sender();
+    expect([sending.losses, successor.losses]).toEqual([[], []]);
+    // The old one may still answer.
+    answer();
+    await sending.count(1);
+    expect(sending.kinds).toEqual({ m1: "accepted" });
+  });
 });
 
 describe("returns", () => {

@@ -127,28 +127,30 @@ describe("pause, stop and dispose", () => {
     expect(deliveries.map((d) => Buffer.from(d.message.body).toString())).toEqual(["1", "2", "3"]);
   });
 
-  it("stop resolves when the last delivery is in; settling goes on; what crosses it is left alone", async () => {
-    await using stage = await Stage.open({
-      onMethod(method, _connection, channel) {
-        if (method.name !== "basic.cancel") return;
-        // Sent before the answer: it was on its way. And one after it, which no broker should send.
-        channel!.deliver({ consumerTag: "c1", properties: { messageId: "crossed" } });
-        channel!.send("basic.cancel-ok", { consumerTag: "c1" });
-        return "handled";
-      },
+  describe("delivery after cancel: ignored", () => {
+    it("stop resolves when the last delivery is in; settling goes on; what crosses it is left alone", async () => {
+      await using stage = await Stage.open({
+        onMethod(method, _connection, channel) {
+          if (method.name !== "basic.cancel") return;
+          // Sent before the answer: it was on its way. And one after it, which no broker should send.
+          channel!.deliver({ consumerTag: "c1", properties: { messageId: "crossed" } });
+          channel!.send("basic.cancel-ok", { consumerTag: "c1" });
+          return "handled";
+        },
+      });
+      const receiving = await stage.receiver();
+      await receiving.port.stop();
+      expect(receiving.deliveries.map((d) => d.message.id)).toContain("crossed");
+      stage.server.channel.deliver({ consumerTag: "c1", properties: { messageId: "after" } });
+      await settle();
+      expect(receiving.deliveries).toHaveLength(1);
+      const crossed = receiving.deliveries[0]!;
+      receiving.ack(crossed);
+      await stage.server.waitFor((s) => s.settlements.length > 0);
+      await settle();
+      expect(stage.server.settlements.map((s) => s.tag)).toEqual([1]);
+      expect(receiving.lostWith).toEqual([]);
     });
-    const receiving = await stage.receiver();
-    await receiving.port.stop();
-    expect(receiving.deliveries.map((d) => d.message.id)).toContain("crossed");
-    stage.server.channel.deliver({ consumerTag: "c1", properties: { messageId: "after" } });
-    await settle();
-    expect(receiving.deliveries).toHaveLength(1);
-    const crossed = receiving.deliveries[0]!;
-    receiving.ack(crossed);
-    await stage.server.waitFor((s) => s.settlements.length > 0);
-    await settle();
-    expect(stage.server.settlements.map((s) => s.tag)).toEqual([1]);
-    expect(receiving.lostWith).toEqual([]);
   });
 
   it("what a pause held goes back when the receiver stops", async () => {

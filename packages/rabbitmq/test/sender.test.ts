@@ -108,6 +108,19 @@ describe("the end of a session", () => {
   });
 });
 
+describe("unknown error code: surfaced, treated as in doubt", () => {
+  it.each([299, 399, 599, 0])("%i", async (code) => {
+    await using stage = await Stage.open({
+      onPublish: ({ tag }, channel) => void (tag === 2 && channel.close(code, "NOBODY KNOWS", "basic.publish")),
+    });
+    const sending = await stage.sender();
+    sending.post(messages(2));
+    await expectLost(sending, ["m1", "m2"]);
+    expect(sending.losses[0]).toMatchObject({ code: "session-lost", retryable: true });
+    expect(sending.losses[0]!.message).toContain("NOBODY KNOWS");
+  });
+});
+
 describe("a publish cut after any byte", () => {
   it("ends in doubt or was accepted; the broker has it or not, and says nothing false", async () => {
     const one = [message(1, { key: "k", headers: { a: "b" } })];
@@ -143,7 +156,7 @@ describe("a publish cut after any byte", () => {
   }, 60_000);
 });
 
-describe("bytes that no broker sends", () => {
+describe("4 GiB frame header, random frame bytes: refused, connection closed, no crash", () => {
   for (const name of Object.keys(MALFORMED) as Malformed[]) {
     it(`${name}: the session ends or goes on, and nothing is accepted falsely`, async () => {
       await using stage = await Stage.open(
