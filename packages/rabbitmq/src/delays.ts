@@ -35,9 +35,11 @@ export const LONGEST_DELAY: number = 24 * 24 * 3_600_000;
 
 /** Where a message goes when its delay is over: an exchange of ours finds the queue or exchange by this header. */
 export const DELAY_TO = "tally-delay-to";
-const DUE = "tally.delay.due";
+/** Queues and exchanges of the ladder, and of nobody else: a message that a group's queue shared with it would come back. */
+export const LADDER = "tally.delay.";
+const DUE = `${LADDER}due`;
 /** What nobody waits for any more (its queue was deleted): kept here, or it would hold up all that is behind it. */
-const NOBODY = "tally.delay.nobody";
+const NOBODY = `${LADDER}nobody`;
 // Someone who looks at what is delayed returns it again and again; the default limit would send it on early.
 const DELIVERY_LIMIT = 1_000_000_000;
 
@@ -108,5 +110,5 @@ export async function bindDueExchange(channel: Channel, exchange: string): Promi
 }
 
 function nameOf(level: number): string {
-  return `tally.delay.${STEP_MS * 2 ** level}`;
+  return `${LADDER}${STEP_MS * 2 ** level}`;
 }

@@ -12,7 +12,7 @@ import {
   text,
   value,
 } from "@tallymq/core/spi";
-import { LONGEST_DELAY } from "./delays.ts";
+import { LADDER, LONGEST_DELAY } from "./delays.ts";
 import { type Endpoint, readEndpoint } from "./endpoint.ts";
 
 /** Options of {@link rabbitmq}. */
@@ -114,12 +114,12 @@ const routing: Rule<string | null> = {
   default: null,
   read: (name, given) => (given === "" ? "" : text("").read(name, given)),
 };
-const name: Rule<string | null> = { default: null, read: (where, given) => text("").read(where, given) };
+const name: Rule<string | null> = { default: null, read: readName };
 
 const queues: Rule<ReadonlyMap<string, string>> = {
   default: new Map(),
   read: (name, given) =>
-    new Map(entries(name, given).map(([group, queue]) => [group, text("").read(`${name}.${group}`, queue)])),
+    new Map(entries(name, given).map(([group, queue]) => [group, readName(`${name}.${group}`, queue)])),
 };
 
 const seconds: Rule<number> = {
@@ -200,6 +200,13 @@ function refuseLoops(topics: ReadonlyMap<string, ResolvedTopic>): void {
       );
     }
   }
+}
+
+function readName(where: string, given: unknown): string {
+  const name = text("").read(where, given);
+  if (name.startsWith(LADDER))
+    throw new TallyError("bad-config", `${where} must not begin with ${LADDER}: so the queues of delays are named`);
+  return name;
 }
 
 function readTopic(where: string, given: unknown): ResolvedTopic {

@@ -1,5 +1,14 @@
 import type { Channel } from "amqplib";
-import { bindDueExchange, bindDueQueue, declareLadder, entrance, levels, toExchange, toQueue } from "./delays.ts";
+import {
+  bindDueExchange,
+  bindDueQueue,
+  declareLadder,
+  entrance,
+  LADDER,
+  levels,
+  toExchange,
+  toQueue,
+} from "./delays.ts";
 import { DEAD_LETTERS, TallyError, type TopicPlan, utf8Length, type Verdict } from "@tallymq/core/spi";
 import { classify } from "./errors.ts";
 import { DEFAULT_TOPIC, type ResolvedOptions, type ResolvedTopic } from "./options.ts";
@@ -155,6 +164,11 @@ export class Topology {
   /** Declares on this channel, which an error ends. @throws TallyError */
   async declare(channel: Channel, plan: TopicPlan, groups: readonly string[]): Promise<void> {
     const at = this.#at(plan.name);
+    if (plan.name.startsWith(LADDER))
+      throw new TallyError(
+        "bad-config",
+        `a topic cannot be named ${JSON.stringify(plan.name)}: so the queues of delays are`,
+      );
     const exchange = at.queue !== null ? "" : this.#exchangeOf(plan.name);
     if (exchange !== "") await this.#exchange(channel, exchange, at);
     if (at.queue !== null)

@@ -168,6 +168,22 @@ describe("retry queue = source queue; DLQ = source queue: rejected", () => {
     );
   });
 
+  it.each([
+    { queue: "tally.delay.64" },
+    { exchange: "tally.delay.64" },
+    { queues: { billing: "tally.delay.128" } },
+    { queues: { billing: "tally.delay.nobody" } },
+  ])("a queue or an exchange of delays: %j", (orders) => {
+    expect(refused({ topics: { orders } }).message).toMatch(/topics\.orders.* must not begin with tally\.delay\./);
+  });
+
+  it("a topic of that name", async () => {
+    await using stage = await Stage.open({});
+    const plan = { name: "tally.delay.64", ordered: false, groups: ["billing"] };
+    await expect(stage.transport.admin.declare([plan], signal())).rejects.toMatchObject({ code: "bad-config" });
+    expect(stage.server.methods("exchange.declare")).toEqual([]);
+  });
+
   it("any other queue is taken, and letters that share an exchange under a key of their own", () => {
     for (const topics of [
       { [letters]: { queue: "graveyard" } },
