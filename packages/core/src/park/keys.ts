@@ -2,7 +2,7 @@ import { readBody } from "../consume/body.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Events } from "../events.ts";
 import { bodyHash } from "../inbox/hash.ts";
-import { integer, resolveOptions, type Rule, value } from "../policy.ts";
+import { type Bounds, integer, resolveOptions, type Rule, value } from "../policy.ts";
 import type { InboxStore, ParkedKey, ParkedPlace } from "../stores.ts";
 import type { Topic } from "../topic.ts";
 import { parkedDelivery } from "./copy.ts";
@@ -90,6 +90,9 @@ const decode: Rule<Topic<never, unknown> | null> = value<Topic<never, unknown> |
   (v): v is Topic<never, unknown> => typeof (v as Topic<never, unknown> | null)?.codec?.decode === "function",
 );
 
+const any: Rule<unknown> = { default: null, read: (_, given) => given };
+const SHOWN = { group: any, topic: any, key: any, messages: any, reason: any, parkedAt: any };
+
 /** Parked keys of one inbox, for a person. */
 export class KeysOfInbox implements ParkedKeys {
   readonly #store: InboxStore<unknown>;
@@ -109,23 +112,19 @@ export class KeysOfInbox implements ParkedKeys {
 
   async messages(given: Parameters<ParkedKeys["messages"]>[0]): Promise<readonly ParkedLetter[]> {
     const where = "parked.keys.messages";
-    const { group, topic, key } = named(where, given);
-    const limit = given.most === undefined ? most.default : most.read(`${where}: most`, given.most);
-    const by = given.decode === undefined ? null : decode.read(`${where}: decode`, given.decode);
-    const found = await this.#store.parkedMessages(group, topic, key, limit);
-    return await Promise.all(found.map((each) => letter(each, by)));
+    const { group, topic, key, ...o } = named(where, given, { most, decode });
+    const found = await this.#store.parkedMessages(group, topic, key, o.most);
+    return await Promise.all(found.map((each) => letter(each, o.decode)));
   }
 
   async replay(given: ParkedKeyName): Promise<number> {
-    return await this.#replays.replay(named("parked.keys.replay", given));
+    return await this.#replays.replay(named("parked.keys.replay", given, {}));
   }
 
   async purge(given: Parameters<ParkedKeys["purge"]>[0]): Promise<number> {
-    const where = "parked.keys.purge";
-    const of = named(where, given);
-    const at = given.place === undefined ? null : place.read(`${where}: place`, given.place);
+    const of = named("parked.keys.purge", given, { place });
     const { group, topic, key } = of;
-    const purged = at === null ? await this.#purgeKey(of) : await this.#purgeOne(of, at);
+    const purged = of.place === null ? await this.#purgeKey(of) : await this.#purgeOne(of, of.place);
     if (purged > 0) this.#events.emit({ type: "key-purged", topic, group, key, messages: purged });
     return purged;
   }
@@ -168,12 +167,16 @@ export class KeysOfInbox implements ParkedKeys {
   }
 }
 
-/** Other fields are let through: what `list` gives may be given back as it is. */
-function named(where: string, given: ParkedKeyName): ParkedKeyName {
+/**
+ * The name of a key, and `more`. What `list` shows beside the name is let through, so that it may be given back as it is;
+ * a slip of the pen is not: a purge that overlooked `plase` would be one of the whole key.
+ */
+function named<More extends object>(where: string, given: ParkedKeyName, more: Bounds<More>): ParkedKeyName & More {
   const { group, topic, key } = given ?? {};
   if (typeof group !== "string" || typeof topic !== "string" || typeof key !== "string")
     throw new TallyError("bad-config", `${where} needs group, topic and key, each a string`);
-  return { group, topic, key };
+  const own = resolveOptions<More>(where, given, { ...SHOWN, ...more });
+  return { ...own, group, topic, key };
 }
 
 async function letter(parked: ParkedPlace, decode: Topic<never, unknown> | null): Promise<ParkedLetter> {

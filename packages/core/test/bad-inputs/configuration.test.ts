@@ -2,7 +2,7 @@
 import { memory, memoryInbox, memoryOutbox } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { release, retry } from "../../src/consume/rulings.ts";
-import { openTally, TallyError, type TallyOptions, topic } from "../../src/index.ts";
+import { openTally, type Tally, TallyError, type TallyOptions, topic } from "../../src/index.ts";
 import type { Broker } from "../../src/spi.ts";
 import type { Duration } from "../../src/duration.ts";
 import { world } from "../support/guarded.ts";
@@ -42,6 +42,20 @@ async function atClose(options: object): Promise<string> {
   await tally.publish(topic("orders", { groups: ["billing"] }), 1);
   return error.message;
 }
+
+/** The same for what is called on a tally with outbox and inbox. */
+async function withTally(call: (tally: Tally) => unknown): Promise<string> {
+  await using tally = await openTally({
+    service: "shop",
+    broker: memory(),
+    inbox: memoryInbox(),
+    outbox: memoryOutbox(),
+  });
+  return await atCall(() => call(tally));
+}
+
+const KEY = { group: "billing", topic: "orders", key: "ada" };
+const LETTERS = topic("orders");
 
 /** The same for what is called in `onError`, and for a topic. */
 async function atCall(call: () => unknown): Promise<string> {
@@ -114,6 +128,22 @@ describe("unknown option key: rejected, with the nearest known key", () => {
     ["retry", (o) => atCall(() => retry(o)), { aftr: 5 }, "after"],
     ["release", (o) => atCall(() => release(o)), { delay: 5 }, "after"],
     ["memory", (o) => atCall(() => memory(o)), { nam: "x" }, "name"],
+    ["openTally: health", (health) => atStart({ health }), { stuckafter: "1s" }, "stuckAfter"],
+    ["parked.keys.list", (o) => withTally((t) => t.parked.keys.list(o)), { groups: "g" }, "group"],
+    ["parked.keys.messages", (o) => withTally((t) => t.parked.keys.messages({ ...KEY, ...o })), { mosd: 5 }, "most"],
+    ["parked.keys.replay", (o) => withTally((t) => t.parked.keys.replay({ ...KEY, ...o })), { grup: "g" }, "group"],
+    // It would purge the whole key otherwise.
+    ["parked.keys.purge", (o) => withTally((t) => t.parked.keys.purge({ ...KEY, ...o })), { plase: 5 }, "place"],
+    ["parked.rows.list", (o) => withTally((t) => t.parked.rows.list(o)), { mots: 5 }, "most"],
+    ["deadLetters", (o) => withTally((t) => t.deadLetters(LETTERS, "billing").list(o)), { mots: 5 }, "most"],
+    ["deadLetters", (o) => withTally((t) => t.deadLetters(LETTERS, "billing").replay(o)), { dryrun: true }, "dryRun"],
+    // It would purge them all otherwise.
+    [
+      "deadLetters",
+      (o) => withTally((t) => t.deadLetters(LETTERS, "billing").purge(o)),
+      { when: () => false },
+      "where",
+    ],
   ])("of %s", async (where, call, options, nearest) => {
     const [key] = Object.keys(options);
     const message = await call(options);
@@ -141,6 +171,11 @@ describe('timeout 0, −1, NaN, "5 parsecs", 2³¹: rejected', () => {
     ["retryMin", (retryMin) => atConsumer({ retryMin })],
     ["retryMax", (retryMax) => atConsumer({ retryMax })],
     ["lease", (lease) => atConsumer({ lease })],
+    ["breakerMin", (breakerMin) => atStart({ publish: { breakerMin } })],
+    ["breakerMax", (breakerMax) => atStart({ publish: { breakerMax } })],
+    ["unreachableAfter", (unreachableAfter) => atStart({ health: { unreachableAfter } })],
+    ["growingFor", (growingFor) => atStart({ health: { growingFor } })],
+    ["answerWithin", (answerWithin) => atStart({ health: { answerWithin } })],
     ["deadline", (deadline) => atPublish({ deadline })],
     ["within", (within) => atClose({ within })],
   ];
