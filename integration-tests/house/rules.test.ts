@@ -78,6 +78,11 @@ const RULES: readonly Rule[] = [
     runs: ["an ordered key keeps the place of the call when validation is asynchronous, also with a full window"],
   },
   {
+    number: 9,
+    says: "the fence empties, and direct sending comes back",
+    runs: ["under an unchanged demand of three times the relay's rate the backlog ends, and sending is direct again"],
+  },
+  {
     number: 10,
     says: "the fence is a table of counters",
     runs: [
