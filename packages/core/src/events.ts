@@ -1,3 +1,4 @@
+import type { MemoryPart } from "./memory.ts";
 import { type ErrorCode, oneLine, type TallyError } from "./error.ts";
 
 /** Nothing happens uncounted: whatever is out of the ordinary is one of these. `at` is wall-clock milliseconds. */
@@ -13,6 +14,7 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `session-opened` | a session is in use, after `tries` |
  * | `session-lost` | it ended by itself; another is opened |
  * | `session-retired` | a copy in it was overdue: a successor takes over, the `open` copies in it may still be answered |
+ * | `memory-bound` | what is held of messages is at most `bytes`, the sum of these `parts`; at start, and with each consumer |
  * | `reconnect` | try number `attempt` failed; the next one comes after `afterMs` |
  * | `blocked`, `unblocked` | the broker has stopped reading publishes, for this `reason`; it reads again |
  * | `resend` | copy number `copy` of a message goes out, because of how the last one ended |
@@ -63,6 +65,7 @@ export type TallyEventBody =
       readonly epoch: number;
       readonly error: TallyError;
     }
+  | { readonly type: "memory-bound"; readonly bytes: number; readonly parts: readonly MemoryPart[] }
   | { readonly type: "session-retired"; readonly what: string; readonly epoch: number; readonly open: number }
   | {
       readonly type: "reconnect";

@@ -9,12 +9,14 @@ import { HealthRoom } from "./health/health.ts";
 import type { HealthPolicy } from "./health/options.ts";
 import { randomId } from "./ids.ts";
 import { CLOSE_BOUNDS, resolveTally, type TallyOptions } from "./options.ts";
+import { MemoryBound, type MemoryPart } from "./memory.ts";
 import { createParked } from "./park/parked.ts";
 import type { RowStore } from "./park/rows.ts";
 import { Runners } from "./park/runners.ts";
 import { nodePlatform, type Platform } from "./platform/node.ts";
 import { resolveOptions } from "./policy.ts";
 import { Publisher } from "./publish/publisher.ts";
+import type { PublishPolicy } from "./publish/options.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Transport } from "./spi.ts";
 import type { InboxStore, OutboxStore, StoreHost } from "./stores.ts";
@@ -49,13 +51,16 @@ export async function openTally<Tx = never>(
   });
   let inbox: InboxStore<unknown> | null = null;
   let outbox: OutboxStore | null = null;
-  let transport: Transport;
+  let transport: Transport | null = null;
+  const memory = new MemoryBound(events, o.memory.max);
   try {
     inbox = (await o.inbox?.openInbox(host("inbox"))) ?? null;
     outbox = (await o.outbox?.openOutbox(host("outbox"))) ?? null;
     transport = o.broker.open({ service, run, clock, random });
+    memory.add("openTally", held(o.publish, transport, inbox, outbox));
   } catch (error) {
     // Open ones would keep their threads and their locks.
+    await transport?.[Symbol.asyncDispose]();
     await inbox?.[Symbol.asyncDispose]();
     await outbox?.[Symbol.asyncDispose]();
     throw error;
@@ -74,7 +79,7 @@ export async function openTally<Tx = never>(
   const spill = { store: outbox, transactions: transactions?.outbox ?? null, policy: o.spill };
   const served = spill.store !== null || spill.transactions !== null;
   const publisher = new Publisher(runtime, o.publish, o.topics, served ? spill : null, transactions);
-  const tally = createTally<Tx>(runtime, publisher, inbox, outbox, o.health);
+  const tally = createTally<Tx>(runtime, publisher, inbox, outbox, o.health, memory);
   try {
     await publisher.first;
   } catch (error) {
@@ -90,12 +95,14 @@ function createTally<Tx>(
   inbox: InboxStore<unknown> | null,
   outbox: OutboxStore | null,
   policy: HealthPolicy,
+  memory: MemoryBound,
 ): Tally<Tx> {
   const consumers = new Set<WatchedConsumer>();
   const ports: ConsumerPorts = {
     inbox,
     transacted: publisher.transacted,
     publish: (topic, body, options, own) => publisher.publish(topic, body, options, own),
+    memory,
     runners: new Runners(),
   };
   const rows: RowStore[] = [];
@@ -187,4 +194,20 @@ function createTally<Tx>(
       await this.close();
     },
   };
+}
+
+/** What is held before there is a consumer. */
+function held(
+  { windowBytes }: PublishPolicy,
+  { traits }: Transport,
+  inbox: InboxStore<unknown> | null,
+  outbox: OutboxStore | null,
+): readonly MemoryPart[] {
+  return [
+    // One message is always let in, however large.
+    { what: "publish window", bytes: Math.max(windowBytes, traits.maxBytes) },
+    // Rows on their way into it are copied once more, for its thread.
+    ...(outbox === null ? [] : [{ what: "outbox", bytes: outbox.bufferBytes + windowBytes }]),
+    ...(inbox === null ? [] : [{ what: "inbox", bytes: inbox.bufferBytes }]),
+  ];
 }

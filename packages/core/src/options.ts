@@ -3,7 +3,7 @@ import { TallyError } from "./error.ts";
 import type { Listener } from "./events.ts";
 import { SPILL_BOUNDS, type SpillPolicy, type SpillPolicyOptions } from "./outbox/options.ts";
 import { HEALTH_BOUNDS, type HealthOptions, type HealthPolicy } from "./health/options.ts";
-import { type Bounds, duration, resolveOptions, type Rule, text, value } from "./policy.ts";
+import { type Bounds, duration, integer, resolveOptions, type Rule, text, value } from "./policy.ts";
 import { PUBLISH_BOUNDS, type PublishPolicy, type PublishPolicyOptions } from "./publish/options.ts";
 import type { Backoff } from "./backoff.ts";
 import type { Broker } from "./spi.ts";
@@ -33,6 +33,12 @@ export interface TallyOptions<Tx = never> {
   readonly reconnect?: { readonly min?: Duration; readonly max?: Duration };
   /** One try to open a session. @default "10s" */
   readonly connectWithin?: Duration;
+  /**
+   * Bounds what is held of messages: the publish window, what stores take, and for each topic of a consumer its credit times
+   * the topic's largest body. A sum above `max` (bytes) is refused: here, or at a consumer's `start()`. The event
+   * `memory-bound` says the sum. @default no bound
+   */
+  readonly memory?: { readonly max?: number };
   /** From when on `health()` says that something is wrong. @default the defaults of {@link HealthOptions} */
   readonly health?: HealthOptions;
   /** Called for every event, as `on()` does. */
@@ -52,6 +58,12 @@ export interface TallyPolicy {
   readonly spill: SpillPolicy;
   readonly reconnect: Backoff;
   readonly health: HealthPolicy;
+  readonly memory: MemoryPolicy;
+}
+
+interface MemoryPolicy {
+  /** Bytes; null: any. */
+  readonly max: number | null;
 }
 
 const isObject = (v: unknown): v is object => typeof v === "object" && v !== null;
@@ -59,12 +71,13 @@ const group: Rule<object> = value<object>({}, "an object of options", isObject);
 
 /** Each option by itself; those that are objects are resolved by their own tables. */
 const BOUNDS: Bounds<
-  Omit<TallyPolicy, "broker" | "publish" | "spill" | "reconnect" | "health"> & {
+  Omit<TallyPolicy, "broker" | "publish" | "spill" | "reconnect" | "health" | "memory"> & {
     readonly broker: Broker | null;
     readonly publish: object;
     readonly spill: object;
     readonly reconnect: object;
     readonly health: object;
+    readonly memory: object;
   }
 > = {
   service: text("", 120),
@@ -90,8 +103,13 @@ const BOUNDS: Bounds<
   publish: group,
   reconnect: group,
   health: group,
+  memory: group,
   connectWithin: duration("10s", 100, 600_000),
   onEvent: value<Listener | null>(null, "a function", (v): v is Listener => typeof v === "function"),
+};
+
+const MEMORY_BOUNDS: Bounds<MemoryPolicy> = {
+  max: { default: null, read: integer(1, 1024 ** 2, 1024 ** 4).read },
 };
 
 const RECONNECT_BOUNDS: Bounds<Backoff> = {
@@ -117,6 +135,7 @@ export function resolveTally(options: object): TallyPolicy {
     publish: resolveOptions("openTally: publish", o.publish, PUBLISH_BOUNDS),
     spill: resolveOptions("openTally: spill", o.spill, SPILL_BOUNDS),
     reconnect: resolveOptions("openTally: reconnect", o.reconnect, RECONNECT_BOUNDS),
+    memory: resolveOptions("openTally: memory", o.memory, MEMORY_BOUNDS),
     health: resolveOptions("openTally: health", o.health, HEALTH_BOUNDS),
   });
 }

@@ -87,6 +87,8 @@ export interface OutboxStats {
 
 export interface OutboxStore extends AsyncDisposable {
   readonly scope: Scope;
+  /** Memory that it takes at most beside the rows that it was given and has not answered for, in bytes. */
+  readonly bufferBytes: number;
   /** Resolves after the fsync that made the rows durable; each row by itself. Calls of one tick share a commit. */
   put(rows: readonly NewRow[]): Promise<readonly PutResult[]>;
   /** Waiting and parked rows by slot, {@link FENCE_SLOTS} counters: the fence, at open and after another process relayed. */
@@ -196,6 +198,8 @@ export interface InboxStore<Tx> extends AsyncDisposable {
   readonly scope: Scope;
   /** How long a mark is kept at least, in milliseconds. */
   readonly keepsMs: number;
+  /** Memory that it takes at most beside what it was given and has not answered for, its `transactions.outbox` included. */
+  readonly bufferBytes: number;
   /**
    * One answer a key. Counts a started attempt durably before it answers `fresh`. Calls of one tick share a commit.
    * `done`, `dead` and `conflict` come before `parked`, and that before `busy`.

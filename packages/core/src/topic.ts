@@ -2,7 +2,7 @@ import { type Codec, json } from "./codec.ts";
 import type { Duration } from "./duration.ts";
 import { TallyError } from "./error.ts";
 import type { OutboxMode } from "./outbox/options.ts";
-import { choice, duration, flag, resolveOptions, text, value } from "./policy.ts";
+import { choice, duration, flag, integer, resolveOptions, type Rule, text, value } from "./policy.ts";
 import type { InputOf, OutputOf, StandardSchema } from "./schema.ts";
 import type { TopicPlan } from "./spi.ts";
 
@@ -23,6 +23,12 @@ export interface TopicOptions<In> {
    */
   readonly outbox?: OutboxMode;
   /**
+   * Largest body in bytes; a larger one is rejected at `publish()` (`too-large`) and cannot be read by a consumer (`decode`).
+   * What a consumer holds is bounded by it: a topic that says no more than it needs gets more credit.
+   * @default what the broker takes (`traits.maxBytes`)
+   */
+  readonly maxBytes?: number;
+  /**
    * How long the inboxes of its consumers remember an id. A row that may have been sent before and is older than this is
    * parked for a person, not sent: a second copy might have a second effect. Shorter than the shortest `keepFor` of
    * these inboxes, by what their consumers' attempts can take. 1 minute to 400 days. @default "7d"
@@ -41,6 +47,8 @@ export interface Topic<In, Out = In> extends TopicPlan {
   readonly outbox: OutboxMode;
   /** Milliseconds. */
   readonly dedupeFor: number;
+  /** Null: what the broker takes. */
+  readonly maxBytes: number | null;
 }
 
 interface Resolved {
@@ -52,7 +60,10 @@ interface Resolved {
   readonly type: string;
   readonly outbox: OutboxMode;
   readonly dedupeFor: number;
+  readonly maxBytes: number | null;
 }
+
+const maxBytes: Rule<number | null> = { default: null, read: integer(1, 1, 2 ** 31 - 1).read };
 
 /**
  * Describes a topic. With a schema (Standard Schema: zod, valibot, arktype …) bodies are validated on both ends; the
@@ -76,6 +87,7 @@ export function topic(name: string, options: object = {}): unknown {
     groups: value([] as readonly string[], "a list of group names", isNames),
     type: text(name),
     outbox: choice<OutboxMode>("fallback", "always", "off"),
+    maxBytes,
     dedupeFor: duration("7d", 60_000, 400 * 86_400_000),
   });
   if (o.ordered && o.key === null) {

@@ -19,6 +19,7 @@ describe("a topic", () => {
       groups: [],
       outbox: "fallback",
       dedupeFor: 7 * 86_400_000,
+      maxBytes: null,
     });
     expect(Object.isFrozen(plain) && Object.isFrozen(plain.groups)).toBe(true);
   });
@@ -52,6 +53,8 @@ describe("a topic", () => {
     ["a group given as text", "x", { groups: "billing" }],
     ["an unknown option", "x", { order: true }],
     ["null for a group", "x", { groups: [null] }],
+    ["a largest body of nothing", "x", { maxBytes: 0 }],
+    ["a largest body that is no number of bytes", "x", { maxBytes: "1 MiB" }],
     ["a memory of the inbox of no time", "x", { dedupeFor: 0 }],
   ])("with %s is refused", (_what, name, options) => {
     expect(() => topic(name as string, options)).toThrow(code("bad-config"));

@@ -15,6 +15,9 @@ export function readBody(topic: Topic<never, unknown>, message: Incoming): unkno
   if (contentEncoding !== null && !PLAIN.has(contentEncoding.toLowerCase())) {
     throw new TallyError("decode", `${topic.name}: a content-encoding that this consumer cannot read`);
   }
+  const { length } = message.body;
+  if (topic.maxBytes !== null && length > topic.maxBytes)
+    throw new TallyError("decode", `${topic.name}: a body of ${length} bytes, and its maxBytes is ${topic.maxBytes}`);
   const body = decode(topic, message.body);
   return topic.schema === null ? body : validate(topic, body);
 }

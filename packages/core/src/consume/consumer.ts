@@ -1,6 +1,7 @@
 import { deadLetterTopic } from "../dead-letters/letter.ts";
 import { TallyError } from "../error.ts";
 import type { SubscriptionStatus } from "../health/health.ts";
+import { creditFor, largestOf } from "../memory.ts";
 import type { Runners } from "../park/runners.ts";
 import { type Bounds, duration, resolveOptions, text } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
@@ -70,8 +71,24 @@ export function createConsumerBuilder(
         );
       if (policy.effect !== "none") for (const { topic } of handlers.values()) deadLetterTopic(topic.name, group);
       started = true;
-      const consumer = new RunningConsumer(runtime, ports, group, policy, onEnd);
-      onStart(consumer);
+      const release = ports.memory.add(
+        where,
+        [...handlers.values()].map(({ topic }) => {
+          const largest = largestOf(topic, runtime.transport.traits);
+          const credit = policy.credit ?? creditFor(policy.lanes, largest);
+          return { what: `${topic.name} / ${group}: ${credit} × ${largest} bytes =`, bytes: credit * largest };
+        }),
+      );
+      const consumer = new RunningConsumer(runtime, ports, group, policy, (ended) => {
+        release();
+        onEnd(ended);
+      });
+      try {
+        onStart(consumer);
+      } catch (thrown) {
+        release();
+        throw thrown;
+      }
       await consumer.open([...handlers.values()]);
       return consumer;
     },

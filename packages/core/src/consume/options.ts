@@ -7,7 +7,11 @@ import type { Topic } from "../topic.ts";
 export interface ConsumerOptions {
   /** Handlers that run at the same time, at most; deliveries of one key never do. @default 16 */
   readonly lanes?: number;
-  /** Deliveries without a settlement for each topic, at most; at least `lanes`. @default 4 × lanes, at least 100 */
+  /**
+   * Deliveries without a settlement for each topic, at most; at least `lanes`. What they may hold in
+   * memory is the credit times the topic's largest body.
+   * @default as many as 256 MiB of the topic's largest body, at least 2 × lanes and at most 100 or 4 × lanes
+   */
   readonly credit?: number;
   /** Attempts in place before a delivery is released for redelivery, or its ordered key is parked. @default 3 */
   readonly attempts?: number;
@@ -170,7 +174,8 @@ export interface ConsumerPolicy extends Required<
 > {
   readonly effect: Effect;
   readonly lease: number;
-  readonly credit: number;
+  /** Null: follows from the topic. */
+  readonly credit: number | null;
   readonly retryMin: number;
   readonly retryMax: number;
   readonly processingDeadline: number;
@@ -184,9 +189,7 @@ const credit: Rule<number | null> = { default: null, read: integer(1, 1, MOST_CR
 
 const effect: Rule<Effect | null> = { default: null, read: choice<Effect>("none", "marked", "tx").read };
 
-const CONSUMER_BOUNDS: Bounds<
-  Omit<ConsumerPolicy, "credit" | "effect"> & { readonly credit: number | null; readonly effect: Effect | null }
-> = {
+const CONSUMER_BOUNDS: Bounds<Omit<ConsumerPolicy, "effect"> & { readonly effect: Effect | null }> = {
   effect,
   lease: duration("15s", 1_000, 3_600_000),
   maxAttempts: integer(16, 1, 1_000_000),
@@ -233,7 +236,6 @@ export function resolveConsumer(
     );
   return Object.freeze({
     ...o,
-    credit: o.credit ?? Math.max(100, 4 * o.lanes),
     effect: o.effect ?? (inbox ? "marked" : "none"),
   });
 }

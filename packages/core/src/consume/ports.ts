@@ -1,3 +1,4 @@
+import type { MemoryBound } from "../memory.ts";
 import type { Runners } from "../park/runners.ts";
 import type { Publish } from "../publish/options.ts";
 import type { Transacted } from "../publish/transacted.ts";
@@ -9,6 +10,8 @@ export interface ConsumerPorts {
   readonly publish: Publish;
   /** Is told of handlers' transactions, so that they can publish in them; null without any. */
   readonly transacted: Pick<Transacted, "begin"> | null;
+  /** Counts what this consumer may hold. */
+  readonly memory: MemoryBound;
   /** Who runs parked messages. */
   readonly runners: Runners;
 }

@@ -4,6 +4,7 @@ import { idOf } from "../message.ts";
 import type { Runtime } from "../runtime.ts";
 import { SessionKeeper } from "../session/keeper.ts";
 import type { SubscriptionStatus } from "../health/health.ts";
+import { creditFor, largestOf } from "../memory.ts";
 import type { Delivery } from "../spi.ts";
 import type { Topic } from "../topic.ts";
 import { Job } from "./attempt.ts";
@@ -91,6 +92,12 @@ export class TopicSubscription {
       },
     });
     return keeper;
+  }
+
+  /** Deliveries in hand, at most. */
+  get credit(): number {
+    const { policy, runtime } = this.#o;
+    return policy.credit ?? creditFor(policy.lanes, largestOf(this.topic, runtime.transport.traits));
   }
 
   /** For `health()`. */
@@ -219,7 +226,7 @@ export class TopicSubscription {
   }
 
   async #open(lost: (error: TallyError) => void, signal: AbortSignal): Promise<ReceiverSession> {
-    const { runtime, group, policy, consumer } = this.#o;
+    const { runtime, group, consumer } = this.#o;
     const { name, ordered, groups } = this.topic;
     const plan = { name, ordered, groups: groups.includes(group) ? groups : [...groups, group] };
     const session = new ReceiverSession(this, () => runtime.clock.now(), lost);
@@ -227,7 +234,7 @@ export class TopicSubscription {
       await runtime.transport.admin.declare([plan], signal);
       session.opened(
         await runtime.transport.openReceiver(
-          { topic: plan, group, credit: policy.credit, consumer },
+          { topic: plan, group, credit: this.credit, consumer },
           session.events,
           signal,
         ),

@@ -1,6 +1,7 @@
 import { milliseconds } from "../duration.ts";
 import { describe, TallyError } from "../error.ts";
 import { uuidV7 } from "../ids.ts";
+import { largestOf } from "../memory.ts";
 import { type Outgoing, RESERVED_PREFIX } from "../message.ts";
 import { nearest, utf8Length } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
@@ -44,11 +45,11 @@ export function snapshot<In>(
     options.id === undefined ? uuidV7(runtime.clock.wall(), runtime.random) : name("id", options.id, undefined);
   const { cause } = options;
   const bytes = topic.codec.encode(body);
-  const most = runtime.transport.traits.maxBytes;
+  const most = largestOf(topic, runtime.transport.traits);
   if (bytes.byteLength > most) {
     throw new TallyError(
       "too-large",
-      `the body of ${id} has ${bytes.byteLength} bytes; ${runtime.transport.name} takes at most ${most}`,
+      `the body of ${id} has ${bytes.byteLength} bytes; ${most === topic.maxBytes ? `topic ${topic.name}` : runtime.transport.name} takes at most ${most}`,
       { id },
     );
   }

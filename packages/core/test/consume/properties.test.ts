@@ -5,6 +5,7 @@ import { createConsumerBuilder } from "../../src/consume/consumer.ts";
 import { release, retry } from "../../src/consume/rulings.ts";
 import { sleep } from "../../src/clock.ts";
 import { createEvents, type EventType } from "../../src/events.ts";
+import { MemoryBound } from "../../src/memory.ts";
 import { Runners } from "../../src/park/runners.ts";
 import { topic } from "../../src/topic.ts";
 import { ModelQueue } from "../support/model-queue.ts";
@@ -79,6 +80,7 @@ test("rule 15: over random completion orders, failures and cuts: acks cover only
           inbox: null,
           transacted: null,
           publish: () => Promise.reject(new Error("nothing is published here")),
+          memory: new MemoryBound(runtime.events, null),
           runners: new Runners(),
         },
         "g",

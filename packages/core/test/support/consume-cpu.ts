@@ -2,6 +2,7 @@
 // Time in the consumer’s policy layer for each delivery, synchronous stretches only, over a receiver that does nothing.
 import { createConsumerBuilder } from "../../src/consume/consumer.ts";
 import { createEvents } from "../../src/events.ts";
+import { MemoryBound } from "../../src/memory.ts";
 import { Runners } from "../../src/park/runners.ts";
 import { nodePlatform } from "../../src/platform/node.ts";
 import type { Delivery, Receiver, ReceiverEvents, Subscription } from "../../src/spi.ts";
@@ -82,6 +83,7 @@ for (const { name, codec, key, ordered, handler } of cases) {
       inbox: null,
       transacted: null,
       publish: () => Promise.reject(new Error("nothing is published here")),
+      memory: new MemoryBound(runtime.events, null),
       runners: new Runners(),
     },
     "g",

@@ -3,6 +3,7 @@ import { createConsumerBuilder } from "../../src/consume/consumer.ts";
 import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "../../src/consume/options.ts";
 import { createEvents, type EventType, type TallyEvent } from "../../src/events.ts";
 import { createParked, type Parked } from "../../src/park/parked.ts";
+import { MemoryBound } from "../../src/memory.ts";
 import { Runners } from "../../src/park/runners.ts";
 import type { PublishOptions } from "../../src/publish/options.ts";
 import type { Runtime } from "../../src/runtime.ts";
@@ -108,6 +109,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
             runtime,
             {
               inbox: store,
+              memory: new MemoryBound(runtime.events, null),
               runners,
               transacted: null,
               async publish(topic, body, given, own) {

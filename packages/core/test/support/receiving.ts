@@ -3,6 +3,7 @@ import type { ConsumerPorts } from "../../src/consume/ports.ts";
 import { createConsumerBuilder } from "../../src/consume/consumer.ts";
 import type { Consumer, ConsumerBuilder, ConsumerOptions } from "../../src/consume/options.ts";
 import { createEvents, type EventType, type TallyEvent } from "../../src/events.ts";
+import { MemoryBound } from "../../src/memory.ts";
 import { Runners } from "../../src/park/runners.ts";
 import type { Runtime } from "../../src/runtime.ts";
 import {
@@ -156,6 +157,7 @@ export function bench(traits: Partial<Traits> = {}, seed = 1): Bench {
     inbox: null,
     transacted: null,
     publish: () => Promise.reject(new TallyError("unsupported", "nothing is sent here")),
+    memory: new MemoryBound(bus, null),
     runners: new Runners(),
   };
   const runtime: Runtime = {

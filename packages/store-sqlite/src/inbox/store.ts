@@ -12,6 +12,7 @@ import {
   type ParkResult,
   type Scope,
 } from "@tallymq/core/spi";
+import { BUFFER_BYTES } from "../buffers.ts";
 import type { Client } from "../client.ts";
 import { unpackRecords } from "../outbox/records.ts";
 import { FRAME, Heads, packFor } from "../record/pack.ts";
@@ -23,6 +24,7 @@ import type { Records } from "../worker/protocol.ts";
 export class SqliteInbox implements InboxStore<SqliteTx> {
   readonly id: string;
   readonly scope: Scope = "host";
+  readonly bufferBytes: number = BUFFER_BYTES;
   readonly keepsMs: number;
   readonly transactions: InboxTransactions<SqliteTx>;
   readonly #client: Client;

@@ -11,6 +11,7 @@ import type {
 import type { Client } from "../client.ts";
 import type { Records } from "../worker/protocol.ts";
 import { waitForLease } from "./lease.ts";
+import { BUFFER_BYTES } from "../buffers.ts";
 import { Puts } from "./puts.ts";
 import { unpackRecords } from "./records.ts";
 
@@ -22,6 +23,7 @@ interface Line {
 
 export class SqliteOutbox implements OutboxStore {
   readonly scope: Scope = "host";
+  readonly bufferBytes: number = BUFFER_BYTES;
   readonly #client: Client;
   readonly #puts: Puts;
 

@@ -216,6 +216,7 @@ export function memoryInbox({
       return {
         id: "memory",
         scope: "process",
+        bufferBytes: 0,
         keepsMs: keepFor,
         async claim(asks, leaseMs) {
           claims.push(asks.length);

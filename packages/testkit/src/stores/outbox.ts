@@ -161,6 +161,7 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
       await working();
       return {
         scope: "process",
+        bufferBytes: 0,
         async put(batch) {
           await working();
           return batch.map((row) => put(row, host.clock.wall()));
