@@ -112,9 +112,9 @@ describe("a tally", () => {
       });
       await tally.publish(orders, undefined as never).catch(() => {});
       off();
-      expect(heard.map((e) => e.type)).toEqual(["session-opened", "rejected"]);
+      expect(heard.map((e) => e.type)).toEqual(["memory-bound", "session-opened", "rejected"]);
       expect(seen).toEqual(heard);
-      expect(tally.counters()).toEqual({ "session-opened": 1, rejected: 1 });
+      expect(tally.counters()).toEqual({ "memory-bound": 1, "session-opened": 1, rejected: 1 });
       expect(heard.every((e) => Number.isFinite(e.at) && Object.isFrozen(e))).toBe(true);
     } finally {
       unsubscribe(EVENT_CHANNEL, listener);
