@@ -1,16 +1,16 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { openTally, topic } from "@tallymq/core";
 import type { Failpoint } from "@tallymq/testkit/crash";
 import { judge, LedgerWriter, type LedgerReport, type LedgerVerdict, writeFinal } from "@tallymq/testkit/ledger";
 import { createEffects, type Effects } from "../workload/effects.ts";
-import { brokerAt } from "../workload/endpoint.ts";
 import { Fleet, type Member } from "../workload/fleet.ts";
+import { type Order, orderOf } from "../workload/order.ts";
 import { OutboxView } from "../workload/outbox.ts";
 import { crashLine } from "../workload/process.ts";
 import { seeded } from "../workload/random.ts";
 import type { Broker, BrokerName } from "./broker.ts";
+import { lettersOf, wrongEnds } from "./ends.ts";
 import { type Bug, GROUP, type Job } from "./members/job.ts";
 import { PLANS, type Scenario, SCENARIOS, type ScenarioName } from "./scenarios.ts";
 
@@ -97,6 +97,7 @@ class Run {
   readonly #pass: number;
   readonly #topic: string;
   readonly #doubts: string[] = [];
+  readonly #orders: readonly Order[];
   /** The one that died is not back yet. */
   #away = false;
 
@@ -105,6 +106,7 @@ class Run {
     this.#scenario = SCENARIOS[scenario];
     this.#name = scenario;
     this.#pass = pass;
+    this.#orders = Array.from({ length: MESSAGES }, (_, n) => orderOf(n, options.seed));
     this.#topic = `crash-${options.point.replace(".", "-")}-${options.seed}`;
   }
 
@@ -147,7 +149,7 @@ class Run {
     const hit = victim.crashed;
     if (hit) await restarted;
     ledger.write({ op: "heal" });
-    const dead = await this.#letters();
+    const dead = await lettersOf(broker, this.#topic, this.#o.signal);
     await writeFinal(ledger, {
       effects: effects.rows(),
       deadLetters: dead,
@@ -161,7 +163,8 @@ class Run {
     const incarnations = fleet.members.map(({ incarnation }) => incarnation);
     const expect = { faults: 1, incarnations, sometimes: [crashLine(point)] };
     const report = await judge({ folder: this.#path("ledger"), expect });
-    return { hit, report, wrong: this.#wrong(report, new Set(dead)), doubts: this.#doubts };
+    const wrong = wrongEnds(this.#scenario, this.#orders, report, new Set(dead), effects);
+    return { hit, report, wrong, doubts: this.#doubts };
   }
 
   /** Starts the victim again when it has died where it was to. */
@@ -180,17 +183,24 @@ class Run {
 
   /** Until each order has come to its end and nobody has anything left, or nothing moves any more. */
   async #drain(fleet: Fleet<Job>, effects: Effects, left: () => Promise<number>): Promise<void> {
-    const alive = Array.from({ length: MESSAGES }, (_, n) => n).filter((n) => !this.#scenario.dead(n)).length;
+    const { fails, repaired } = this.#scenario;
+    const healthy = this.#orders.filter((order) => !fails(order)).length;
+    let expected = healthy;
     let [before, since] = ["", performance.now()];
     const end = performance.now() + LIMIT_MS;
     while (performance.now() < end) {
       this.#o.signal.throwIfAborted();
       const billed = effects.billed();
       const published = fleet.of("publisher").some(({ running, status }) => running && status.published);
-      if (published && billed >= alive && (await left()) === 0) {
+      const replayed = !repaired || fleet.of("consumer").some(({ running, status }) => running && status.published);
+      if (published && billed >= expected && (replayed || expected < MESSAGES) && (await left()) === 0) {
         // Twice, since a delivery may be between the queue and its handler.
         await sleep(SETTLE_MS);
-        if ((await left()) === 0) return;
+        if ((await left()) === 0) {
+          if (!repaired || expected === MESSAGES) return;
+          expected = MESSAGES;
+          writeFileSync(this.#path("repaired"), "");
+        }
       }
       const now = `${billed} ${fleet.sum("publisher", "accepted")} ${fleet.members.length}`;
       if (now !== before || this.#away) [before, since] = [now, performance.now()];
@@ -205,37 +215,6 @@ class Run {
     const topics = [this.#topic, ...(this.#name === "forward" ? [`${this.#topic}-bills`] : [])];
     const counts = await Promise.all(topics.map((name) => broker.backlog(name, GROUP)));
     return counts.reduce((sum, n) => sum + n, 0);
-  }
-
-  /** Ids of the dead letters, read as anybody would read them. */
-  async #letters(): Promise<readonly string[]> {
-    const name = `${this.#topic}.${GROUP}.dead-letters`;
-    const { broker } = this.#o;
-    const waiting = await broker.backlog(name, "dead-letters");
-    const ids: string[] = [];
-    if (waiting === 0) return ids;
-    await using tally = await openTally({ service: "matrix", broker: await brokerAt(broker.endpoint) });
-    await tally
-      .consumer("dead-letters")
-      .on(topic(name, { groups: ["dead-letters"] }), (_, { id }) => void ids.push(id ?? "?"))
-      .start();
-    await this.#until(() => ids.length >= waiting);
-    return [...new Set(ids)];
-  }
-
-  /** What the ledger does not ask for: each order is accepted, and comes to the end that is meant for it. */
-  #wrong({ totals }: LedgerReport, dead: ReadonlySet<string>): readonly string[] {
-    const wrong: string[] = [];
-    const missing = MESSAGES - totals.accepted;
-    if (missing > 0)
-      wrong.push(`${missing} of ${MESSAGES} orders were never accepted: nobody has published them again`);
-    if (totals.both > 0) wrong.push(`${totals.both} orders have a dead letter and an effect`);
-    for (let n = 0; n < MESSAGES; n++) {
-      const id = `order-${n}`;
-      if (this.#scenario.dead(n) !== dead.has(id))
-        wrong.push(`${id} ${dead.has(id) ? "has a dead letter, and should have an effect" : "has no dead letter"}`);
-    }
-    return wrong;
   }
 
   async #until(holds: () => boolean): Promise<void> {
@@ -259,6 +238,7 @@ class Run {
       topic: this.#topic,
       outbox: this.#path("outbox.db"),
       effects: this.#path("effects.db"),
+      repaired: this.#path("repaired"),
       seed,
       share: role === "publisher" ? { first: 0, step: 1, end: MESSAGES, rate: RATE, window: WINDOW } : null,
       bug: role === theirs ? bug : null,

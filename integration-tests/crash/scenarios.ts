@@ -1,4 +1,5 @@
 import type { Failpoint } from "@tallymq/testkit/crash";
+import type { Order } from "../workload/order.ts";
 import type { Job } from "./members/job.ts";
 
 /** A way to reach some failpoints: what the processes do, and what is done to them. */
@@ -8,63 +9,74 @@ export interface Scenario {
   readonly crashes: Job["role"];
   /** On the way the publishers' connections are refused until some messages are stored. */
   readonly outage: boolean;
+  /** The orders of a customer take effect in their order. */
+  readonly ordered: boolean;
   /**
    * A handler with `effect: "marked"` may run again when its process died between effect and mark; so it makes its effect
    * idempotent by itself, as its users have to.
    */
   readonly marked: boolean;
-  /** Orders that are given up: they are to have a dead letter and no effect. */
-  dead(n: number): boolean;
+  /** Orders whose handler throws, and what the consumer rules then. */
+  readonly fails: (order: Order) => boolean;
+  readonly then: "dead-letter" | "park";
+  /** When all others are billed, what made these fail is repaired, and they are replayed. Else they stay given up. */
+  readonly repaired: boolean;
 }
 
-const none = (): boolean => false;
+const PLAIN = {
+  crashes: "consumer",
+  outage: false,
+  ordered: false,
+  marked: false,
+  fails: () => false,
+  then: "dead-letter",
+  repaired: false,
+} as const;
 
-export const SCENARIOS = {
-  publish: {
-    what: "messages are published, and confirmed one by one",
-    crashes: "publisher",
-    outage: false,
-    marked: false,
-    dead: none,
-  },
+const eachFifth = (order: Order): boolean => numberOf(order.id) % 5 === 0;
+const oneOfFourCustomers = (order: Order): boolean => numberOf(order.customer) % 4 === 0;
+
+export const SCENARIOS: Readonly<Record<ScenarioName, Scenario>> = {
+  publish: { ...PLAIN, what: "messages are published, and confirmed one by one", crashes: "publisher" },
   spill: {
+    ...PLAIN,
     what: "the broker cannot be reached for a while: messages are stored, and relayed afterwards",
     crashes: "publisher",
     outage: true,
-    marked: false,
-    dead: none,
   },
-  consume: {
-    what: "effect and mark are one transaction (effect: tx)",
-    crashes: "consumer",
-    outage: false,
-    marked: false,
-    dead: none,
-  },
+  consume: { ...PLAIN, what: "effect and mark are one transaction (effect: tx)" },
   marked: {
+    ...PLAIN,
     what: "effect, then mark (effect: marked), by a handler that is idempotent itself",
-    crashes: "consumer",
-    outage: false,
     marked: true,
-    dead: none,
   },
-  poison: {
-    what: "each fifth order makes its handler throw, and gets a dead letter",
-    crashes: "consumer",
-    outage: false,
-    marked: false,
-    dead: (n) => n % 5 === 0,
+  poison: { ...PLAIN, what: "each fifth order makes its handler throw, and gets a dead letter", fails: eachFifth },
+  letters: {
+    ...PLAIN,
+    what: "each fifth order gets a dead letter; then they are replayed",
+    fails: eachFifth,
+    repaired: true,
+  },
+  park: {
+    ...PLAIN,
+    what: "the orders of some customers fail and are parked with their keys; then they are replayed, in order",
+    ordered: true,
+    fails: oneOfFourCustomers,
+    then: "park",
+    repaired: true,
   },
   forward: {
+    ...PLAIN,
     what: "the handler publishes the order on, in the transaction of its mark; whoever gets that bills it",
-    crashes: "consumer",
-    outage: false,
-    marked: false,
-    dead: none,
   },
-} as const satisfies Readonly<Record<string, Scenario>>;
+};
 
-export type ScenarioName = keyof typeof SCENARIOS;
+export type ScenarioName = "publish" | "spill" | "consume" | "marked" | "poison" | "letters" | "park" | "forward";
+
+/** Of `order-12`, or `customer-3`. */
+export function numberOf(name: string): number {
+  return Number(name.slice(name.lastIndexOf("-") + 1));
+}
 
 /** Where a point is passed, and the pass at which the process is to die: drawn between these, both included. */
 export interface Plan {
@@ -98,8 +110,17 @@ export const PLANS: Readonly<Partial<Record<Failpoint, Plan>>> = {
   "settlement.due": { scenario: "consume", passes: [2, 12] },
   "settlement.handed": { scenario: "consume", passes: [2, 12] },
 
+  "park.parking": { scenario: "park", passes: [1, 25] },
+  "park.parked": { scenario: "park", passes: [1, 25] },
+  "park.ran": { scenario: "park", passes: [1, 25] },
+  "park.removed": { scenario: "park", passes: [1, 25] },
+
   "dead-letter.marked": { scenario: "poison", passes: [1, 20] },
   "dead-letter.confirmed": { scenario: "poison", passes: [1, 20] },
+
+  "letters.revived": { scenario: "letters", passes: [1, 20] },
+  "letters.confirmed": { scenario: "letters", passes: [1, 20] },
+  "letters.acked": { scenario: "letters", passes: [1, 20] },
 };
 
 /** All of them, in the order of the list. */

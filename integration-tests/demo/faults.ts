@@ -99,6 +99,8 @@ export interface DirectorOptions {
   /** Null: the moment for it never came. */
   blow(fault: FaultPlan): Promise<Blow | null>;
   press(who: Pressed): void;
+  /** Publishers begin nothing new, or go on. */
+  hold(held: boolean): void;
   /** Told before each blow, and after it was made good. */
   told(fault: FaultKind | null): void;
   /** Told of each fault that is over. */
@@ -113,6 +115,11 @@ const LEAST = { publishing: 4, calls: 3, handling: 2, victim: 1 } as const;
 const LOOK_MS = [10, 1] as const;
 /** Publishers answer a press within a few milliseconds, or are waiting for their broker. */
 const PRESS_MS = 250;
+/**
+ * A fault that takes longer to be made good, as the start of a broker may, holds the publishers up: whatever they published
+ * meanwhile would be missing in the faults that are still to come.
+ */
+const HOLD_AFTER_MS = 2_500;
 /** Between two faults so much must come through, as a share of all messages: they are several faults then, not one. */
 const BREATH = 0.04;
 
@@ -146,7 +153,13 @@ async function fire(options: DirectorOptions, fault: FaultPlan, at: Moment): Pro
   const struck = now();
   options.press("nobody");
   if (fault.within !== null) await fire(options, fault.within, options.moment());
-  await heal();
+  const timer = setTimeout(() => options.hold(true), HOLD_AFTER_MS);
+  try {
+    await heal();
+  } finally {
+    clearTimeout(timer);
+    options.hold(false);
+  }
   const until = now();
   ledger.write({ op: "fault-end", kind: fault.kind });
   options.recorded({ kind: fault.kind, victim, publishing, handling, waiting, from, struck, until });

@@ -189,6 +189,7 @@ class Run {
           ledger,
           moment: () => workload.moment(),
           press: (who) => workload.press(who),
+          hold: (held) => workload.hold(held),
           blow: (fault) => workload.blow(fault, signal),
           told: (fault) => void (this.#fault = fault),
           recorded: (fault) => void this.#faults.push(fault),

@@ -10,8 +10,11 @@ export interface MemberJob extends Incarnation {
   readonly crash: string | null;
 }
 
-/** `press`: it keeps something in flight at any moment, whatever its rate, until `ease`. */
-export type ToMember = { readonly type: "go" | "stop" | "press" | "ease" };
+/**
+ * `press`: it keeps something in flight at any moment, whatever its rate, until `ease`. `hold`: it begins nothing new until
+ * `release`.
+ */
+export type ToMember = { readonly type: "go" | "stop" | "press" | "ease" | "hold" | "release" };
 
 /** What a process has done so far. All of it is for progress and timing; the ledger alone is judged. */
 export interface Status {

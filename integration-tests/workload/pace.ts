@@ -25,6 +25,7 @@ export class Pace {
   readonly #numbers: readonly number[];
   #next = 0;
   #pressed = false;
+  #held = false;
 
   /**
    * @param wanted which numbers of the share are to be published
@@ -55,6 +56,7 @@ export class Pace {
       // What was missed while the window was full is not made up for at once: a few bursts' worth at most.
       credit = Math.min(credit + ((now - then) * rate) / 1000, (3 * tick * rate) / 1000);
       then = now;
+      if (this.#held) credit = 0;
       while (credit >= 1 && this.#one()) credit -= 1;
       this.#sent();
     }
@@ -71,8 +73,13 @@ export class Pace {
     this.#sent();
   }
 
+  /** Nothing new is published; what is in flight goes on. */
+  hold(held: boolean): void {
+    this.#held = held;
+  }
+
   #refill(): void {
-    while (this.#pressed && this.#open.size < PRESSED && this.#one());
+    while (this.#pressed && !this.#held && this.#open.size < PRESSED && this.#one());
   }
 
   /** False: all are published, or the window is full. */

@@ -15,6 +15,8 @@ export interface Member<Job extends MemberJob> {
   readonly stop: Promise<void>;
   /** Called with the director's `press` (true) and `ease` (false). */
   onPress: (hard: boolean) => void;
+  /** Called with the director's `hold` (true) and `release` (false). */
+  onHold: (held: boolean) => void;
   ready(): void;
   /** Tells the director at once how things are, where the next regular report would be too late for him. */
   report(): void;
@@ -53,12 +55,14 @@ export function runMember<Job extends MemberJob>(
     go: go.promise,
     stop: stop.promise,
     onPress: () => {},
+    onHold: () => {},
     ready: () => tell({ type: "ready" }),
     report,
   };
   process.on("message", ({ type }: ToMember) => {
     if (type === "go") go.resolve();
     else if (type === "stop") stop.resolve();
+    else if (type === "hold" || type === "release") member.onHold(type === "hold");
     else member.onPress(type === "press");
   });
   work(member).then(() => {

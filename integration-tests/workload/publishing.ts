@@ -65,6 +65,7 @@ export async function publishShare<Job extends PublishingJob>(
     status.pressed = hard;
     pace.press(hard);
   };
+  member.onHold = (held) => pace.hold(held);
   await pace.run();
   status.published = true;
 }

@@ -1,5 +1,6 @@
+import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Context, deadLetter, type Tally, type TxContext } from "@tallymq/core";
+import { type Context, deadLetter, park, type Tally, type TxContext } from "@tallymq/core";
 import type { SqliteTx } from "@tallymq/store-sqlite";
 import { bill, type Effects, openEffects } from "../../workload/effects.ts";
 import { NOTHING } from "../../workload/member.ts";
@@ -13,6 +14,7 @@ const LANES = 8;
 /** What a killed consumer was at waits for so long. */
 const LEASE = "1s";
 const LATE_MS = 100;
+const LOOK_MS = 50;
 
 const status = { ...NOTHING };
 
@@ -37,7 +39,8 @@ class Billing {
     } else if (SCENARIOS[job.scenario].marked) {
       await shop.consumer(GROUP, { effect: "marked", lanes: LANES, lease: LEASE }).on(orders, this.#once).start();
     } else {
-      const tx = { effect: "tx", lanes: LANES, lease: LEASE, onError: () => deadLetter("poison") } as const;
+      const ruling = SCENARIOS[job.scenario].then === "park" ? park("poison") : deadLetter("poison");
+      const tx = { effect: "tx", lanes: LANES, lease: LEASE, onError: () => ruling } as const;
       if (job.scenario === "forward") {
         const bills = billedOf(job);
         await shop.consumer(GROUP, tx).on(bills, this.#bill).start();
@@ -55,7 +58,8 @@ class Billing {
   readonly #bill = async (order: Order, { deliveries, tx }: TxContext<SqliteTx>): Promise<void> => {
     this.#came(order, deliveries);
     await tx.run(...bill(order, this.#name));
-    if (SCENARIOS[this.#member.job.scenario].dead(numberOf(order))) throw new Error("poison");
+    const { scenario, repaired } = this.#member.job;
+    if (SCENARIOS[scenario].fails(order) && !existsSync(repaired)) throw new Error("poison");
     this.#done(order);
   };
 
@@ -90,8 +94,24 @@ class Billing {
   }
 }
 
-function numberOf({ id }: Order): number {
-  return Number(id.slice(id.lastIndexOf("-") + 1));
+/** The person who has repaired what made handlers fail: replays until nothing is left to replay. */
+async function operate(shop: Tally<SqliteTx>, { job, ledger }: Member<Job>, stopped: () => boolean): Promise<void> {
+  const orders = ordersOf(job);
+  for (; !stopped(); await sleep(LOOK_MS)) {
+    if (!SCENARIOS[job.scenario].repaired || !existsSync(job.repaired)) continue;
+    try {
+      if (SCENARIOS[job.scenario].then === "park") {
+        const keys = await shop.parked.keys.list({ group: GROUP, topic: job.topic });
+        for (const key of keys) await shop.parked.keys.replay(key);
+        status.published = keys.length === 0;
+      } else {
+        const { matched, left } = await shop.deadLetters(orders, GROUP).replay();
+        status.published = matched + left === 0;
+      }
+    } catch (error) {
+      ledger.write({ op: "surfaced", kind: `replay: ${(error as Error).message}` });
+    }
+  }
 }
 
 async function consumeAll(member: Member<Job>): Promise<void> {
@@ -99,7 +119,11 @@ async function consumeAll(member: Member<Job>): Promise<void> {
   await using shop = await openShop(member);
   await new Billing(member, effects).start(shop);
   member.ready();
+  let stopped = false;
+  const operating = operate(shop, member, () => stopped);
   await member.stop;
+  stopped = true;
+  await operating;
   if (member.job.bug === "ack-first") await sleep(2 * LATE_MS);
 }
 

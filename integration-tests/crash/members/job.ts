@@ -15,6 +15,8 @@ export interface Job extends MemberJob {
   /** Files that processes share: the publishers' outbox, and the consumers' inbox, which holds their effects. */
   readonly outbox: string;
   readonly effects: string;
+  /** A file that is there as soon as what makes handlers fail is repaired. */
+  readonly repaired: string;
   readonly seed: number;
   readonly share: Share | null;
   readonly bug: Bug | null;

@@ -4,10 +4,12 @@ import { brokerAt } from "../../workload/endpoint.ts";
 import { linesOf } from "../../workload/lines.ts";
 import type { Order } from "../../workload/order.ts";
 import type { Member } from "../../workload/process.ts";
+import { SCENARIOS } from "../scenarios.ts";
 import { GROUP, type Job } from "./job.ts";
 
-export function ordersOf({ topic: name }: Pick<Job, "topic">): Topic<Order> {
-  return topic<Order>(name, { key: (order) => order.customer, groups: [GROUP] });
+export function ordersOf({ topic: name, scenario }: Pick<Job, "topic" | "scenario">): Topic<Order> {
+  const { ordered } = SCENARIOS[scenario];
+  return topic<Order>(name, { key: (order) => order.customer, ordered, groups: [GROUP] });
 }
 
 /** Where orders go on to, in scenario `forward`. */

@@ -37,6 +37,7 @@ function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
       heal: async () => void struck.push(`${kind} healed`),
     }),
     press: (who) => void pressed.push(who),
+    hold: () => {},
     told: () => {},
     recorded: (record) => void records.push(record),
     patience: 50,

@@ -87,6 +87,10 @@ export class Workload {
     for (const member of fleet.of("consumer")) member.tell({ type: who === "nobody" ? "ease" : "press" });
   }
 
+  hold(held: boolean): void {
+    for (const member of this.#o.fleet.of("publisher")) member.tell({ type: held ? "hold" : "release" });
+  }
+
   async blow({ kind, victim }: FaultPlan, signal: AbortSignal): Promise<Blow | null> {
     const { broker } = this.#o;
     switch (kind) {
