@@ -18,7 +18,7 @@ export interface Scenario {
   readonly marked: boolean;
   /** Orders whose handler throws, and what the consumer rules then. */
   readonly fails: (order: Order) => boolean;
-  readonly then: "dead-letter" | "park";
+  readonly ruling: "dead-letter" | "park";
   /** When all others are billed, what made these fail is repaired, and they are replayed. Else they stay given up. */
   readonly repaired: boolean;
 }
@@ -29,7 +29,7 @@ const PLAIN = {
   ordered: false,
   marked: false,
   fails: () => false,
-  then: "dead-letter",
+  ruling: "dead-letter",
   repaired: false,
 } as const;
 
@@ -62,7 +62,7 @@ export const SCENARIOS: Readonly<Record<ScenarioName, Scenario>> = {
     what: "the orders of some customers fail and are parked with their keys; then they are replayed, in order",
     ordered: true,
     fails: oneOfFourCustomers,
-    then: "park",
+    ruling: "park",
     repaired: true,
   },
   forward: {

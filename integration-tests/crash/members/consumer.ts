@@ -39,7 +39,7 @@ class Billing {
     } else if (SCENARIOS[job.scenario].marked) {
       await shop.consumer(GROUP, { effect: "marked", lanes: LANES, lease: LEASE }).on(orders, this.#once).start();
     } else {
-      const ruling = SCENARIOS[job.scenario].then === "park" ? park("poison") : deadLetter("poison");
+      const ruling = SCENARIOS[job.scenario].ruling === "park" ? park("poison") : deadLetter("poison");
       const tx = { effect: "tx", lanes: LANES, lease: LEASE, onError: () => ruling } as const;
       if (job.scenario === "forward") {
         const bills = billedOf(job);
@@ -100,7 +100,7 @@ async function operate(shop: Tally<SqliteTx>, { job, ledger }: Member<Job>, stop
   for (; !stopped(); await sleep(LOOK_MS)) {
     if (!SCENARIOS[job.scenario].repaired || !existsSync(job.repaired)) continue;
     try {
-      if (SCENARIOS[job.scenario].then === "park") {
+      if (SCENARIOS[job.scenario].ruling === "park") {
         const keys = await shop.parked.keys.list({ group: GROUP, topic: job.topic });
         for (const key of keys) await shop.parked.keys.replay(key);
         status.published = keys.length === 0;
