@@ -4,7 +4,7 @@ import { rabbitmq } from "@tallymq/rabbitmq";
 import { startProxy } from "./away.ts";
 import { bodyOf, publishWindow } from "../clients/publish-window.ts";
 import { Meter } from "./meter.ts";
-import { lost, queueOf, readQueue, remove } from "./queue.ts";
+import { idOf, keyOf, lost, queueOf, readQueue, remove } from "./queue.ts";
 import { watchStalls } from "./stall.ts";
 import { sleep, watchedOutbox } from "./stores.ts";
 import type { OutboxMeasure, OutboxTask } from "./task.ts";
@@ -22,7 +22,7 @@ const WITHIN_MS = 90_000;
  * Demand that does not care how the broker is: so many messages a second over 5,000 ordered keys, before, during and after
  * ten seconds without a broker. Sending is direct again when no receipt says `stored` any more and the outbox is empty.
  */
-export async function outage({ broker, folder, bytes, callers, seconds }: OutboxTask): Promise<OutboxMeasure> {
+export async function outage({ broker, folder, bytes, seconds }: OutboxTask): Promise<OutboxMeasure> {
   if (broker === null) throw new Error("an outage needs a broker");
   await using away = await startProxy(broker.port);
   const orders = topic<Uint8Array>(broker.topic, { codec: raw, key: () => "-", ordered: true, groups: [GROUP] });
@@ -37,7 +37,7 @@ export async function outage({ broker, folder, bytes, callers, seconds }: Outbox
     reconnect: { max: "200ms" },
     publish: { deadline: "10m" },
   });
-  const load = new Load(tally, orders, callers, bodyOf(bytes));
+  const load = new Load(tally, orders, bodyOf(bytes));
   const began = performance.now();
   await publishWindow((n) => load.publish(n), 0, CALIBRATE, 1_000);
   const capacity = CALIBRATE / ((performance.now() - began) / 1_000);
@@ -91,7 +91,6 @@ export async function outage({ broker, folder, bytes, callers, seconds }: Outbox
 class Load {
   readonly #tally: Tally;
   readonly #topic: Topic<Uint8Array>;
-  readonly #keys: number;
   readonly #body: Uint8Array;
   #timer: NodeJS.Timeout | undefined;
   #next = CALIBRATE;
@@ -101,16 +100,14 @@ class Load {
   lastStored = 0;
   mostWaiting = 0;
 
-  constructor(tally: Tally, topic: Topic<Uint8Array>, keys: number, body: Uint8Array) {
+  constructor(tally: Tally, topic: Topic<Uint8Array>, body: Uint8Array) {
     this.#tally = tally;
     this.#topic = topic;
-    this.#keys = keys;
     this.#body = body;
   }
 
   publish(n: number): Promise<Receipt> {
-    const key = `k${n % this.#keys}`;
-    return this.#tally.publish(this.#topic, this.#body, { id: `${key}/${n}`, key });
+    return this.#tally.publish(this.#topic, this.#body, { id: idOf(n), key: keyOf(n) });
   }
 
   start(demand: number): void {

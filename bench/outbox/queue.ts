@@ -1,6 +1,11 @@
 import { connect } from "amqplib";
 
-/** What a queue holds at the end, against what was accepted. Ids are `<key>/<n>`, n rising within a key. */
+/** Ids rise with time, as those that Tally makes do; every so many belong to one key. */
+export const idOf = (n: number): string => String(n).padStart(12, "0");
+export const KEYS = 5_000;
+export const keyOf = (n: number): string => `k${n % KEYS}`;
+
+/** What a queue holds at the end, against what was accepted. */
 export interface Found {
   readonly ids: ReadonlySet<string>;
   readonly copies: number;
@@ -18,8 +23,8 @@ export class Seen {
     this.copies++;
     if (this.ids.has(id)) return;
     this.ids.add(id);
-    const cut = id.lastIndexOf("/");
-    const [key, n] = [id.slice(0, cut), Number(id.slice(cut + 1))];
+    const n = Number(id);
+    const key = keyOf(n);
     if (n < (this.#newest.get(key) ?? -1)) this.outOfOrder++;
     else this.#newest.set(key, n);
   }

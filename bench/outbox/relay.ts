@@ -5,13 +5,12 @@ import { rabbitmq } from "@tallymq/rabbitmq";
 import { amqplib } from "../clients/amqplib.ts";
 import { bodyOf, publishWindow } from "../clients/publish-window.ts";
 import { Meter } from "./meter.ts";
-import { lost, queueOf, readQueue, remove } from "./queue.ts";
+import { idOf, keyOf, lost, queueOf, readQueue, remove } from "./queue.ts";
 import { watchStalls } from "./stall.ts";
 import { watchedOutbox } from "./stores.ts";
 import type { OutboxMeasure, OutboxTask } from "./task.ts";
 
 const GROUP = "bench";
-const KEYS = 5_000;
 const WITHIN_MS = 120_000;
 /** Nobody listens there. */
 const NOWHERE = "amqp://127.0.0.1:1";
@@ -32,11 +31,7 @@ async function byRelay({ broker, folder, bytes, callers, messages }: OutboxTask)
       outbox: watchedOutbox(path).spec,
     });
     const body = bodyOf(bytes);
-    const publish = (n: number): Promise<unknown> => {
-      const key = `k${n % KEYS}`;
-      return tally.publish(orders, body, { id: `${key}/${n}`, key });
-    };
-    await publishWindow(publish, 0, messages, callers);
+    await publishWindow((n) => tally.publish(orders, body, { id: idOf(n), key: keyOf(n) }), 0, messages, callers);
   }
   const outbox = watchedOutbox(path);
   const tally = await openTally({

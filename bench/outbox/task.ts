@@ -61,6 +61,6 @@ export const CASES: readonly OutboxCase[] = [
   ),
   { ...NONE, name: "relay-quorum-256", subject: "relay", raw: "amqplib", callers: 1_000, messages: 60_000 },
   { ...NONE, name: "tx-64", subject: "tx", raw: "amqplib", callers: 64, messages: 30_000 },
-  { ...NONE, name: "outage-return", subject: "outage", raw: null, callers: 5_000, seconds: 10 },
+  { ...NONE, name: "outage-return", subject: "outage", raw: null, seconds: 10 },
   { ...NONE, name: "memory-flat", subject: "memory", raw: null, callers: 1_000, messages: 1_000_000 },
 ];

@@ -7,7 +7,7 @@ import { goalsOf, rowsOf } from "../outbox/figures.ts";
 import { flat } from "../outbox/memory.ts";
 import { counted, slope } from "../outbox/meter.ts";
 import { puts } from "../outbox/puts.ts";
-import { lost, Seen } from "../outbox/queue.ts";
+import { idOf, KEYS, lost, Seen } from "../outbox/queue.ts";
 import type { OutboxMeasure, OutboxTask } from "../outbox/task.ts";
 import { effectsOf } from "../outbox/tx.ts";
 
@@ -32,10 +32,11 @@ describe("what must hold in the outbox bench", () => {
 
   it("an accepted message that is not in the queue, or whose first copy passed one of its key, is a problem", () => {
     const seen = new Seen();
-    for (const id of ["a/0", "b/0", "a/1", "a/0", "b/2"]) seen.add(id);
+    const [a, b] = [0, 1];
+    for (const n of [a, b, a + KEYS, a, b + 2 * KEYS]) seen.add(idOf(n));
     expect(lost(seen, 4)).toEqual([]);
     expect(lost(seen, 5)).toEqual(["1 of 5 accepted messages are not in the queue"]);
-    seen.add("b/1");
+    seen.add(idOf(b + KEYS));
     expect(lost(seen, 5)).toEqual(["1 messages came behind a later one of their key"]);
   });
 

@@ -2,24 +2,37 @@ import { deserialize } from "node:v8";
 import type { NewRow, Outgoing } from "@tallymq/core/spi";
 import { AT, FLAG, partsOf, viewOf } from "./layout.ts";
 
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+type Traits = readonly [run: string, type: string | null, contentType: string, contentEncoding: string | null];
+
+/** What the records of one topic have in common, parsed once while it does not change. */
+class Parsed<T> {
+  #text = "";
+  #value: T | null = null;
+
+  of(text: string): T {
+    if (this.#value === null || text !== this.#text) {
+      this.#value = JSON.parse(text) as T;
+      this.#text = text;
+    }
+    return this.#value;
+  }
+}
+
+const heads: Parsed<readonly [destination: string, producer: string, topic: string]> = new Parsed();
+const allTraits: Parsed<Traits> = new Parsed();
 
 /**
  * A record as a row again; its body is a copy of its own.
  * @throws if the bytes are no record: the worker has checked their sum, so that this is a bug or another format.
  */
-export function unpack(bytes: Uint8Array): NewRow {
-  const view = viewOf(bytes);
+export function unpack(record: Uint8Array): NewRow {
+  const bytes = Buffer.from(record.buffer, record.byteOffset, record.byteLength);
+  const view = viewOf(record);
   const parts = partsOf(view);
   const flags = view.getUint8(AT.flags);
-  const text = (from: number, to: number): string => decoder.decode(bytes.subarray(from, to));
-  const [destination, producer, topic] = JSON.parse(text(AT.texts, parts.id)) as [string, string, string];
-  const [run, type, contentType, contentEncoding] = JSON.parse(text(parts.traits, parts.key)) as [
-    string,
-    string | null,
-    string,
-    string | null,
-  ];
+  const text = (from: number, to: number): string => bytes.toString("utf8", from, to);
+  const [destination, producer, topic] = heads.of(text(AT.texts, parts.id));
+  const [run, type, contentType, contentEncoding] = allTraits.of(text(parts.traits, parts.key));
   const [headers, correlationId, causationId] =
     parts.extra === parts.native
       ? [{}, null, null]
@@ -48,7 +61,7 @@ export function unpack(bytes: Uint8Array): NewRow {
       correlationId,
       causationId,
       headers: Object.freeze(headers),
-      body: bytes.slice(parts.body),
+      body: record.slice(parts.body),
       native:
         parts.native === parts.body
           ? null

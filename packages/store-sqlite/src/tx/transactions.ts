@@ -63,7 +63,7 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
   run<T>(claim: FreshClaim, effect: (tx: SqliteTx) => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#queue.push({ claim, effect, alone: false, resolve: resolve as (value: unknown) => void, reject });
-      if (!this.#running) void this.#work();
+      this.#start();
     });
   }
 
@@ -78,7 +78,6 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
   }
 
   async #work(): Promise<void> {
-    this.#running = true;
     const { clock } = this.#client.host;
     let [turns, began] = [0, 0];
     for (let wave = this.#wave(GROUP_TURNS); wave.length > 0; wave = this.#wave(GROUP_TURNS - turns)) {
@@ -127,7 +126,14 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
 
   #again(waiting: Waiting): void {
     this.#queue.unshift({ ...waiting, alone: true });
-    if (!this.#running) void this.#work();
+    this.#start();
+  }
+
+  /** After all that begin in this tick: they go together. */
+  #start(): void {
+    if (this.#running) return;
+    this.#running = true;
+    process.nextTick(() => void this.#work());
   }
 
   /** The effect's outcome, or `handler-deadline` when it has done nothing with `tx` for too long. */

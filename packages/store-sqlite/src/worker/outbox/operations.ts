@@ -22,7 +22,11 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
   const rows = new Rows(db, maxSum);
   const parked = new Parked(db);
   const relays = new Map<number, Relay>();
-  const remove = sql.prepare("DELETE FROM tally_rows WHERE place = ? RETURNING length(record) AS bytes");
+  const weigh = sql.prepare(
+    "SELECT count(*) AS n, coalesce(sum(length(record)), 0) AS bytes FROM tally_rows WHERE place BETWEEN ? AND ?",
+  );
+  // Without RETURNING: that would make SQLite copy each page before each row.
+  const remove = sql.prepare("DELETE FROM tally_rows WHERE place BETWEEN ? AND ?");
   const park = sql.prepare(
     "INSERT OR REPLACE INTO tally_parked_rows (place, code, reason, parked_at) VALUES (?, ?, ?, ?)",
   );
@@ -41,11 +45,11 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
 
   const drop = (places: readonly number[]): number => {
     let [count, bytes] = [0, 0];
-    for (const place of places) {
-      const row = remove.get(place) as { bytes: number } | undefined;
-      if (row === undefined) continue;
-      count++;
-      bytes += row.bytes;
+    for (const [first, last] of runsOf(places)) {
+      const weight = weigh.get(first, last) as { n: number; bytes: number };
+      count += weight.n;
+      bytes += weight.bytes;
+      if (weight.n > 0) remove.run(first, last);
     }
     if (count > 0) rows.left(count, bytes);
     return count;
@@ -170,6 +174,17 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
       relays.clear();
     },
   };
+}
+
+/** Places that follow each other, as `[first, last]`: what was relayed together nearly always does. */
+function runsOf(places: readonly number[]): readonly (readonly [number, number])[] {
+  const runs: [number, number][] = [];
+  for (const place of places.toSorted((a, b) => a - b)) {
+    const run = runs.at(-1);
+    if (run !== undefined && place <= run[1] + 1) run[1] = place;
+    else runs.push([place, place]);
+  }
+  return runs;
 }
 
 export interface OutboxRoom {
