@@ -75,8 +75,12 @@ export class AwayKeys {
     if (entries.length > 0) this.#keys.set(key, { entries, why, at: now });
   }
 
-  /** A delivery of this key has arrived: why it must turn back (`left` follows), or null if it may run. */
-  arrived(key: string, message: Incoming): TallyError | null {
+  /**
+   * A delivery of this key has arrived: why it must turn back (`left` follows), or null if it may run.
+   * @param count Deliveries of it as the broker counts them. A first one is nobody who was released and comes back, though
+   *   it may look so: a message that was published twice.
+   */
+  arrived(key: string, message: Incoming, count: number | null): TallyError | null {
     if (this.#keys.size === 0) return null;
     const away = this.#keys.get(key);
     if (away === undefined) return null;
@@ -86,7 +90,7 @@ export class AwayKeys {
     }
     const id = identity(message);
     if (id === null) return null;
-    const entry = away.entries.find((e) => e.id === id && e.released > 0);
+    const entry = count === 1 ? undefined : away.entries.find((e) => e.id === id && e.released > 0);
     if (entry === undefined) return away.why;
     const { released } = entry;
     entry.released = 0;

@@ -116,7 +116,7 @@ export class TopicSubscription {
         this.#o.runtime.events.emit({ type: "unidentified", topic: this.topic.name, group: this.group });
       }
       if (this.topic.ordered && message.key !== null) {
-        const why = session.away.arrived(message.key, message);
+        const why = session.away.arrived(message.key, message, delivery.count);
         if (why !== null) {
           attempts.failures.releases.turnBack(new Job(session, delivery), why);
           continue;

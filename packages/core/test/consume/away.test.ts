@@ -56,6 +56,32 @@ describe("an ordered key whose delivery is released", () => {
     expect(seen).toEqual(["m1", "m1", "m2", "m3", "m4"]);
   });
 
+  test("turns back a second publication of one that is away too: it is not the one that comes back", async () => {
+    const b = bench();
+    const seen: (string | null)[] = [];
+    let fails = true;
+    await b
+      .consumer({ onError: () => release({ after: 1 }) })
+      .on(orders, (_body, { id }) => {
+        seen.push(id);
+        if (fails) fail();
+      })
+      .start();
+    b.receiver.deliver({ id: "m1", key: "k" }, { id: "m2", key: "k" });
+    await b.clock.advance(1);
+    fails = false;
+    b.receiver.deliver({ id: "m2", key: "k", count: 1 }); // on its way when they left
+    await settle();
+    expect(seen).toEqual(["m1"]);
+    b.receiver.deliver(
+      { id: "m1", key: "k", count: 2 },
+      { id: "m2", key: "k", count: 2 },
+      { id: "m2", key: "k", count: 2 },
+    );
+    await settle();
+    expect(seen).toEqual(["m1", "m1", "m2", "m2"]);
+  });
+
   test("once acked, a second copy of it has no place before the others", async () => {
     const b = bench();
     const seen: (string | null)[] = [];

@@ -71,10 +71,10 @@ describe("memory does not grow with keys", () => {
       away.left(`key-${i}`, [incoming({ id: `m${i}` })], why);
       expect(away.size).toBeLessThanOrEqual(600);
     }
-    expect(away.arrived("key-9999", incoming({ id: "other" }))).toBe(why);
-    expect(away.arrived("key-9999", incoming({ id: "m9999", producer: "another" }))).toBe(why);
+    expect(away.arrived("key-9999", incoming({ id: "other" }), null)).toBe(why);
+    expect(away.arrived("key-9999", incoming({ id: "m9999", producer: "another" }), null)).toBe(why);
     now += 60_000;
-    expect(away.arrived("key-9999", incoming({ id: "other" }))).toBe(null);
+    expect(away.arrived("key-9999", incoming({ id: "other" }), null)).toBe(null);
     away.clear();
     expect(away.size).toBe(0);
   });
@@ -84,10 +84,10 @@ describe("memory does not grow with keys", () => {
     const why = new TallyError("handler", "x");
     const [m1, m2] = [incoming({ id: "m1" }), incoming({ id: "m2" })];
     away.left("k", [m1, m2], why);
-    expect(away.arrived("k", m1)).toBe(null);
+    expect(away.arrived("k", m1, 2)).toBe(null);
     away.done("k", m1);
     expect(away.size).toBe(1);
-    expect(away.arrived("k", m2)).toBe(null);
+    expect(away.arrived("k", m2, 2)).toBe(null);
     expect(away.size).toBe(0);
   });
 
@@ -97,6 +97,6 @@ describe("memory does not grow with keys", () => {
     away.left("k", [incoming()], why);
     expect(away.size).toBe(0);
     away.left("k", [incoming({ id: "m1" })], why);
-    expect(away.arrived("k", incoming())).toBe(null);
+    expect(away.arrived("k", incoming(), null)).toBe(null);
   });
 });
