@@ -123,7 +123,7 @@ describe("a newer store version: refused", () => {
 });
 
 describe("torn tail at each byte; bit flip in the middle; impossible state: prefix recovered; that record quarantined; surfaced", () => {
-  it("torn tail at each byte: the log's whole commits are recovered, in order", async () => {
+  it("torn at and around each border of its frames: the log's whole commits are recovered, in order", async () => {
     const ids = await logged(at("torn.db"), 4);
     const size = statSync(at("torn.db-wal")).size;
     const frame = PAGE + 24;
