@@ -199,6 +199,7 @@ export class Guard {
   }
 
   #answered(job: Job, key: InboxKey, answer: Answer): void {
+    if (answer.state !== "parked") this.#parking.ended(job);
     if (answer.state === "fresh") {
       const { hold } = answer;
       job.claim = hold;
