@@ -34,6 +34,7 @@ export {
 
 export { armFailpoints, type Failpoint, FAILPOINTS } from "./failpoints.ts";
 export * from "./stores.ts";
+export * from "./half/store.ts";
 
 /** What `rabbitmq({…})`, `kafka({…})` or `memory()` gives: resolved options, nothing opened yet. */
 export interface Broker {

@@ -1,5 +1,6 @@
 import type { Clock, Random } from "./clock.ts";
 import type { TallyError } from "./error.ts";
+import type { HalfStore } from "./half/store.ts";
 import type { Outgoing } from "./message.ts";
 import type { Proof } from "./spi.ts";
 
@@ -104,6 +105,8 @@ export interface OutboxStore extends AsyncDisposable {
   replay(place: number): Promise<boolean>;
   /** Deletes a parked row, for a person who knows what that means; false if it is not parked. */
   purge(place: number): Promise<boolean>;
+  /** Null: it keeps no half messages. */
+  readonly halves: HalfStore | null;
 }
 
 export interface OutboxLease extends AsyncDisposable {

@@ -24,6 +24,7 @@ export function sqliteRig(options: SqliteOptions = {}): StoreRig {
     place: () => join(directory, `${++places}.db`),
     outbox: (place, host) => sqlite(place, options).openOutbox(host),
     bound: (place, host) => sqlite(place, { ...options, maxBytes: 2 * 1024 * 1024 }).openOutbox(host),
+    halves: true,
     inbox: (place, host) => sqlite(place, options).openInbox(host),
     transactions: {
       prepare: async (place) => withFile(place, (sql) => sql.exec("CREATE TABLE IF NOT EXISTS effects (line TEXT)")),

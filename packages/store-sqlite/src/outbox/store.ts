@@ -1,4 +1,5 @@
 import type {
+  HalfStore,
   NewRow,
   OutboxLease,
   OutboxStats,
@@ -9,6 +10,7 @@ import type {
   TallyError,
 } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
+import { SqliteHalves } from "./halves.ts";
 import type { Records } from "../worker/protocol.ts";
 import { waitForLease } from "./lease.ts";
 import { BUFFER_BYTES } from "../buffers.ts";
@@ -24,6 +26,7 @@ interface Line {
 export class SqliteOutbox implements OutboxStore {
   readonly scope: Scope = "host";
   readonly bufferBytes: number = BUFFER_BYTES;
+  readonly halves: HalfStore;
   readonly #client: Client;
   readonly #puts: Puts;
 
@@ -34,6 +37,7 @@ export class SqliteOutbox implements OutboxStore {
     this.#client = client;
     this.#owns = owns;
     this.#puts = new Puts(client);
+    this.halves = new SqliteHalves(client);
   }
 
   put(rows: readonly NewRow[]): Promise<readonly PutResult[]> {

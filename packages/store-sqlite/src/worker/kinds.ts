@@ -1,9 +1,15 @@
 import type { Kind } from "./file/open.ts";
 import { createBucket, createInbox, repairInbox, savedInbox } from "./inbox/schema.ts";
+import { createHalves } from "./outbox/halves.ts";
 import { createOutbox, repairOutbox, SAVED_OUTBOX } from "./outbox/schema.ts";
 import type { OpenArgs } from "./protocol.ts";
 
-const OUTBOX: Kind = { create: createOutbox, saved: () => SAVED_OUTBOX, repaired: repairOutbox };
+const OUTBOX: Kind = {
+  create: createOutbox,
+  upgrade: createHalves,
+  saved: () => SAVED_OUTBOX,
+  repaired: repairOutbox,
+};
 
 /** An inbox holds the outbox of its transactions too. */
 const INBOX: Kind = {
@@ -11,6 +17,7 @@ const INBOX: Kind = {
     createInbox(sql);
     createOutbox(sql);
   },
+  upgrade: createHalves,
   saved: (damaged, into) => [...savedInbox(damaged, (bucket) => createBucket(into, bucket)), ...SAVED_OUTBOX],
   repaired(sql) {
     repairInbox(sql);

@@ -9,12 +9,15 @@ import {
   type Row,
   TallyError,
 } from "@tallymq/core/spi";
+import { isOpen, type MemoryHalf, type MemoryHalves, memoryHalves } from "./halves.ts";
 
 /** An outbox in this process's memory: for tests of what is published while the broker is away. Nothing survives it. */
 export interface MemoryOutbox extends OutboxSpec {
   /** Rows that wait, in their order. */
   readonly rows: readonly Row[];
   readonly parked: readonly ParkedRow[];
+  /** Half messages, decided ones included. */
+  readonly halves: readonly MemoryHalf[];
   /** While set, every call fails with it: a full disk, a lost mount. */
   broken: TallyError | null;
   /** Takes the lease from its holder, as another process does after a pause. */
@@ -22,7 +25,7 @@ export interface MemoryOutbox extends OutboxSpec {
 }
 
 export interface MemoryOutboxOptions {
-  /** Rows, parked ones included, at most; a put beyond it is `full`. @default no limit */
+  /** Rows and half messages, parked ones included, at most; a put beyond it is `full`. @default no limit */
   readonly maxRows?: number;
 }
 
@@ -43,6 +46,7 @@ export interface MemoryTable {
 export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutboxOptions = {}): MemoryTable {
   const rows: Row[] = [];
   const parked: ParkedRow[] = [];
+  const halves: MemoryHalves = [];
   let place = 0;
   /** Who relays to a destination. */
   const holders = new Map<string, { readonly lost: (error: TallyError) => void }>();
@@ -64,10 +68,13 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
     for (const wake of woken) wake();
   };
 
+  const isFull = (more: number): boolean =>
+    rows.length + parked.length + halves.filter(isOpen).length + more >= maxRows;
+
   function judge(row: NewRow, open: readonly NewRow[]): PutResult {
     const there = [...rows, ...parked.map((p) => p.row), ...open].find((r) => identity(r) === identity(row));
     if (there !== undefined) return same(there, row) ? "same" : "conflict";
-    return rows.length + parked.length + open.length >= maxRows ? "full" : "stored";
+    return isFull(open.length) ? "full" : "stored";
   }
 
   function add(row: NewRow, wall: number): void {
@@ -150,6 +157,7 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
   const outbox: MemoryOutbox = {
     rows,
     parked,
+    halves,
     broken: null,
     stealLease() {
       for (const robbed of new Set(holders.values())) {
@@ -162,6 +170,14 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
       return {
         scope: "process",
         bufferBytes: 0,
+        halves: memoryHalves({
+          clock: host.clock,
+          halves,
+          working,
+          isFull: () => isFull(0),
+          judge: (row) => judge(row, []),
+          add: (row) => add(row, host.clock.wall()),
+        }),
         async put(batch) {
           await working();
           return batch.map((row) => put(row, host.clock.wall()));

@@ -20,6 +20,7 @@ const rig: StoreRig = {
   place: () => `${++places}`,
   outbox: (place, host) => at(outboxes, place, memoryOutbox).openOutbox(host),
   bound: (place, host) => at(outboxes, place, () => memoryOutbox({ maxRows: 100 })).openOutbox(host),
+  halves: true,
   inbox: (place, host) => at(inboxes, place, () => memoryInbox({ keepFor: 7 * 86_400_000 })).openInbox(host),
   transactions: {
     prepare: async () => {},

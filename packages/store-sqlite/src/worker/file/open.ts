@@ -7,13 +7,15 @@ import { Database } from "./database.ts";
 import { Members } from "./members.ts";
 import { createPrivate, inspectPlace, isOpenToOthers, lstat, makePrivate } from "./place.ts";
 import { recover, type Saved } from "./recover.ts";
-import { checkStamp, createStamp, readStamp, STORE_FORMAT } from "./stamp.ts";
+import { checkStamp, createStamp, readStamp, STORE_FORMAT, upgradeStamp } from "./stamp.ts";
 import { judgeSqlite } from "./version.ts";
 import { keepLog, lostFrames } from "./wal.ts";
 
 /** What a kind of store brings: its tables, and which of them can be saved from a damaged file. */
 export interface Kind {
   create(sql: DatabaseSync): void;
+  /** Adds what a store of an older format has not. */
+  upgrade(sql: DatabaseSync): void;
   saved(damaged: DatabaseSync, into: DatabaseSync): readonly Saved[];
   /** After rows were saved: counters that go with them. */
   repaired(sql: DatabaseSync): void;
@@ -44,6 +46,7 @@ export function openStore(args: OpenArgs, kind: Kind, surfaced: (what: string) =
       const stamp = readStamp(db.sql);
       if (stamp === null) throw new Fault("store", `${path} has no store in it although somebody has it open`);
       checkStamp(path, stamp, args.kind);
+      if (stamp.format < STORE_FORMAT) upgrade(db, kind);
       return {
         db,
         id: stamp.id,
@@ -58,6 +61,19 @@ export function openStore(args: OpenArgs, kind: Kind, surfaced: (what: string) =
     }
   } catch (error) {
     members.close();
+    throw error;
+  }
+}
+
+/** Others may have it open, in a version that knows less: what is added hinders none of them. */
+function upgrade(db: Database, kind: Kind): void {
+  db.begin("acked");
+  try {
+    kind.upgrade(db.sql);
+    upgradeStamp(db.sql);
+    db.commit();
+  } catch (error) {
+    db.rollback();
     throw error;
   }
 }

@@ -1,5 +1,6 @@
 import { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../fault.ts";
+import { readStamp } from "./stamp.ts";
 
 /** A table to save, and whether a row of it is as it was stored. */
 export interface Saved {
@@ -8,6 +9,8 @@ export interface Saved {
   /** In the order of these a table is read. */
   readonly order: string;
   readonly isWhole?: (row: Readonly<Record<string, unknown>>) => boolean;
+  /** The format that it came with: older stores have no such table. */
+  readonly since?: number;
 }
 
 export interface Recovered {
@@ -74,7 +77,8 @@ function list(
   torn: string[],
 ): readonly Saved[] {
   try {
-    return tables(damaged);
+    const format = readStamp(damaged)?.format ?? Infinity;
+    return tables(damaged).filter(({ since = 0 }) => since <= format);
   } catch {
     torn.push("everything");
     return [];

@@ -1,8 +1,15 @@
 import type { DatabaseSync } from "node:sqlite";
 import { Fault } from "../fault.ts";
 
-/** Of the tables. A store of a higher one is not touched. */
-export const STORE_FORMAT = 1;
+/**
+ * Of the tables. A store of a higher one is not touched, one of a lower one is upgraded in place when it is opened.
+ *
+ * | format | brought |
+ * |---|---|
+ * | 1 | outbox, inbox, parked keys |
+ * | 2 | half messages |
+ */
+export const STORE_FORMAT = 2;
 
 export interface Stamp {
   readonly kind: string;
@@ -13,6 +20,11 @@ export interface Stamp {
 export function createStamp(sql: DatabaseSync, stamp: Stamp): void {
   sql.exec("CREATE TABLE tally_store (kind TEXT NOT NULL, format INTEGER NOT NULL, id TEXT NOT NULL)");
   sql.prepare("INSERT INTO tally_store VALUES (?, ?, ?)").run(stamp.kind, stamp.format, stamp.id);
+}
+
+/** Inside a transaction: the store has all tables of this format by now. */
+export function upgradeStamp(sql: DatabaseSync): void {
+  sql.prepare("UPDATE tally_store SET format = ?").run(STORE_FORMAT);
 }
 
 /** Null: no store of Tally (yet). Throws what SQLite throws for a damaged file. */

@@ -1,6 +1,7 @@
 import { FENCE_SLOTS } from "../../record/slots.ts";
 import type { Database } from "../file/database.ts";
 import { type Answer, type Operations, operation, type PutAnswer, type PutArgs } from "../protocol.ts";
+import { halfOperations } from "./halves.ts";
 import { RelayLock } from "./lock.ts";
 import { Parked } from "./parked.ts";
 import { packRecords, Relay } from "./relay.ts";
@@ -149,13 +150,14 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
       return { value: found, committed: () => freed(place) };
     }),
   };
+  const halves = halfOperations(db, rows, surfaced);
   const freed = (place: number): void => {
     parked.reload();
     for (const relay of relays.values()) relay.rewind(place);
   };
 
   return {
-    operations,
+    operations: { ...operations, ...halves },
     begun: () => rows.begun(),
     isEmpty: () => rows.counted().rows === 0,
     put(args) {

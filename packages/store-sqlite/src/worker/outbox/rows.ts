@@ -94,6 +94,15 @@ export class Rows {
     return results;
   }
 
+  /** Stores one record. @returns its code */
+  one(record: Uint8Array, wall: number): number {
+    const counters = this.#counters.get() as { next: number; rows: number; bytes: number };
+    if (this.#maxSum !== null && counters.bytes + record.length > this.#maxSum) return PUT.full;
+    const result = this.#one(record, counters.next, wall);
+    if (result === PUT.stored) this.#count.run(counters.next + 1, counters.rows + 1, counters.bytes + record.length);
+    return result;
+  }
+
   /** Rows left the store. */
   left(rows: number, bytes: number): void {
     const counters = this.#counters.get() as { next: number; rows: number; bytes: number };

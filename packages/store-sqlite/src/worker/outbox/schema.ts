@@ -1,6 +1,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import type { Saved } from "../file/recover.ts";
+import { createHalves, SAVED_HALVES } from "./halves.ts";
 
 /**
  * `tally_rows.place` is given by the counter in `tally_outbox`, under the write lock: it rises in the order of commit and is
@@ -19,6 +20,7 @@ export function createOutbox(sql: DatabaseSync): void {
     CREATE TABLE IF NOT EXISTS tally_outbox (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL);
     INSERT OR IGNORE INTO tally_outbox VALUES (1, 1, 0, 0);
   `);
+  createHalves(sql);
 }
 
 /** What can be saved of a damaged outbox. */
@@ -30,6 +32,7 @@ export const SAVED_OUTBOX: readonly Saved[] = [
     isWhole: (row) => row["record"] instanceof Uint8Array && crc32(row["record"]) === Number(row["crc"]),
   },
   { table: "tally_parked_rows", columns: ["place", "code", "reason", "parked_at"], order: "place" },
+  SAVED_HALVES,
 ];
 
 /** Places that nobody saw may have been given: far beyond what one commit takes, none is used twice. */

@@ -15,8 +15,9 @@ export interface StoreCase {
  * | `outbox`, `inbox` | the rig opens them |
  * | `bound` | the rig can open an outbox that is soon full |
  * | `transactions` | the rig can observe effects |
+ * | `halves` | its outboxes keep half messages |
  */
-export type StoreNeed = "outbox" | "inbox" | "bound" | "transactions";
+export type StoreNeed = "outbox" | "inbox" | "bound" | "transactions" | "halves";
 
 /**
  * A kind of store, as its author supplies it. What it has not is null. Everything opened at one place shares its data, as
@@ -31,6 +32,8 @@ export interface StoreRig {
   readonly outbox: ((place: string, host: StoreHost) => Promise<OutboxStore>) | null;
   /** An outbox that takes between 1 and 20 MiB. */
   readonly bound: ((place: string, host: StoreHost) => Promise<OutboxStore>) | null;
+  /** Null: `halves` of its outboxes is null. */
+  readonly halves: true | null;
   readonly inbox: ((place: string, host: StoreHost) => Promise<InboxStore<unknown>>) | null;
   readonly transactions: EffectRig<never> | null;
 }

@@ -1,6 +1,7 @@
 import type { Runner } from "../conform.ts";
 import { within } from "../wait.ts";
 import type { StoreCase, StoreNeed, StoreRig } from "./case.ts";
+import { halfCases } from "./halves.ts";
 import { inboxCases } from "./inbox.ts";
 import { leaseCases } from "./lease.ts";
 import { outboxCases } from "./outbox.ts";
@@ -11,6 +12,7 @@ import { transactionCases } from "./transactions.ts";
 export const storeCases: readonly StoreCase[] = [
   ...outboxCases,
   ...leaseCases,
+  ...halfCases,
   ...inboxCases,
   ...parkingCases,
   ...transactionCases,
