@@ -24,6 +24,10 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `tx-undone` | a transaction was undone, and this message with it |
  * | `breaker-open` | the broker does not take this topic's messages: they are stored, or wait outside of the window |
  * | `breaker-closed` | it takes them again, after `afterMs` |
+ * | `half-prepared` | half message `id` of the half `name` is durable, and its work begins |
+ * | `half-checked` | `check` was asked for the `checks`-th time, and answered; `error`: why that was no answer |
+ * | `half-decided` | its decision is durable, by its work, by `check`, or by a person |
+ * | `half-parked` | it has no decision after so many checks, or cannot be sent: a person has to decide |
  * | `joined` | a `publish()` of an id in flight got the promise of the first one |
  * | `late-verdict` | a copy of a message that had ended was answered after all |
  * | `relay-started`, `relay-stopped` | this process holds the lease of the outbox, and sends its rows; it does not any more |
@@ -95,6 +99,32 @@ export type TallyEventBody =
   | { readonly type: "spilled"; readonly topic: string; readonly id: string; readonly doubtful: boolean }
   | { readonly type: "tx-published"; readonly topic: string; readonly id: string }
   | { readonly type: "tx-undone"; readonly topic: string; readonly id: string }
+  | { readonly type: "half-prepared"; readonly name: string; readonly topic: string; readonly id: string }
+  | {
+      readonly type: "half-checked";
+      readonly name: string;
+      readonly topic: string;
+      readonly id: string;
+      readonly answer: "commit" | "rollback" | "unknown";
+      readonly checks: number;
+      readonly error: string | null;
+    }
+  | {
+      readonly type: "half-decided";
+      readonly name: string;
+      readonly topic: string;
+      readonly id: string;
+      readonly decision: "commit" | "rollback";
+      readonly by: "work" | "check" | "person";
+    }
+  | {
+      readonly type: "half-parked";
+      readonly name: string;
+      readonly topic: string;
+      readonly id: string;
+      readonly checks: number;
+      readonly reason: string;
+    }
   | { readonly type: "parked"; readonly topic: string; readonly id: string; readonly code: ErrorCode }
   | { readonly type: "breaker-open"; readonly topic: string }
   | { readonly type: "breaker-closed"; readonly topic: string; readonly afterMs: number }

@@ -19,6 +19,11 @@ export const FAILPOINTS = {
   "tx.put": "a message is in a handler's transaction, which is open",
   "tx.committed": "effect, mark and messages are committed; the relay does not know of the rows",
 
+  "half.prepared": "the half message is durable; its work has not begun",
+  "half.worked": "the work has returned or thrown; its decision is recorded nowhere",
+  "half.decided": "the decision is durable; the caller has no answer, and the relay does not know of a row",
+  "half.released": "a committed one is a row, in its place behind those of its key; the fence does not know it yet",
+
   "inbox.claimed": "the claim is durable; the handler has not begun",
   "inbox.handled": "the handler has returned; its effect may be there, its mark is not (effect: marked)",
   "inbox.marked": "the mark is durable; nothing is acked (effect: marked)",

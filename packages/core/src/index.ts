@@ -12,7 +12,7 @@ export {
   type TallyEventBody,
 } from "./events.ts";
 export type { SchemaIssue, SchemaResult, StandardSchema } from "./schema.ts";
-export type { Broker, Proof, Sure, Traits } from "./spi.ts";
+export type { Broker, Decision, Proof, Sure, Traits } from "./spi.ts";
 export type { OutboxMode, SpillPolicyOptions } from "./outbox/options.ts";
 export type { InboxSpec, OutboxSpec, InboxStore, ParkedKey, Scope } from "./stores.ts";
 export { topic, type Topic, type TopicOptions } from "./topic.ts";
@@ -45,6 +45,14 @@ export type {
   ReplayOptions,
   ReplayResult,
 } from "./dead-letters/queue.ts";
+export type {
+  Half,
+  HalfContext,
+  HalfOptions,
+  HalfReceipt,
+  HalfRunOptions,
+  UndecidedHalf,
+} from "./half/options.ts";
 export type { Platform } from "./platform/node.ts";
 export type { Cause, Publication, PublishOptions, PublishPolicyOptions, Receipt } from "./publish/options.ts";
 export { openTally } from "./open.ts";

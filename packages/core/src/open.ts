@@ -7,6 +7,7 @@ import { describe, TallyError } from "./error.ts";
 import { createEvents } from "./events.ts";
 import { HealthRoom } from "./health/health.ts";
 import type { HealthPolicy } from "./health/options.ts";
+import { Halves } from "./half/halves.ts";
 import { randomId } from "./ids.ts";
 import { CLOSE_BOUNDS, resolveTally, type TallyOptions } from "./options.ts";
 import { MemoryBound, type MemoryPart } from "./memory.ts";
@@ -79,7 +80,13 @@ export async function openTally<Tx = never>(
   const spill = { store: outbox, transactions: transactions?.outbox ?? null, policy: o.spill };
   const served = spill.store !== null || spill.transactions !== null;
   const publisher = new Publisher(runtime, o.publish, o.topics, served ? spill : null, transactions);
-  const tally = createTally<Tx>(runtime, publisher, inbox, outbox, o.health, memory);
+  const halves = new Halves({
+    runtime,
+    store: outbox?.halves ?? null,
+    publisher,
+    deadlineMs: o.publish.deadline,
+  });
+  const tally = createTally<Tx>(runtime, publisher, halves, inbox, outbox, o.health, memory);
   try {
     await publisher.first;
   } catch (error) {
@@ -92,6 +99,7 @@ export async function openTally<Tx = never>(
 function createTally<Tx>(
   runtime: Runtime,
   publisher: Publisher,
+  halves: Halves,
   inbox: InboxStore<unknown> | null,
   outbox: OutboxStore | null,
   policy: HealthPolicy,
@@ -129,6 +137,7 @@ function createTally<Tx>(
     // not keep the rest open.
     const letters = atMost(runtime.clock, within, office.close());
     await Promise.allSettled([letters, ...[...consumers].map((consumer) => consumer.close({ within: left() }))]);
+    await halves.close(left());
     const abandoned = await publisher.close(left());
     const leaving = (async () => runtime.transport[Symbol.asyncDispose]())().catch((thrown: unknown) =>
       runtime.events.emit({
@@ -181,6 +190,10 @@ function createTally<Tx>(
       return office.of(topic, group);
     },
     health: () => health.look(),
+    half(name, options) {
+      assertOpen("half()");
+      return halves.declare(name, options);
+    },
     on: (listener) => runtime.events.on(listener),
     counters: () => runtime.events.counters(),
     close(options) {

@@ -2,6 +2,7 @@ import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions, TxContext } f
 import type { DeadLetterQueue } from "./dead-letters/queue.ts";
 import type { Duration } from "./duration.ts";
 import type { TallyError } from "./error.ts";
+import type { Half, HalfOptions } from "./half/options.ts";
 import type { Counters, Listener } from "./events.ts";
 import type { Health } from "./health/report.ts";
 import type { Parked } from "./park/parked.ts";
@@ -55,6 +56,12 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
    * Never rejects, and takes no longer than `health.answerWithin` (2 s).
    */
   health(): Promise<Health>;
+  /**
+   * Declares a kind of half message, 1–120 bytes, at start: whoever declares it knows how to check those of a process that
+   * died, a restarted one and every other instance of the service. Kept in the outbox.
+   * @throws TallyError `bad-config`, `closed`; `unsupported` without an outbox that keeps half messages
+   */
+  half<In, Out>(name: string, options: HalfOptions<In, Out>): Half<In>;
   /** Every event from now on, called synchronously; what it throws is dropped. Returns what takes the listener off. */
   on(listener: Listener): () => void;
   /** How often each event happened so far: a copy. */

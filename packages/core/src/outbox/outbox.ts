@@ -131,6 +131,33 @@ export class Outbox<Item extends Spillable> {
     this.#flushes.add(flush);
   }
 
+  /** As `store`, for what the store has already and makes a row of. `put` ends when the store has answered, or at the close. */
+  storeBy(item: Item, put: () => Promise<PutResult>): void {
+    this.reserve(item, item.slot);
+    const answered = (result: PutResult | TallyError): void => {
+      // One that was a row already may have become it elsewhere: the fence has to be read.
+      const unsure = TallyError.is(result) || result === "same";
+      this.settle(item, unsure ? "unsure" : result === "stored" ? "stored" : "gone");
+      this.#o.put(item, result);
+    };
+    const flush = put()
+      .then(answered, (thrown: unknown) =>
+        answered(TallyError.is(thrown) ? thrown : new TallyError("store", describe(thrown), { cause: thrown })),
+      )
+      .finally(() => this.#flushes.delete(flush));
+    this.#flushes.add(flush);
+  }
+
+  /** It waits for rows of this store: `again` comes as after `turn` said `wait`. */
+  hold(item: Item): void {
+    this.#throttled.push(item);
+  }
+
+  /** There may be new rows. */
+  wake(): void {
+    this.#relay.wake();
+  }
+
   /** A row is on its way into the store: its key is fenced from now on. Ends with `settle` of the same token. */
   reserve(token: object, slot: number | null): void {
     this.#putting.set(token, slot);

@@ -2,6 +2,7 @@ import type { TallyError } from "../error.ts";
 import type { OutboxMode } from "../outbox/options.ts";
 import type { Spillable } from "../outbox/outbox.ts";
 import type { RelayOutcome } from "../outbox/relay.ts";
+import type { PutResult } from "../stores.ts";
 import type { Caller } from "./callers.ts";
 import type { Queue, Queued } from "./queue.ts";
 import type { Batch } from "./senders.ts";
@@ -27,6 +28,8 @@ export class Entry implements Timed, Admitted, Spillable {
   slot: number | null = null;
   /** How long its row may count on being deduplicated, in milliseconds; null: it does not go into the outbox. */
   dedupeForMs: number | null = null;
+  /** Its store has it already, apart: makes it a row there, when the turn of its key has come. */
+  put: (() => Promise<PutResult>) | null = null;
   /** It comes from the outbox: who waits for its end. Nobody else does, and it is never dropped. */
   relayed: ((outcome: RelayOutcome) => void) | null = null;
 

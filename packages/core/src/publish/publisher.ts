@@ -2,13 +2,14 @@
 import { fullJitter, type Backoff } from "../backoff.ts";
 import { atMost } from "../clock.ts";
 import { milliseconds } from "../duration.ts";
+import type { Outgoing } from "../message.ts";
 import { type ErrorCode, TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SchemaResult } from "../schema.ts";
 import type { PublisherStatus } from "../health/health.ts";
-import type { InboxTransactions } from "../stores.ts";
 import type { TopicPlan, Verdict } from "../spi.ts";
+import type { InboxTransactions, PutResult } from "../stores.ts";
 import type { Topic } from "../topic.ts";
 import { Caller, Signals } from "./callers.ts";
 import { Breakers } from "./breakers.ts";
@@ -189,6 +190,44 @@ export class Publisher {
   /** How the first try to open a session ended. */
   get first(): Promise<void> {
     return this.#senders.first;
+  }
+
+  // ── half messages: stored elsewhere, and not yet sent ───────────────────────
+
+  /** Checks a call as `publish()` does, and numbers its message. @throws TallyError */
+  draft(topic: Topic<never, unknown>, body: unknown, options: PublishOptions): Taken {
+    try {
+      if (this.#stage !== "open") throw new TallyError("closed", "after close()", { id: options.id });
+      const taken = take(this.#runtime, topic, body as never, options);
+      taken.message.seq = ++this.#topics.line(topic).seq;
+      return taken;
+    } catch (thrown) {
+      throw this.#refuse(topic.name, options, thrown);
+    }
+  }
+
+  slot(topic: string, key: string | null): number {
+    return this.#spilling?.slot(topic, key) ?? 0;
+  }
+
+  /** A message that the outbox's store has already takes its place among those of its key; `put` makes it a row in its turn. */
+  inTurn(message: Outgoing, put: () => Promise<PutResult>): void {
+    if (this.#stage === "closed" || this.#spilling === null) return;
+    const { topic: name, ordered, key } = message;
+    const entry = new Entry(this.#topics.line({ name, ordered, groups: [] }), { ...message });
+    entry.mode = "always";
+    entry.slot = ordered ? this.#spilling.slot(name, key) : null;
+    entry.put = put;
+    entry.validated = true;
+    this.#live++;
+    this.#carried.add(entry);
+    if (ordered) entry.line.lineUp(entry);
+    this.#window.enter(entry);
+  }
+
+  /** There is a new row in the outbox's store. */
+  stored(): void {
+    this.#spilling?.stored();
   }
 
   // ── a call comes in ─────────────────────────────────────────────────────────

@@ -82,6 +82,7 @@ export class Spilling {
   /** Whether the outbox keeps a message that is ready to go: stores it now, or lets it wait for the rows of its key. */
   takes(entry: Entry): boolean {
     if (entry.relayed !== null || entry.mode === "off") return false;
+    if (entry.put !== null) return this.#release(entry, entry.put);
     const outbox = this.#of(entry);
     if (outbox === null) return false;
     const turn = this.#o.bars(entry) ? "store" : outbox.turn(entry);
@@ -97,6 +98,11 @@ export class Spilling {
   /** Whether a row of this slot may be put by a transaction: none is in the other store, as far as that is known. */
   mayTransact(slot: number): boolean {
     return this.#fallback === null || !this.#fallback.fenced(slot);
+  }
+
+  /** A row has come into the fallback's store by another way. */
+  stored(): void {
+    this.#fallback?.wake();
   }
 
   /** The session can be used when it is open, read by the broker, and none of its lanes is silent. */
@@ -175,7 +181,7 @@ export class Spilling {
   #spillAll(wire: boolean): void {
     for (const entry of this.#o.waiting()) {
       const { state } = entry;
-      if (entry.mode === "off" || entry.relayed !== null) continue;
+      if (entry.mode === "off" || entry.relayed !== null || entry.put !== null) continue;
       const outbox = this.#of(entry);
       if (outbox === null) continue;
       const unread = state === WIRE && (wire || entry.batch?.session.blocked === true);
@@ -212,8 +218,24 @@ export class Spilling {
     });
   }
 
+  /** What its store has already becomes a row there, unless its key has rows in the other store: these go first. */
+  #release(entry: Entry, put: () => Promise<PutResult>): boolean {
+    const [fallback, transactions, { slot }] = [this.#fallback, this.#transactions, entry];
+    if (fallback === null) return false;
+    if (slot !== null && transactions?.fenced(slot) === true && !fallback.fenced(slot, true)) transactions.hold(entry);
+    else {
+      entry.state = next(entry.state, "spill");
+      fallback.storeBy(entry, put);
+    }
+    return true;
+  }
+
   #put(entry: Entry, result: PutResult | TallyError): void {
     if (entry.state === ENDED) return; // accepted meanwhile: the row will be a duplicate, with the same id
+    if (entry.put !== null) {
+      entry.state = next(entry.state, "stored");
+      return this.#o.end(entry);
+    }
     const { topic, id } = entry.message;
     const { runtime } = this.#o;
     if (result === "stored" || result === "same") {

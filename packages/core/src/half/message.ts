@@ -1,0 +1,341 @@
+import { fullJitter } from "../backoff.ts";
+import { sleep, type Timer } from "../clock.ts";
+import { readBody } from "../consume/body.ts";
+import { describe, TallyError } from "../error.ts";
+import { failpoint } from "../failpoints.ts";
+import { storeError } from "../inbox/claims.ts";
+import type { Outgoing } from "../message.ts";
+import { rejection } from "../publish/rejections.ts";
+import { STORED } from "../publish/spilling.ts";
+import type { Runtime } from "../runtime.ts";
+import type { Decision } from "../spi.ts";
+import type { NewRow, PutResult } from "../stores.ts";
+import type { Topic } from "../topic.ts";
+import { found, type HalfEffect, type HalfInput, type HalfState, type HalfStep, type Held, RUN, step } from "./machine.ts";
+import type { HalfContext, HalfOptions, HalfPolicy, HalfReceipt } from "./options.ts";
+import type { HalfStore, StoredHalf } from "./store.ts";
+
+const RELEASE_BACKOFF = { min: 100, max: 5_000 };
+
+/** What the half messages of one declaration share. */
+export interface HalfKind {
+  readonly name: string;
+  readonly topic: Topic<never, never>;
+  readonly check: HalfOptions<never, never>["check"];
+  readonly policy: HalfPolicy;
+  readonly runtime: Runtime;
+  readonly store: HalfStore;
+  /** Fires when the tally closes: nothing is tried again. */
+  readonly closing: AbortSignal;
+  /** `put` is to be called when the turn of this message among those of its key has come. */
+  inTurn(message: Outgoing, put: () => Promise<PutResult>): void;
+  /** There may be a new row in the outbox. */
+  stored(): void;
+  ended(message: HalfMessage): void;
+}
+
+/** Who waits for a `run()`. */
+export interface HalfCaller {
+  readonly work: (context: HalfContext) => Decision | Promise<Decision>;
+  readonly signal: AbortSignal | null;
+  resolve(receipt: HalfReceipt): void;
+  reject(error: unknown): void;
+}
+
+/** One half message while this process has to do with it: runs what {@link step} says. */
+export class HalfMessage {
+  readonly row: NewRow;
+  readonly #kind: HalfKind;
+  #caller: HalfCaller | null;
+  #state: HalfState = { is: "ended" };
+  #held: Held | null = null;
+  #timer: Timer | null = null;
+  #renewal: Timer | null = null;
+  readonly #abort: AbortController = new AbortController();
+  readonly #callerAborted = (): void => this.#abort.abort(this.#caller?.signal?.reason);
+  #saidStore = false;
+
+  private constructor(kind: HalfKind, row: NewRow, caller: HalfCaller | null) {
+    this.#kind = kind;
+    this.row = row;
+    this.#caller = caller;
+  }
+
+  static run(kind: HalfKind, row: NewRow, caller: HalfCaller): HalfMessage {
+    const message = new HalfMessage(kind, row, caller);
+    caller.signal?.addEventListener("abort", message.#callerAborted);
+    message.#take(RUN);
+    return message;
+  }
+
+  /** Found with nobody at it, and held by us. */
+  static found(kind: HalfKind, half: StoredHalf): HalfMessage {
+    const message = new HalfMessage(kind, half.row, null);
+    message.#take(found(half));
+    return message;
+  }
+
+  get place(): number | null {
+    return this.#held?.place ?? null;
+  }
+
+  /** Something of the user's is running, or its end is not written yet. */
+  get atWork(): boolean {
+    return this.#state.is !== "releasing" && this.#state.is !== "ended";
+  }
+
+  /** This process stood still for longer than its lease, and has just found its own half message with nobody at it. */
+  again({ fence }: StoredHalf): void {
+    if (this.#held !== null) this.#held = { ...this.#held, fence };
+  }
+
+  /** Gives up waiting for its turn. @returns false when it has begun: then its work decides. */
+  giveUp(error: TallyError): boolean {
+    if (this.#state.is !== "preparing" && this.#state.is !== "busy") return false;
+    this.#input({ type: "close", error });
+    return true;
+  }
+
+  close(error: TallyError): void {
+    this.#abort.abort(error);
+    this.#input({ type: "close", error });
+  }
+
+  #input(input: HalfInput): void {
+    this.#take(step(this.#state, input, this.#kind.policy));
+  }
+
+  #take([state, effects]: HalfStep): void {
+    const was = this.#state.is;
+    this.#state = state;
+    for (const effect of effects) this.#do(effect);
+    if (state.is !== "ended" || was === "ended") return;
+    this.#timer?.cancel();
+    this.#renewal?.cancel();
+    this.#kind.ended(this);
+  }
+
+  #do(effect: HalfEffect): void {
+    const { clock } = this.#kind.runtime;
+    switch (effect.do) {
+      case "prepare":
+        return void this.#prepare();
+      case "wait":
+        this.#timer = clock.after(effect.ms, () => this.#input({ type: "timer" }));
+        return;
+      case "hold":
+        this.#held = effect.held;
+        return this.#renewLater();
+      case "work":
+        return void this.#work();
+      case "check":
+        return void this.#check(effect.held);
+      case "decide":
+        return void this.#decide(effect.held, effect.decision);
+      case "tell":
+        return this.#kind.runtime.events.emit({
+          type: "half-decided",
+          ...this.#about(),
+          decision: effect.made.decision,
+          by: effect.made.by,
+        });
+      case "release":
+        return this.#release(effect.held);
+      case "defer":
+        return void this.#quietly(this.#kind.store.renew(effect.held.place, this.#fence(effect.held), effect.ms));
+      case "park":
+        return void this.#quietly(this.#park(effect.held, effect.reason));
+      case "answer":
+        return this.#answer(effect.decision);
+      case "reject":
+        return this.#reject(effect.error);
+    }
+  }
+
+  // ── the store ───────────────────────────────────────────────────────────────
+
+  async #prepare(): Promise<void> {
+    const { store, name, policy, runtime } = this.#kind;
+    try {
+      const answer = await store.prepare({ name, row: this.row }, policy.lease);
+      if (answer.is === "prepared") {
+        failpoint("half.prepared");
+        runtime.events.emit({ type: "half-prepared", ...this.#about() });
+        // Given up meanwhile: no work has begun, and none will.
+        if (this.#state.is === "ended")
+          return void this.#quietly(store.decide(answer.place, "rollback", false));
+      }
+      this.#input({ type: "prepared", answer, wall: runtime.clock.wall() });
+    } catch (thrown) {
+      this.#input({ type: "failed", error: storeError("the half message could not be stored", thrown) });
+    }
+  }
+
+  async #decide({ place }: Held, decision: "commit" | "rollback"): Promise<void> {
+    try {
+      const recorded = await this.#kind.store.decide(place, decision, !this.row.message.ordered);
+      failpoint("half.decided");
+      if (recorded?.released === true) this.#kind.stored();
+      this.#input({ type: "decided", recorded });
+    } catch (thrown) {
+      this.#input({ type: "failed", error: storeError("the decision could not be recorded", thrown) });
+    }
+  }
+
+  #release({ place }: Held): void {
+    const put = (): Promise<PutResult> => this.#put(place);
+    if (this.row.message.ordered) this.#kind.inTurn(this.row.message, put);
+    else
+      void put().then(
+        () => this.#kind.stored(),
+        () => {},
+      );
+  }
+
+  /** Until it is a row. Its key waits meanwhile. @throws TallyError when the tally closes: whoever opens the store goes on */
+  async #put(place: number): Promise<PutResult> {
+    const { store, closing, runtime } = this.#kind;
+    for (let tries = 1; ; tries++) {
+      try {
+        const result = await store.release(place);
+        if (result === "stored" || result === "same") {
+          failpoint("half.released");
+          this.#input({ type: "released" });
+          return result;
+        }
+        if (result === "conflict") {
+          this.#input({ type: "unreleasable", reason: "the outbox has a row of the same id with another body" });
+          return result;
+        }
+        this.#surfaced("a committed half message waits for room in the outbox");
+      } catch (thrown) {
+        this.#surfaced(storeError("a committed half message could not become a row", thrown).message);
+      }
+      await sleep(runtime.clock, Math.max(1, fullJitter(RELEASE_BACKOFF, tries, runtime.random)), closing);
+    }
+  }
+
+  async #park({ place, checks, ...held }: Held, reason: string): Promise<void> {
+    const parked = await this.#kind.store.park(place, this.#fence({ place, checks, ...held }), reason);
+    if (parked) this.#kind.runtime.events.emit({ type: "half-parked", ...this.#about(), checks, reason });
+  }
+
+  #renewLater(): void {
+    const { runtime, policy, store } = this.#kind;
+    this.#renewal?.cancel();
+    this.#renewal = runtime.clock.after(policy.lease / 2, () => {
+      const held = this.#held;
+      if (held === null || this.#state.is === "ended") return;
+      this.#renewLater();
+      store.renew(held.place, held.fence, policy.lease).then(
+        (ours) => {
+          if (ours || this.#state.is === "ended" || this.#held?.fence !== held.fence) return;
+          this.#renewal?.cancel();
+          // Its decision still counts, if it is the first.
+          this.#abort.abort(
+            new TallyError("fenced", "this process stood still for longer than its lease: another one may be checking", {
+              id: this.row.message.id,
+            }),
+          );
+        },
+        (thrown: unknown) =>
+          this.#surfaced(storeError("the lease of a half message could not be renewed", thrown).message),
+      );
+    });
+  }
+
+  #fence(held: Held): number {
+    return this.#held?.fence ?? held.fence;
+  }
+
+  // ── the user's own ──────────────────────────────────────────────────────────
+
+  async #work(): Promise<void> {
+    let decision: unknown;
+    try {
+      decision = await this.#caller?.work(this.#context());
+    } catch (error) {
+      failpoint("half.worked");
+      return this.#input({ type: "threw", error });
+    }
+    failpoint("half.worked");
+    if (isDecision(decision)) return this.#input({ type: "worked", decision });
+    // Perhaps it was done, perhaps not.
+    this.#reject(
+      new TallyError("handler", `work must return "commit", "rollback" or "unknown"; got ${describe(decision)}`, {
+        id: this.row.message.id,
+        mayArrive: true,
+      }),
+    );
+    this.#input({ type: "worked", decision: "unknown" });
+  }
+
+  async #check({ checks }: Held): Promise<void> {
+    const { runtime, policy, check, topic } = this.#kind;
+    const limit = Promise.withResolvers<never>();
+    const timer = runtime.clock.after(policy.lease, () =>
+      limit.reject(new TallyError("handler-deadline", `no answer within ${policy.lease} ms`)),
+    );
+    limit.promise.catch(() => {});
+    let decision: Decision = "unknown";
+    let error: string | null = null;
+    try {
+      const { message } = this.row;
+      const body = await readBody(topic, { ...message, native: null });
+      const answer: unknown = await Promise.race([check(body as never, this.#context()), limit.promise]);
+      if (isDecision(answer)) decision = answer;
+      else error = `check must return "commit", "rollback" or "unknown"; got ${describe(answer)}`;
+    } catch (thrown) {
+      error = describe(thrown);
+    }
+    timer.cancel();
+    runtime.events.emit({ type: "half-checked", ...this.#about(), answer: decision, checks, error });
+    this.#input({ type: "checked", decision, wall: runtime.clock.wall() });
+  }
+
+  #context(): HalfContext {
+    const { id, key, headers } = this.row.message;
+    return { id, key, headers, signal: this.#abort.signal };
+  }
+
+  #answer(decision: Decision): void {
+    const { id } = this.row.message;
+    const receipt = decision === "commit" ? { id, state: "stored" as const, proof: STORED } : null;
+    this.#caller?.resolve({ id, decision, receipt });
+    this.#answered();
+  }
+
+  #reject(error: unknown): void {
+    const { id } = this.row.message;
+    this.#caller?.reject(TallyError.is(error) && error.id === null ? rejection(error, id, error.mayArrive) : error);
+    this.#answered();
+  }
+
+  #answered(): void {
+    this.#caller?.signal?.removeEventListener("abort", this.#callerAborted);
+    this.#caller = null;
+  }
+
+  #about(): { readonly name: string; readonly topic: string; readonly id: string } {
+    const { topic, id } = this.row.message;
+    return { name: this.#kind.name, topic, id };
+  }
+
+  /** What is not written is found again when the lease is over. */
+  #quietly(work: Promise<unknown>): Promise<void> {
+    return work.then(
+      () => {},
+      (thrown: unknown) => this.#surfaced(storeError("a half message could not be written", thrown).message),
+    );
+  }
+
+  #surfaced(text: string): void {
+    if (this.#saidStore) return;
+    this.#saidStore = true;
+    this.#kind.runtime.events.emit({ type: "surfaced", what: `half ${this.#kind.name}`, text });
+  }
+}
+
+function isDecision(given: unknown): given is Decision {
+  return given === "commit" || given === "rollback" || given === "unknown";
+}

@@ -1,0 +1,140 @@
+import type { Duration } from "../duration.ts";
+import { TallyError } from "../error.ts";
+import { type Bounds, duration, integer, resolveOptions, value } from "../policy.ts";
+import type { PublishOptions, Receipt } from "../publish/options.ts";
+import type { Decision } from "../spi.ts";
+import type { Topic } from "../topic.ts";
+
+/** Options of `tally.half()`. */
+export interface HalfOptions<In, Out = In> {
+  readonly topic: Topic<In, Out>;
+  /**
+   * Whether the work that belongs to a message was done: asked when nobody is at it any more, in whichever process of the
+   * service declares this half. `"commit"`: it was; `"rollback"`: it was not, and will not be; `"unknown"`, or throwing: asked
+   * again after a while. The body is what a consumer would get.
+   */
+  readonly check: (body: Out, about: HalfContext) => Decision | Promise<Decision>;
+  /**
+   * How long a half message is nobody else's; renewed while its work, or a check, is running. When a process was killed, its
+   * half messages are checked after so long. A check that takes longer has answered `unknown`.
+   * @default "15s"
+   */
+  readonly lease?: Duration;
+  /** Wait after the first `unknown`; doubles each time. @default "1s" */
+  readonly checkMin?: Duration;
+  /** The longest wait. @default "1m" */
+  readonly checkMax?: Duration;
+  /** A half message is parked when it has been checked so often, @default 15 */
+  readonly maxChecks?: number;
+  /** and is so old. @default "1h" */
+  readonly maxAge?: Duration;
+}
+
+/** What `work` and `check` are told of the message. */
+export interface HalfContext {
+  readonly id: string;
+  readonly key: string | null;
+  readonly headers: Readonly<Record<string, string>>;
+  /**
+   * Fires when the tally closes and its time is up, when the caller's own signal does, and when this process stood still
+   * for longer than the lease, so that another one is checking by now.
+   */
+  readonly signal: AbortSignal;
+}
+
+/** How `run()` ended. */
+export interface HalfReceipt {
+  readonly id: string;
+  /** What is recorded; `unknown`: nothing is, and it will be checked. */
+  readonly decision: Decision;
+  /** Of the message, where it is `commit`: `stored`, and it will be sent. Else null. */
+  readonly receipt: Receipt | null;
+}
+
+/** A half message without a decision, or with one and not yet among the rows, as a list shows it. */
+export interface UndecidedHalf {
+  readonly id: string;
+  readonly key: string | null;
+  readonly checks: number;
+  /** Wall-clock milliseconds. */
+  readonly preparedAt: number;
+  /** Null: not parked, it is still checked. */
+  readonly parkedAt: number | null;
+  readonly reason: string | null;
+}
+
+/** A declared kind of half message. Made by `tally.half()`. */
+export interface Half<In> {
+  readonly name: string;
+  /**
+   * Stores the message without sending it, does the `work`, and records what the work said: `"commit"` sends the message,
+   * `"rollback"`, or throwing, drops it, `"unknown"` leaves it to `check`. Resolves when that is durable. Whatever is killed in
+   * between, the message is sent if the work was done, and not otherwise, as far as `check` can tell.
+   *
+   * One id is one half message with one decision: a second run of a decided one answers from the record, of an undecided one
+   * asks `check`, and neither does the work.
+   * @throws TallyError as `publish()` does for what cannot be sent · `store`, `store-full` · `conflict`: the id with another
+   * body · `fenced`: somebody recorded the other decision first, and `mayArrive` says which · whatever `work` throws, when
+   * the rollback is recorded
+   */
+  run(
+    body: NoInfer<In>,
+    work: (context: HalfContext) => Decision | Promise<Decision>,
+    options?: HalfRunOptions,
+  ): Promise<HalfReceipt>;
+  /** Without a decision, the oldest first; parked ones among them. @param most @default 100 */
+  undecided(most?: number): Promise<readonly UndecidedHalf[]>;
+  /**
+   * A person's decision: for one that is parked, or whose check cannot be waited for.
+   * @returns what is recorded: the first decision stays. Null: there is no such half message (any more).
+   */
+  decide(id: string, decision: "commit" | "rollback"): Promise<"commit" | "rollback" | null>;
+}
+
+/** Options of one `run()`: those of `publish()`. `deadline` is for the store's answers, and does not end the work. */
+export type HalfRunOptions = Omit<PublishOptions<never>, "tx" | "native">;
+
+/** The resolved options, in milliseconds. */
+export interface HalfPolicy {
+  readonly lease: number;
+  readonly checkMin: number;
+  readonly checkMax: number;
+  readonly maxChecks: number;
+  readonly maxAge: number;
+}
+
+type Check = HalfOptions<never, never>["check"];
+
+const BOUNDS: Bounds<HalfPolicy & { readonly topic: Topic<never, never> | null; readonly check: Check | null }> = {
+  topic: value<Topic<never, never> | null>(
+    null,
+    "a topic, made by topic()",
+    (v): v is Topic<never, never> =>
+      typeof v === "object" && v !== null && typeof (v as { name?: unknown }).name === "string" && "codec" in v,
+  ),
+  check: value<Check | null>(null, "a function from body to a decision", (v): v is Check => typeof v === "function"),
+  lease: duration("15s", 1_000, 3_600_000),
+  checkMin: duration("1s", 10, 3_600_000),
+  checkMax: duration("1m", 10, 24 * 3_600_000),
+  maxChecks: integer(15, 1, 1_000_000),
+  maxAge: duration("1h", 1_000, 20 * 86_400_000),
+};
+
+/** @throws TallyError `bad-config` */
+export function resolveHalf(
+  name: string,
+  options: object,
+): { readonly topic: Topic<never, never>; readonly check: Check; readonly policy: HalfPolicy } {
+  const where = `half ${JSON.stringify(name)}`;
+  const { topic, check, ...policy } = resolveOptions(where, options, BOUNDS);
+  if (topic === null || check === null)
+    throw new TallyError("bad-config", `${where} needs a topic and check, the function that says whether its work was done`);
+  if (topic.outbox === "off")
+    throw new TallyError("bad-config", `${where}: topic ${topic.name} has outbox: "off", and a half message is stored first`);
+  if (policy.checkMin > policy.checkMax)
+    throw new TallyError(
+      "bad-config",
+      `${where}: checkMin (${policy.checkMin} ms) must not exceed checkMax (${policy.checkMax} ms)`,
+    );
+  return { topic, check, policy };
+}
