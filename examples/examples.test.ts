@@ -102,6 +102,19 @@ describe("testing a handler", () => {
   });
 });
 
+describe.each(PLACES)("half message, on %s", (_name, open) => {
+  it("is sent if its work was done, and not otherwise; who does not know is checked", async () => {
+    await using place = await open();
+    expect(await example("half-message.ts", place.env)).toEqual([
+      "order-1: commit, stored",
+      "order-2: declined, rolled back",
+      "order-3: unknown",
+      "billed: order-1, order-3",
+      "checked: 1",
+    ]);
+  });
+});
+
 describe("outbox", () => {
   it("stores what is published while the broker is down, and sends it in order when it is back", async () => {
     expect(await example("outbox.ts")).toEqual([

@@ -45,14 +45,7 @@ export type {
   ReplayOptions,
   ReplayResult,
 } from "./dead-letters/queue.ts";
-export type {
-  Half,
-  HalfContext,
-  HalfOptions,
-  HalfReceipt,
-  HalfRunOptions,
-  UndecidedHalf,
-} from "./half/options.ts";
+export type { Half, HalfContext, HalfOptions, HalfReceipt, HalfRunOptions, UndecidedHalf } from "./half/options.ts";
 export type { Platform } from "./platform/node.ts";
 export type { Cause, Publication, PublishOptions, PublishPolicyOptions, Receipt } from "./publish/options.ts";
 export { openTally } from "./open.ts";

@@ -14,6 +14,8 @@ import type { HalfOwner, HalfStore } from "./store.ts";
 
 /** What half messages need of the publisher. */
 export interface HalfPublisher {
+  /** It will be sent to: declared with the groups that it names. @throws TallyError `bad-config` */
+  know(topic: Topic<never, unknown>): void;
   /** @throws TallyError as `publish()` does for what cannot be sent */
   draft(topic: Topic<never, unknown>, body: unknown, options: PublishOptions): Taken;
   slot(topic: string, key: string | null): number;
@@ -72,6 +74,7 @@ export class DeclaredHalf implements Half<never> {
         if (!this.#working()) this.#rested?.();
       },
     };
+    publisher.know(declared.topic);
     void this.#look();
   }
 
@@ -163,8 +166,9 @@ export class DeclaredHalf implements Half<never> {
     const limit = runtime.clock.after(within, () =>
       half.giveUp(new TallyError("deadline", `another process is at ${id}`, { id, retryable: true })),
     );
-    const aborted = (): void =>
+    const aborted = (): void => {
       half.giveUp(new TallyError("aborted", "run() was aborted", { id, cause: signal?.reason }));
+    };
     signal?.addEventListener("abort", aborted);
     return await promise.finally(() => {
       limit.cancel();

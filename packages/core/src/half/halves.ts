@@ -18,7 +18,8 @@ export class Halves {
   /** @throws TallyError `bad-config`, `unsupported` */
   declare<In, Out>(name: string, options: HalfOptions<In, Out>): Half<In> {
     text("", 120).read("half: name", name);
-    if (this.#declared.has(name)) throw new TallyError("bad-config", `half ${JSON.stringify(name)} is declared already`);
+    if (this.#declared.has(name))
+      throw new TallyError("bad-config", `half ${JSON.stringify(name)} is declared already`);
     const resolved = resolveHalf(name, options);
     const { store, ...rest } = this.#o;
     if (store === null)

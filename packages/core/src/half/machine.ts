@@ -95,14 +95,16 @@ export function step(state: HalfState, input: HalfInput, policy: HalfPolicy): Ha
       return state.is === "preparing" ? prepared(input.answer, input.wall) : [state, []];
     case "worked":
       if (state.is !== "working") return [state, []];
-      if (input.decision !== "unknown") return decide(state.held, { decision: input.decision, by: "work", thrown: null });
+      if (input.decision !== "unknown")
+        return decide(state.held, { decision: input.decision, by: "work", thrown: null });
       return [ENDED, [defer(state.held, policy), { do: "answer", decision: "unknown" }]];
     case "threw":
       if (state.is !== "working") return [state, []];
       return decide(state.held, { decision: "rollback", by: "work", thrown: { error: input.error } });
     case "checked":
       if (state.is !== "checking") return [state, []];
-      if (input.decision !== "unknown") return decide(state.held, { decision: input.decision, by: "check", thrown: null });
+      if (input.decision !== "unknown")
+        return decide(state.held, { decision: input.decision, by: "check", thrown: null });
       return unknown(state.held, input.wall, policy);
     case "decided":
       return state.is === "deciding" ? decided(state.held, state.made, input.recorded) : [state, []];
@@ -140,7 +142,12 @@ function prepared(answer: Prepared, wall: number): HalfStep {
     case "conflict":
       return [
         ENDED,
-        [{ do: "reject", error: new TallyError("conflict", "its id is a half message with another body, key or name") }],
+        [
+          {
+            do: "reject",
+            error: new TallyError("conflict", "its id is a half message with another body, key or name"),
+          },
+        ],
       ];
     case "full":
       return [
@@ -155,7 +162,13 @@ function heldOf({ place, fence, checks, preparedAt }: StoredHalf): Held {
 }
 
 function check(held: Held): HalfStep {
-  return [{ is: "checking", held }, [{ do: "hold", held }, { do: "check", held }]];
+  return [
+    { is: "checking", held },
+    [
+      { do: "hold", held },
+      { do: "check", held },
+    ],
+  ];
 }
 
 function decide(held: Held, made: Made): HalfStep {
@@ -185,7 +198,10 @@ function decided(held: Held, made: Made, recorded: Decided | null): HalfStep {
   // Somebody else has asked `check`, or a person has decided. Their decision stands, and the caller must know.
   const error =
     made.decision === "commit"
-      ? new TallyError("fenced", "somebody recorded a rollback first: it will not be sent, although its work says commit")
+      ? new TallyError(
+          "fenced",
+          "somebody recorded a rollback first: it will not be sent, although its work says commit",
+        )
       : new TallyError("fenced", "somebody recorded a commit first: it is sent, although its work did not say so", {
           mayArrive: true,
           cause: made.thrown?.error,

@@ -11,7 +11,16 @@ import type { Runtime } from "../runtime.ts";
 import type { Decision } from "../spi.ts";
 import type { NewRow, PutResult } from "../stores.ts";
 import type { Topic } from "../topic.ts";
-import { found, type HalfEffect, type HalfInput, type HalfState, type HalfStep, type Held, RUN, step } from "./machine.ts";
+import {
+  found,
+  type HalfEffect,
+  type HalfInput,
+  type HalfState,
+  type HalfStep,
+  type Held,
+  RUN,
+  step,
+} from "./machine.ts";
 import type { HalfContext, HalfOptions, HalfPolicy, HalfReceipt } from "./options.ts";
 import type { HalfStore, StoredHalf } from "./store.ts";
 
@@ -162,8 +171,7 @@ export class HalfMessage {
         failpoint("half.prepared");
         runtime.events.emit({ type: "half-prepared", ...this.#about() });
         // Given up meanwhile: no work has begun, and none will.
-        if (this.#state.is === "ended")
-          return void this.#quietly(store.decide(answer.place, "rollback", false));
+        if (this.#state.is === "ended") return void this.#quietly(store.decide(answer.place, "rollback", false));
       }
       this.#input({ type: "prepared", answer, wall: runtime.clock.wall() });
     } catch (thrown) {
@@ -184,8 +192,14 @@ export class HalfMessage {
 
   #release({ place }: Held): void {
     const put = (): Promise<PutResult> => this.#put(place);
-    if (this.row.message.ordered) this.#kind.inTurn(this.row.message, put);
-    else
+    if (this.row.message.ordered) {
+      try {
+        this.#kind.inTurn(this.row.message, put);
+      } catch (thrown) {
+        // The topic was of another order when it was stored.
+        this.#input({ type: "unreleasable", reason: describe(thrown) });
+      }
+    } else
       void put().then(
         () => this.#kind.stored(),
         () => {},
@@ -233,9 +247,13 @@ export class HalfMessage {
           this.#renewal?.cancel();
           // Its decision still counts, if it is the first.
           this.#abort.abort(
-            new TallyError("fenced", "this process stood still for longer than its lease: another one may be checking", {
-              id: this.row.message.id,
-            }),
+            new TallyError(
+              "fenced",
+              "this process stood still for longer than its lease: another one may be checking",
+              {
+                id: this.row.message.id,
+              },
+            ),
           );
         },
         (thrown: unknown) =>

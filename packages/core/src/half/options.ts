@@ -128,9 +128,15 @@ export function resolveHalf(
   const where = `half ${JSON.stringify(name)}`;
   const { topic, check, ...policy } = resolveOptions(where, options, BOUNDS);
   if (topic === null || check === null)
-    throw new TallyError("bad-config", `${where} needs a topic and check, the function that says whether its work was done`);
+    throw new TallyError(
+      "bad-config",
+      `${where} needs a topic and check, the function that says whether its work was done`,
+    );
   if (topic.outbox === "off")
-    throw new TallyError("bad-config", `${where}: topic ${topic.name} has outbox: "off", and a half message is stored first`);
+    throw new TallyError(
+      "bad-config",
+      `${where}: topic ${topic.name} has outbox: "off", and a half message is stored first`,
+    );
   if (policy.checkMin > policy.checkMax)
     throw new TallyError(
       "bad-config",

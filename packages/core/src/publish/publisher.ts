@@ -194,6 +194,11 @@ export class Publisher {
 
   // ── half messages: stored elsewhere, and not yet sent ───────────────────────
 
+  /** A topic that will be sent to. @throws TallyError `bad-config` when it is known with another order */
+  know(topic: Topic<never, unknown>): void {
+    this.#topics.line(topic);
+  }
+
   /** Checks a call as `publish()` does, and numbers its message. @throws TallyError */
   draft(topic: Topic<never, unknown>, body: unknown, options: PublishOptions): Taken {
     try {

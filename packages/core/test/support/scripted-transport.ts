@@ -52,6 +52,7 @@ export interface ScriptedSession {
 export interface Rig {
   readonly clock: VirtualClock;
   readonly publisher: Publisher;
+  readonly runtime: Runtime;
   readonly events: TallyEvent[];
   readonly sessions: ScriptedSession[];
   /** Every copy ever sent, in order. */
@@ -221,6 +222,7 @@ export function rig({
   };
   const state: Omit<Rig, "publisher"> = {
     clock,
+    runtime,
     events,
     sessions,
     copies,
