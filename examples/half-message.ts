@@ -42,10 +42,12 @@ const terminal = { paid: new Set<string>(), pay: (id: string) => void terminal.p
   const paid = await payment.run(order(1), ({ id }) => (terminal.pay(id), "commit"), { id: "order-1" });
   console.log(`order-1: ${paid.decision}, ${paid.receipt?.state}`);
 
-  const declined = await payment
-    .run(order(2), () => Promise.reject(new Error("declined")), { id: "order-2" })
-    .catch((error: Error) => error.message);
-  console.log(`order-2: ${String(declined)}, rolled back`);
+  const declined = (): never => {
+    throw new Error("declined");
+  };
+  await payment
+    .run(order(2), declined, { id: "order-2" })
+    .catch((error: Error) => console.log(`order-2: ${error.message}, rolled back`));
 
   // The terminal takes the money, and its answer is lost; so it would be if this process were killed here.
   const lost = await payment.run(order(3), ({ id }) => (terminal.pay(id), "unknown"), { id: "order-3" });

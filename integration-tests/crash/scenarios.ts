@@ -65,13 +65,29 @@ export const SCENARIOS: Readonly<Record<ScenarioName, Scenario>> = {
     ruling: "park",
     repaired: true,
   },
+  half: {
+    ...PLAIN,
+    what: "each order is a half message, whose work is done before it is sent; who finds one undecided does what is left of it",
+    crashes: "publisher",
+    // One of an ordered key becomes a row in its turn, which is a step of its own.
+    ordered: true,
+  },
   forward: {
     ...PLAIN,
     what: "the handler publishes the order on, in the transaction of its mark; whoever gets that bills it",
   },
 };
 
-export type ScenarioName = "publish" | "spill" | "consume" | "marked" | "poison" | "letters" | "park" | "forward";
+export type ScenarioName =
+  | "publish"
+  | "spill"
+  | "consume"
+  | "marked"
+  | "poison"
+  | "letters"
+  | "park"
+  | "half"
+  | "forward";
 
 /** Of `order-12`, or `customer-3`. */
 export function numberOf(name: string): number {
@@ -100,6 +116,11 @@ export const PLANS: Readonly<Partial<Record<Failpoint, Plan>>> = {
 
   "tx.put": { scenario: "forward", passes: [5, 60] },
   "tx.committed": { scenario: "forward", passes: [5, 60] },
+
+  "half.prepared": { scenario: "half", passes: [5, 100] },
+  "half.worked": { scenario: "half", passes: [5, 100] },
+  "half.decided": { scenario: "half", passes: [5, 100] },
+  "half.released": { scenario: "half", passes: [5, 100] },
 
   "inbox.claimed": { scenario: "consume", passes: [5, 80] },
   "inbox.handled": { scenario: "marked", passes: [5, 80] },

@@ -1,5 +1,7 @@
-import { TallyError } from "@tallymq/core";
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { type Receipt, type Tally, TallyError } from "@tallymq/core";
 import { NOTHING } from "../../workload/member.ts";
+import type { Order } from "../../workload/order.ts";
 import { type Member, runMember } from "../../workload/process.ts";
 import { publishShare, Rejected } from "../../workload/publishing.ts";
 import type { Job } from "./job.ts";
@@ -7,10 +9,31 @@ import { openShop, ordersOf } from "./shop.ts";
 
 const status = { ...NOTHING };
 
+type Publish = (order: Order) => Promise<Receipt["state"]>;
+
+function publishing({ job }: Member<Job>, shop: Tally): Publish {
+  const orders = ordersOf(job);
+  if (job.scenario !== "half") return async (order) => (await shop.publish(orders, order, { id: order.id })).state;
+  // The work is a line in a file, once.
+  const file = `${job.outbox}-paid`;
+  const paid = new Set(existsSync(file) ? readFileSync(file, "utf8").split("\n") : []);
+  const pay = (id: string): "commit" => {
+    if (!paid.has(id)) appendFileSync(file, `${id}\n`);
+    paid.add(id);
+    return "commit";
+  };
+  const payment = shop.half("payment", { topic: orders, lease: "1s", check: ({ id }) => pay(id) });
+  return async (order) => {
+    const { receipt } = await payment.run(order, () => pay(order.id), { id: order.id });
+    if (receipt === null) throw new TallyError("in-doubt", `${order.id} has no decision`, { mayArrive: true });
+    return receipt.state;
+  };
+}
+
 async function publishAll(member: Member<Job>): Promise<void> {
   const { job, go, stop, ready } = member;
-  const orders = ordersOf(job);
   await using shop = await openShop(member);
+  const publish = publishing(member, shop);
   ready();
   await go;
   await publishShare(
@@ -18,7 +41,7 @@ async function publishAll(member: Member<Job>): Promise<void> {
     status,
     async (order) => {
       try {
-        return (await shop.publish(orders, order, { id: order.id })).state;
+        return await publish(order);
       } catch (error) {
         throw new Rejected((error as Error).message, TallyError.is(error) && !error.mayArrive, error);
       }
