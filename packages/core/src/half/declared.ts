@@ -8,7 +8,8 @@ import { asError, assertValid, sameBytes } from "../publish/rejections.ts";
 import type { Runtime } from "../runtime.ts";
 import type { PutResult } from "../stores.ts";
 import type { Topic } from "../topic.ts";
-import { type HalfKind, HalfMessage } from "./message.ts";
+import type { HalfKind } from "./kind.ts";
+import { HalfMessage } from "./message.ts";
 import type { Half, HalfReceipt, HalfRunOptions, resolveHalf, UndecidedHalf } from "./options.ts";
 import type { HalfOwner, HalfStore } from "./store.ts";
 

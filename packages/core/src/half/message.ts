@@ -1,16 +1,13 @@
+// One thing: one half message in this process: what its machine says is done here, and what comes of it is told to the machine.
 import { fullJitter } from "../backoff.ts";
 import { sleep, type Timer } from "../clock.ts";
-import { readBody } from "../consume/body.ts";
 import { describe, TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { storeError } from "../inbox/claims.ts";
-import type { Outgoing } from "../message.ts";
 import { rejection } from "../publish/rejections.ts";
 import { STORED } from "../publish/spilling.ts";
-import type { Runtime } from "../runtime.ts";
 import type { Decision } from "../spi.ts";
 import type { NewRow, PutResult } from "../stores.ts";
-import type { Topic } from "../topic.ts";
 import {
   found,
   type HalfEffect,
@@ -21,35 +18,12 @@ import {
   RUN,
   step,
 } from "./machine.ts";
-import type { HalfContext, HalfOptions, HalfPolicy, HalfReceipt } from "./options.ts";
-import type { HalfStore, StoredHalf } from "./store.ts";
+import { ask, isDecision, notADecision } from "./ask.ts";
+import type { HalfContext } from "./options.ts";
+import type { HalfCaller, HalfKind } from "./kind.ts";
+import type { StoredHalf } from "./store.ts";
 
 const RELEASE_BACKOFF = { min: 100, max: 5_000 };
-
-/** What the half messages of one declaration share. */
-export interface HalfKind {
-  readonly name: string;
-  readonly topic: Topic<never, never>;
-  readonly check: HalfOptions<never, never>["check"];
-  readonly policy: HalfPolicy;
-  readonly runtime: Runtime;
-  readonly store: HalfStore;
-  /** Fires when the tally closes: nothing is tried again. */
-  readonly closing: AbortSignal;
-  /** `put` is to be called when the turn of this message among those of its key has come. */
-  inTurn(message: Outgoing, put: () => Promise<PutResult>): void;
-  /** There may be a new row in the outbox. */
-  stored(): void;
-  ended(message: HalfMessage): void;
-}
-
-/** Who waits for a `run()`. */
-export interface HalfCaller {
-  readonly work: (context: HalfContext) => Decision | Promise<Decision>;
-  readonly signal: AbortSignal | null;
-  resolve(receipt: HalfReceipt): void;
-  reject(error: unknown): void;
-}
 
 /** One half message while this process has to do with it: runs what {@link step} says. */
 export class HalfMessage {
@@ -269,6 +243,7 @@ export class HalfMessage {
   // ── the user's own ──────────────────────────────────────────────────────────
 
   async #work(): Promise<void> {
+    const { id } = this.row.message;
     let decision: unknown;
     try {
       decision = await this.#caller?.work(this.#context());
@@ -279,36 +254,15 @@ export class HalfMessage {
     failpoint("half.worked");
     if (isDecision(decision)) return this.#input({ type: "worked", decision });
     // Perhaps it was done, perhaps not.
-    this.#reject(
-      new TallyError("handler", `work must return "commit", "rollback" or "unknown"; got ${describe(decision)}`, {
-        id: this.row.message.id,
-        mayArrive: true,
-      }),
-    );
+    this.#reject(new TallyError("handler", notADecision("work", decision), { id, mayArrive: true }));
     this.#input({ type: "worked", decision: "unknown" });
   }
 
   async #check({ checks }: Held): Promise<void> {
-    const { runtime, policy, check, topic } = this.#kind;
-    const limit = Promise.withResolvers<never>();
-    const timer = runtime.clock.after(policy.lease, () =>
-      limit.reject(new TallyError("handler-deadline", `no answer within ${policy.lease} ms`)),
-    );
-    limit.promise.catch(() => {});
-    let decision: Decision = "unknown";
-    let error: string | null = null;
-    try {
-      const { message } = this.row;
-      const body = await readBody(topic, { ...message, native: null });
-      const answer: unknown = await Promise.race([check(body as never, this.#context()), limit.promise]);
-      if (isDecision(answer)) decision = answer;
-      else error = `check must return "commit", "rollback" or "unknown"; got ${describe(answer)}`;
-    } catch (thrown) {
-      error = describe(thrown);
-    }
-    timer.cancel();
-    runtime.events.emit({ type: "half-checked", ...this.#about(), answer: decision, checks, error });
-    this.#input({ type: "checked", decision, wall: runtime.clock.wall() });
+    const { runtime } = this.#kind;
+    const { answer, error } = await ask(this.#kind, this.row.message, this.#context());
+    runtime.events.emit({ type: "half-checked", ...this.#about(), answer, checks, error });
+    this.#input({ type: "checked", decision: answer, wall: runtime.clock.wall() });
   }
 
   #context(): HalfContext {
@@ -352,8 +306,4 @@ export class HalfMessage {
     this.#saidStore = true;
     this.#kind.runtime.events.emit({ type: "surfaced", what: `half ${this.#kind.name}`, text });
   }
-}
-
-function isDecision(given: unknown): given is Decision {
-  return given === "commit" || given === "rollback" || given === "unknown";
 }

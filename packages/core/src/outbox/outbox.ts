@@ -1,3 +1,4 @@
+// One thing: who is sent, stored or kept waiting because of one store, and the fence that this hangs on.
 import type { Timer } from "../clock.ts";
 import { describe, TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";

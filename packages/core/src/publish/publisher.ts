@@ -270,9 +270,8 @@ export class Publisher {
     this.#spilling?.fence(entry, topic);
     if (message.seq === 0) message.seq = ++known.seq;
     entry.since = this.#runtime.clock.now();
-    message.seq = ++line.seq;
     this.#live++;
-    line.byId.set(message.id, entry);
+    if (named) line.byId.set(message.id, entry);
     if (message.ordered) line.lineUp(entry);
     const caller = this.#call(entry, options);
     entry.caller = caller;
