@@ -1,6 +1,6 @@
 import type { Kind } from "./file/open.ts";
 import { createBucket, createInbox, repairInbox, savedInbox } from "./inbox/schema.ts";
-import { createHalves } from "./outbox/halves.ts";
+import { createHalves } from "./outbox/half-schema.ts";
 import { createOutbox, repairOutbox, SAVED_OUTBOX } from "./outbox/schema.ts";
 import type { OpenArgs } from "./protocol.ts";
 

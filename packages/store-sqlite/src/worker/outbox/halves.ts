@@ -1,13 +1,12 @@
 import { createHash } from "node:crypto";
-import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import type { HalfOwner } from "@tallymq/core/spi";
 import { AT, FLAG, partsOf, viewOf } from "../../record/layout.ts";
 import type { Database } from "../file/database.ts";
-import type { Saved } from "../file/recover.ts";
 import { SQLITE, sqliteCode } from "../fault.ts";
 import { BoundReached } from "../group.ts";
 import { type Now, type Operations, operation, PUT } from "../protocol.ts";
+import { STATE } from "./half-schema.ts";
 import { packRecords } from "./relay.ts";
 import type { Rows } from "./rows.ts";
 
@@ -15,49 +14,6 @@ import type { Rows } from "./rows.ts";
 const KEEP_SECONDS = 7 * 86_400;
 /** Decided ones that are forgotten with one that is prepared: more than come. */
 const FORGET = 8;
-
-const STATE = { undecided: 0, committed: 1, released: 2, rolledBack: 3 } as const;
-
-/**
- * A half message has its record until it is released as a row, or rolled back; what was decided stays, for those who ask
- * again. `until` is monotonic time of this boot, `lease` its length: a time that lies further ahead than that is of another
- * boot, and over.
- */
-export function createHalves(sql: DatabaseSync): void {
-  sql.exec(`
-    CREATE TABLE IF NOT EXISTS tally_halves (place INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, identity BLOB NOT NULL UNIQUE,
-      same BLOB NOT NULL, state INTEGER NOT NULL, fence INTEGER NOT NULL, until REAL NOT NULL, lease REAL NOT NULL, checks INTEGER NOT NULL,
-      prepared_at INTEGER NOT NULL, forget_at INTEGER, parked_at INTEGER, reason TEXT, crc INTEGER NOT NULL, record BLOB);
-    CREATE INDEX IF NOT EXISTS tally_halves_open ON tally_halves (owner, until) WHERE state < ${STATE.released};
-    CREATE INDEX IF NOT EXISTS tally_halves_old ON tally_halves (forget_at) WHERE state >= ${STATE.released};
-  `);
-}
-
-export const SAVED_HALVES: Saved = {
-  table: "tally_halves",
-  since: 2,
-  columns: [
-    "place",
-    "owner",
-    "identity",
-    "same",
-    "state",
-    "fence",
-    "until",
-    "lease",
-    "checks",
-    "prepared_at",
-    "forget_at",
-    "parked_at",
-    "reason",
-    "crc",
-    "record",
-  ],
-  order: "place",
-  // Those that are decided for good have no record any more.
-  isWhole: ({ record, crc, state }) =>
-    record instanceof Uint8Array ? crc32(record) === Number(crc) : Number(state) >= STATE.released,
-};
 
 interface Line {
   readonly place: number;

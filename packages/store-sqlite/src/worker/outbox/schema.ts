@@ -1,7 +1,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import type { Saved } from "../file/recover.ts";
-import { createHalves, SAVED_HALVES } from "./halves.ts";
+import { createHalves, SAVED_HALVES } from "./half-schema.ts";
 
 /**
  * `tally_rows.place` is given by the counter in `tally_outbox`, under the write lock: it rises in the order of commit and is
