@@ -180,6 +180,14 @@ const RULES: readonly Rule[] = [
     ],
   },
   {
+    number: 22,
+    says: "receiving is bounded in bytes",
+    runs: [
+      "the sum is refused above memory.max with all its parts, at openTally, and nothing is left open",
+      "the sum is said at start, and with each consumer: window, stores, credit times largest body",
+    ],
+  },
+  {
     number: 23,
     says: "publishing and consuming on connections of their own",
     runs: [

@@ -44,7 +44,7 @@ describe("the default credit", () => {
 });
 
 describe("the sum", () => {
-  it("is said at start, and with each consumer: window, stores, credit times largest body", async () => {
+  it("rule 22: the sum is said at start, and with each consumer: window, stores, credit times largest body", async () => {
     const o = await open({ outbox: memoryOutbox(), publish: { windowBytes: 32 * MIB } });
     await using tally = o.tally;
     expect(o.sums).toEqual([64 * MIB]); // the window, and its rows once more on their way into the outbox
@@ -65,7 +65,7 @@ describe("the sum", () => {
     expect(o.sums.at(-1)).toBe(64 * MIB + 5_000);
   });
 
-  it("is refused above memory.max with all its parts, at openTally, and nothing is left open", async () => {
+  it("rule 22: the sum is refused above memory.max with all its parts, at openTally, and nothing is left open", async () => {
     const outbox = memoryOutbox();
     const disposed: string[] = [];
     const watched: TallyOptions["outbox"] = {

@@ -8,7 +8,8 @@ import type { ConsumerPolicy } from "./options.ts";
  *
  * The last copy: its publisher may send one for `dedupeFor` (older ones it parks), and this consumer may turn it over
  * `maxAttempts` times, each with the wait for somebody else's claim, the attempts in place and the waits behind them. What
- * it waits for in a queue while no consumer is there is not in the sum: nobody can bound that.
+ * it waits for in a queue while no consumer is there is not in the sum, nor what `onError` asks for by itself: nobody can
+ * bound that.
  * @throws TallyError `bad-config`, with the sum
  */
 export function assertRemembered(
