@@ -2,12 +2,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { openTally, topic } from "@tallymq/core";
 import type { LedgerReport } from "@tallymq/testkit/ledger";
-import type { Effects } from "../workload/effects.ts";
 import { brokerAt } from "../workload/endpoint.ts";
 import type { Order } from "../workload/order.ts";
 import type { Broker } from "./broker.ts";
 import { GROUP } from "./members/job.ts";
-import { numberOf, type Scenario } from "./scenarios.ts";
+import type { Scenario } from "./scenarios.ts";
 
 const LETTERS_MS = 20_000;
 const LOOK_MS = 20;
@@ -29,11 +28,10 @@ export async function lettersOf(broker: Broker, of: string, signal: AbortSignal)
 }
 
 export function wrongEnds(
-  { fails, repaired, ordered }: Scenario,
+  { fails, repaired }: Scenario,
   orders: readonly Order[],
   { totals }: LedgerReport,
   dead: ReadonlySet<string>,
-  effects: Effects,
 ): readonly string[] {
   const wrong: string[] = [];
   const missing = orders.length - totals.accepted;
@@ -44,23 +42,6 @@ export function wrongEnds(
     const { id } = order;
     if ((fails(order) && !repaired) !== dead.has(id))
       wrong.push(`${id} ${dead.has(id) ? "has a dead letter, and should have an effect" : "has no dead letter"}`);
-  }
-  return ordered ? [...wrong, ...overtaken(orders, effects)] : wrong;
-}
-
-/** In an ordered topic the first effects of a key follow the order of `publish()`. */
-function overtaken(orders: readonly Order[], effects: Effects): readonly string[] {
-  const customers = new Map(orders.map(({ id, customer }) => [id, customer]));
-  const seen = new Set<string>();
-  const last = new Map<string, number>();
-  const wrong: string[] = [];
-  for (const { id } of effects.rows()) {
-    if (seen.has(id)) continue;
-    seen.add(id);
-    const customer = customers.get(id) ?? "?";
-    const before = last.get(customer) ?? -1;
-    if (numberOf(id) < before) wrong.push(`${id} took effect behind order-${before} of ${customer}`);
-    last.set(customer, numberOf(id));
   }
   return wrong;
 }

@@ -163,7 +163,7 @@ class Run {
     const incarnations = fleet.members.map(({ incarnation }) => incarnation);
     const expect = { faults: 1, incarnations, sometimes: [crashLine(point)] };
     const report = await judge({ folder: this.#path("ledger"), expect });
-    const wrong = wrongEnds(this.#scenario, this.#orders, report, new Set(dead), effects);
+    const wrong = wrongEnds(this.#scenario, this.#orders, report, new Set(dead));
     return { hit, report, wrong, doubts: this.#doubts };
   }
 

@@ -116,10 +116,11 @@ const LOOK_MS = [10, 1] as const;
 /** Publishers answer a press within a few milliseconds, or are waiting for their broker. */
 const PRESS_MS = 250;
 /**
- * A fault that takes longer to be made good, as the start of a broker may, holds the publishers up: whatever they published
- * meanwhile would be missing in the faults that are still to come.
+ * Publishers are held up when so much has come through under a fault: one that takes long to be made good, as a broker's
+ * start may, would otherwise leave too little for the faults that are still to come.
  */
-const HOLD_AFTER_MS = 2_500;
+const UNDER_FAULT = 0.06;
+const HOLD_LOOK_MS = 20;
 /** Between two faults so much must come through, as a share of all messages: they are several faults then, not one. */
 const BREATH = 0.04;
 
@@ -152,12 +153,13 @@ async function fire(options: DirectorOptions, fault: FaultPlan, at: Moment): Pro
   await strike();
   const struck = now();
   options.press("nobody");
-  if (fault.within !== null) await fire(options, fault.within, options.moment());
-  const timer = setTimeout(() => options.hold(true), HOLD_AFTER_MS);
+  const most = options.moment().accepted + UNDER_FAULT * options.messages;
+  const look = setInterval(() => options.moment().accepted > most && options.hold(true), HOLD_LOOK_MS);
   try {
+    if (fault.within !== null) await fire(options, fault.within, options.moment());
     await heal();
   } finally {
-    clearTimeout(timer);
+    clearInterval(look);
     options.hold(false);
   }
   const until = now();

@@ -152,6 +152,7 @@ const WORDS: Readonly<Record<Violation, string>> = {
   GHOST: "took effect, and nobody published them",
   "FALSE-REJECT": "were rejected for good, and took effect",
   CORRUPT: "took effect with another body than the published one",
+  ORDER: "took effect before an earlier one of their key",
   STUCK: "are left in the broker's queues or the outbox",
 };
 

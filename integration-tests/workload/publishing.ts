@@ -28,22 +28,24 @@ export type Counting = { -readonly [K in keyof Status]: Status[K] };
  * under the same ids, whatever the ledgers of its earlier lives do not show as accepted.
  *
  * @param publish @throws Rejected
- * @param forgetful a planted mistake: whatever an earlier life had begun to publish is left alone
+ * @param options.ordered orders of a customer are to take effect in their order: the ledger is told the order of the calls
+ * @param options.forgetful a planted mistake: whatever an earlier life had begun to publish is left alone
  */
 export async function publishShare<Job extends PublishingJob>(
   member: Member<Job>,
   status: Counting,
   publish: (order: Order) => Promise<"confirmed" | "stored" | null>,
-  forgetful: boolean,
+  options: { readonly ordered: boolean; readonly forgetful: boolean },
 ): Promise<void> {
   const { job, ledger, report } = member;
   const { invoked, accepted } = earlierLives(job.ledger, ledger.incarnation);
-  const over = forgetful ? invoked : accepted;
+  const over = options.forgetful ? invoked : accepted;
 
   const one = async (n: number): Promise<void> => {
     const order = orderOf(n, job.seed);
     // Before the call: if this process is killed within it, the checker knows that the order may or may not be there.
-    ledger.write({ op: "invoke", id: order.id, key: order.customer, h: hashOf(order) });
+    const seq = options.ordered ? { seq: status.invoked + 1 } : {};
+    ledger.write({ op: "invoke", id: order.id, key: order.customer, h: hashOf(order), ...seq });
     status.invoked += 1;
     status.inFlight += 1;
     try {

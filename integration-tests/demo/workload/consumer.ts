@@ -7,7 +7,7 @@ import type { Handle } from "../clients/client.ts";
 import type { Job } from "./job.ts";
 
 /** Under pressure a handler stands still half-way, with its effect written and not committed: a kill then finds it there. */
-const PRESSED_MS = [4, 12] as const;
+const PRESSED_MS = [15, 35] as const;
 const LATE_MS = 150;
 
 const status = { ...NOTHING };

@@ -17,6 +17,7 @@ import type { EffectRow, Remaining } from "./final.ts";
 import { nameOf } from "./files.ts";
 import { Latency } from "./latency.ts";
 import type { Incarnation, LedgerLine, LedgerOp } from "./lines.ts";
+import { KeyOrder } from "./order.ts";
 import { TimelineRecorder } from "./timeline.ts";
 
 const SATURATED = 0xffff;
@@ -24,6 +25,7 @@ const SATURATED = 0xffff;
 /** Takes in a run's lines and final rows, in any order of files, and keeps what a verdict needs. */
 export class Evidence {
   readonly messages: Messages = new Messages();
+  readonly order: KeyOrder = new KeyOrder();
   readonly ops: Map<LedgerOp["op"], number> = new Map();
   readonly surfaced: Map<string, number> = new Map();
   readonly faultKinds: Map<string, number> = new Map();
@@ -67,7 +69,9 @@ export class Evidence {
     if (line.mono > this.lastMono) this.lastMono = line.mono;
     switch (line.op) {
       case "invoke":
-        return this.#invoke(line.id, line.mono, line.h ?? null);
+        this.#invoke(line.id, line.mono, line.h ?? null);
+        if (line.key != null && line.seq != null) this.order.call(this.messages.row(line.id), line, line.key, line.seq);
+        return;
       case "accepted": {
         const row = this.#fact(line.id, ACCEPTED | (line.state === "confirmed" ? CONFIRMED : 0));
         if (line.state === "stored") this.spilled += 1;
@@ -126,12 +130,13 @@ export class Evidence {
   }
 
   /** @throws RangeError for a row that no effect store could hold */
-  effect({ id, n = 1, bodyHash = null }: EffectRow): void {
+  effect({ id, n = 1, commit, bodyHash = null }: EffectRow): void {
     if (typeof id !== "string" || !Number.isSafeInteger(n) || n < 0)
       throw new RangeError("an effect row is { id: string, n: count, commit }");
     if (n === 0) return;
     const row = this.messages.row(id);
     this.messages.effects[row]! += n;
+    this.order.effect(row, commit);
     // The logs may come after the dump, so the first hash of either side is kept until the other comes.
     if (bodyHash !== null) this.#effectBodies.push(row, fingerprint(bodyHash));
   }

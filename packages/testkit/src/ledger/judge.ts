@@ -72,10 +72,12 @@ export async function judge(options: JudgeOptions): Promise<LedgerReport> {
   // away and doubles none; a missing dump takes all effects away; before the heal a message is late, not lost.
   const logs = !doubts.has("log");
   const healed = !doubts.has("heal");
-  const { LOST, DUPLICATE, GHOST, CORRUPT, STUCK } = found.counts;
+  const { LOST, DUPLICATE, GHOST, CORRUPT, ORDER, STUCK } = found.counts;
   const proven =
     !doubts.has("dump") &&
-    (DUPLICATE > 0 || (healed && LOST + STUCK > 0) || (logs && GHOST + CORRUPT + found.counts["FALSE-REJECT"] > 0));
+    (DUPLICATE > 0 ||
+      (healed && LOST + STUCK > 0) ||
+      (logs && GHOST + CORRUPT + ORDER + found.counts["FALSE-REJECT"] > 0));
   const verdict: LedgerVerdict = proven ? "INVALID" : doubts.count > 0 ? "UNKNOWN" : "VALID";
 
   const span = evidence.lastMono - evidence.firstMono;

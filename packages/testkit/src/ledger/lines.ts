@@ -26,7 +26,10 @@ type Maybe<T> = T | null | undefined;
 /** One thing that happened. Write `invoke` *before* the call, and everything else after it is so. */
 export type LedgerOp =
   // ── the publisher's side ──
-  /** `publish()` is about to be called. `h`: hash of the body, in any notation, the same as in the effect store. */
+  /**
+   * `publish()` is about to be called. `h`: hash of the body, in any notation, the same as in the effect store. `seq`: the
+   * calls of this incarnation in their order; with it and a `key` the order of effects is judged.
+   */
   | {
       readonly op: "invoke";
       readonly id: string;

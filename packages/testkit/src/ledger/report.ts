@@ -14,11 +14,20 @@ export type LedgerVerdict = "VALID" | "INVALID" | "UNKNOWN";
  * - GHOST: an effect or a dead letter of an id that nobody published.
  * - FALSE-REJECT: every call for the id was rejected as definite, and it took effect.
  * - CORRUPT: an effect's body hash differs from the published one.
+ * - ORDER: two ids of one process and key (calls with `key` and `seq`) had their first effects the other way round.
  * - STUCK: something is left in an outbox or a queue.
  */
-export type Violation = "LOST" | "DUPLICATE" | "GHOST" | "FALSE-REJECT" | "CORRUPT" | "STUCK";
+export type Violation = "LOST" | "DUPLICATE" | "GHOST" | "FALSE-REJECT" | "CORRUPT" | "ORDER" | "STUCK";
 /** In the order of the report. */
-export const VIOLATIONS: readonly Violation[] = ["LOST", "DUPLICATE", "GHOST", "FALSE-REJECT", "CORRUPT", "STUCK"];
+export const VIOLATIONS: readonly Violation[] = [
+  "LOST",
+  "DUPLICATE",
+  "GHOST",
+  "FALSE-REJECT",
+  "CORRUPT",
+  "ORDER",
+  "STUCK",
+];
 
 /** Whose hands a lost message was in: never confirmed, confirmed but not delivered, delivered without effect. */
 export type Blame = "outbox" | "broker" | "consumer";

@@ -38,6 +38,7 @@ export function violationsOf(evidence: Evidence, listed: number): Found {
     GHOST: 0,
     "FALSE-REJECT": 0,
     CORRUPT: 0,
+    ORDER: 0,
     STUCK: 0,
   };
   const lostBy: Record<Blame, number> = { outbox: 0, broker: 0, consumer: 0 };
@@ -98,6 +99,17 @@ export function violationsOf(evidence: Evidence, listed: number): Found {
       offend("GHOST", id, `${effects > 0 ? "an effect" : "a dead letter"} that nobody published`);
     if (rejected && effects > 0) offend("FALSE-REJECT", id, "rejected as definite, and it took effect");
     if ((facts & CORRUPT) !== 0) offend("CORRUPT", id, "the effect's body is not the published one");
+  }
+  const inOrder = (row: number): boolean => m.invokes[row] === 1 && (m.facts[row]! & DEAD) === 0;
+  const overtakers = [...evidence.order.overtaken(inOrder)];
+  if (overtakers.length > 0) {
+    const names = [...m.entries()].map(([id]) => id);
+    for (const { row, before, key } of overtakers)
+      offend(
+        "ORDER",
+        names[row]!,
+        `of key ${JSON.stringify(key)}: its effect came before that of ${names[before]}, published earlier`,
+      );
   }
   // Messages are counted, places are listed.
   for (const { where, name, n } of evidence.remaining.filter((place) => place.n > 0)) {

@@ -22,6 +22,44 @@ const without = (run: Run, proc: string): Run => ({
   logs: run.logs.map((one) => (one.proc === proc ? { ...one, ends: false } : one)),
 });
 
+/** Three messages of one ordered key, in the order of their calls, with the commits of their effects. */
+function inOrder(
+  commits: readonly [number, number, number],
+  change: {
+    readonly keys?: readonly [string, string, string];
+    readonly apart?: boolean;
+    readonly restarted?: boolean;
+    readonly seq?: boolean;
+    readonly again?: string;
+  } = {},
+): Run {
+  const { keys = ["x", "x", "x"], apart = false, restarted = false, seq = true, again } = change;
+  const calls = commits.map((_, n) => {
+    const [invoke, ...rest] = accepted(`k${n}`);
+    return [{ ...invoke, key: keys[n], ...(seq ? { seq: n + 1 } : {}) } as LedgerOp, ...rest];
+  });
+  const logs = restarted
+    ? calls.map((ops, n) => ({ proc: "keyed", epoch: n + 1, ends: true, ops }))
+    : apart
+      ? calls.map((ops, n) => ({ proc: `keyed-${n}`, epoch: 1, ends: true, ops }))
+      : [
+          {
+            proc: "keyed",
+            epoch: 1,
+            ends: true,
+            ops: [...calls.flat(), ...(again === undefined ? [] : accepted(again))],
+          },
+        ];
+  return {
+    ...even,
+    logs: [...even.logs, ...logs],
+    effects: [
+      ...even.effects,
+      ...commits.map((commit, n) => ({ id: `k${n}`, commit: 10 + commit, bodyHash: `h-k${n}` })),
+    ],
+  };
+}
+
 interface Case {
   readonly name: string;
   readonly run: Run;
@@ -141,6 +179,39 @@ const cases: readonly Case[] = [
     verdict: "VALID",
   },
 
+  {
+    name: "ORDER: of one process and key, the later call's first effect came first",
+    run: inOrder([3, 1, 2]),
+    verdict: "INVALID",
+    counts: { ORDER: 2 },
+  },
+  { name: "in order: commits rise as the calls do", run: inOrder([1, 5, 9]), verdict: "VALID" },
+  {
+    name: "in order: a second effect may come at any time (and is a DUPLICATE)",
+    run: { ...inOrder([1, 2, 3]), effects: [...inOrder([1, 2, 3]).effects, { id: "k0", commit: 9 }] },
+    verdict: "INVALID",
+    counts: { ORDER: 0, DUPLICATE: 1 },
+  },
+  { name: "not judged for order: other keys", run: inOrder([3, 1, 2], { keys: ["x", "y", "z"] }), verdict: "VALID" },
+  { name: "not judged for order: other processes", run: inOrder([3, 1, 2], { apart: true }), verdict: "VALID" },
+  { name: "not judged for order: calls without a seq", run: inOrder([3, 1, 2], { seq: false }), verdict: "VALID" },
+  {
+    name: "not judged for order: a dead letter, which lets the next of its key pass",
+    run: { ...inOrder([3, 1, 2]), deadLetters: ["k0"] },
+    verdict: "VALID",
+    counts: { ORDER: 0 },
+  },
+  {
+    name: "not judged for order: an id that was published again, which has two places",
+    run: inOrder([3, 1, 2], { again: "k0" }),
+    verdict: "VALID",
+  },
+  {
+    name: "ORDER: over the restarts of a process too",
+    run: inOrder([3, 1, 2], { restarted: true }),
+    verdict: "INVALID",
+    counts: { ORDER: 2 },
+  },
   {
     name: "CORRUPT: the effect has another body",
     run: { ...even, effects: [{ id: "a", commit: 1, bodyHash: "h-b" }, even.effects[1]!] },
@@ -377,6 +448,7 @@ describe("the verdict", () => {
       GHOST: 0,
       "FALSE-REJECT": 0,
       CORRUPT: 0,
+      ORDER: 0,
       STUCK: 0,
       ...counts,
     });
