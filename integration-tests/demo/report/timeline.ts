@@ -77,21 +77,24 @@ export function timelineOf(folder: string, faults: readonly FaultRecord[]): Time
     seconds: seconds(end),
     step: step / 1e6,
     rows,
-    faults: faults.map((fault) => ({
-      kind: fault.kind,
-      victim: fault.victim,
-      from: seconds(fault.from),
-      until: seconds(fault.until),
-      inFlight: inFlight(fault.from),
-      publishing: fault.kind === "publisher-killed" ? events.cutShortOf(fault.victim) : publishing(fault.from),
-      handling:
-        fault.kind === "consumer-killed"
-          ? events.cutShortOf(fault.victim)
-          : before(delivered, fault.from) - before(handled, fault.from),
-      waiting: fault.waiting,
-      accepts: recovery(accepted, events.acceptsByProcess, fault),
-      effects: recovery(effects, events.effectsByProcess, fault),
-    })),
+    // One that lies within another is over before that.
+    faults: faults
+      .toSorted((a, b) => a.from - b.from)
+      .map((fault) => ({
+        kind: fault.kind,
+        victim: fault.victim,
+        from: seconds(fault.from),
+        until: seconds(fault.until),
+        inFlight: inFlight(fault.from),
+        publishing: fault.kind === "publisher-killed" ? events.cutShortOf(fault.victim) : publishing(fault.from),
+        handling:
+          fault.kind === "consumer-killed"
+            ? events.cutShortOf(fault.victim)
+            : before(delivered, fault.from) - before(handled, fault.from),
+        waiting: fault.waiting,
+        accepts: recovery(accepted, events.acceptsByProcess, fault),
+        effects: recovery(effects, events.effectsByProcess, fault),
+      })),
   };
 }
 
