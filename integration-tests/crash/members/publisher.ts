@@ -46,7 +46,7 @@ async function publishAll(member: Member<Job>): Promise<void> {
         throw new Rejected((error as Error).message, TallyError.is(error) && !error.mayArrive, error);
       }
     },
-    { ordered: orders.ordered, forgetful: job.bug === "forgetful" },
+    { ordered: ordersOf(job).ordered, forgetful: job.bug === "forgetful" },
   );
   // Rows that wait are this process's business.
   await stop;
