@@ -85,6 +85,7 @@ export class Outbox<Item extends Spillable> {
       send: options.send,
       withdraw: options.withdraw,
       ended: (rows) => this.#ended(rows),
+      rests: () => this.#letAllIn(),
     });
     this.#wait();
     void this.#read();
@@ -112,7 +113,7 @@ export class Outbox<Item extends Spillable> {
       return "wait";
     }
     // Behind the rows of its key. While these move, no faster than they do; behind a parked one nothing moves.
-    if (!this.#relay.holds || this.#relay.out === 0) return "store";
+    if (!this.#relay.moves) return "store";
     if (this.#grants >= 1) {
       this.#grants--;
       return "store";
@@ -257,7 +258,7 @@ export class Outbox<Item extends Spillable> {
     // In their order, each asked anew: its key may be free by now, or it takes one of the grants, or it waits on.
     for (const item of waiting) this.#o.again(item);
     this.#crowd = this.#throttled.length > 0;
-    if (this.#relay.out === 0) this.#letAllIn();
+    if (!this.#relay.moves) this.#letAllIn();
   }
 
   #letAllIn(): void {

@@ -25,10 +25,14 @@ export interface RelayOptions {
   withdraw(slot: number | null): void;
   /** These rows are gone from the store. */
   ended(rows: readonly Row[]): void;
+  /** Nothing moves any more: there are no rows that may be sent, or this process is not the one that sends them. */
+  rests(): void;
 }
 
 /** Rows of other processes on the same store: nobody tells us of them. */
 const POLL_MS = 1_000;
+/** Rows on their way hold no more than about this; one row may be larger. */
+const OUT_BYTES = 32 * 1024 * 1024;
 /** A relay whose session is unhealthy for so long gives up its lease: another process may have a healthy one. */
 const GIVE_UP_MS = 5_000;
 
@@ -49,6 +53,9 @@ export class Relay {
   #timer: Timer | null = null;
   #tries = 0;
   readonly #out: Map<number, Row> = new Map();
+  #outBytes = 0;
+  /** The last look at the store found rows. */
+  #flows = false;
   /** By slot: places behind a row that is being parked. Given back when it is, for the store to hold them there. */
   readonly #behind: Map<number, number[]> = new Map();
   #ended: { readonly row: Row; readonly proof: Proof }[] = [];
@@ -70,9 +77,9 @@ export class Relay {
     return this.#lease !== null;
   }
 
-  /** Rows on their way. */
-  get out(): number {
-    return this.#out.size;
+  /** Rows are on their way, or about to be: there were some a moment ago, and the store has been asked for the next. */
+  get moves(): boolean {
+    return this.#lease !== null && (this.#out.size > 0 || (this.#taking && this.#flows));
   }
 
   /** The session became usable, or stopped being so. */
@@ -159,7 +166,8 @@ export class Relay {
       this.#state !== "relaying" ||
       lease === null ||
       this.#taking ||
-      room < Math.ceil(this.#o.most / 4)
+      room < Math.ceil(this.#o.most / 4) ||
+      this.#outBytes >= OUT_BYTES
     )
       return;
     this.#taking = true;
@@ -167,6 +175,7 @@ export class Relay {
       lease.take(room).then(
         (rows) => {
           this.#taking = false;
+          this.#flows = rows.length > 0;
           if (this.#lease !== lease) return; // the store gives them to the next holder
           if (rows.length > 0) failpoint("relay.taken");
           const wall = this.#o.runtime.clock.wall();
@@ -181,6 +190,7 @@ export class Relay {
           if (this.#state === "relaying") {
             this.#state = "resting";
             this.#arm(POLL_MS, () => this.#relay());
+            if (this.#out.size === 0) this.#o.rests();
           }
         },
         (thrown: unknown) => this.#failed(lease, thrown),
@@ -190,8 +200,10 @@ export class Relay {
 
   #send(lease: OutboxLease, row: Row): void {
     this.#out.set(row.place, row);
+    this.#outBytes += row.message.body.byteLength;
     this.#o.send(row, (outcome) => {
       this.#out.delete(row.place);
+      this.#outBytes -= row.message.body.byteLength;
       if (this.#lease !== lease) return; // the row is another holder's by now; its copy will be a duplicate, with the same id
       if (outcome.is === "accepted") {
         failpoint("relay.accepted");
@@ -282,6 +294,7 @@ export class Relay {
     this.#lease = null;
     this.#behind.clear();
     this.#o.withdraw(null);
+    this.#o.rests();
     if (lease === null) return;
     this.#o.runtime.events.emit({ type: "relay-stopped", what: "outbox" });
     this.#track(Promise.resolve(lease[Symbol.asyncDispose]()));

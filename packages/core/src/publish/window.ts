@@ -15,8 +15,6 @@ export class Window<T extends Admitted> {
   readonly #bytes: number;
   readonly #admitted: (who: T) => void;
   readonly #keepsOut: (who: T) => boolean;
-  /** Go before all that wait, in their own order. */
-  readonly #ahead: Queue<T> = new Queue();
   readonly #waiting: Queue<T> = new Queue();
   #inside = 0;
   #insideBytes = 0;
@@ -39,19 +37,18 @@ export class Window<T extends Admitted> {
 
   enter(who: T): void {
     // Behind others it waits for its turn, also if it will be kept out then: those before it come there first.
-    if (this.#waiting.first !== null || this.#ahead.first !== null) this.#waiting.push(who);
+    if (this.#waiting.first !== null) this.#waiting.push(who);
     else if (this.#keepsOut(who)) return;
     else if (this.#fits(who)) this.#admit(who);
     else this.#waiting.push(who);
   }
 
   /**
-   * Ahead of all who wait: what comes out of the outbox has waited longer. Those behind one another too: the later ones of
-   * a key, let in first, could fill the window and wait in it for the earlier ones.
+   * At once, though the window be full: what comes out of the outbox has waited longer, and those inside may be waiting for
+   * it. It is in memory already, and its relay has a bound of its own.
    */
   enterFirst(who: T): void {
-    if (this.#ahead.first === null && this.#fits(who)) this.#admit(who);
-    else this.#ahead.push(who);
+    this.#admit(who);
   }
 
   /** Takes one that is not inside out of the line in which it waits. */
@@ -67,14 +64,10 @@ export class Window<T extends Admitted> {
   }
 
   #next(): void {
-    for (let who = this.#first; who !== null && this.#fits(who); who = this.#first) {
+    for (let who = this.#waiting.first; who !== null && this.#fits(who); who = this.#waiting.first) {
       who.queue?.remove(who);
       if (!this.#keepsOut(who)) this.#admit(who);
     }
-  }
-
-  get #first(): T | null {
-    return this.#ahead.first ?? this.#waiting.first;
   }
 
   #fits(who: T): boolean {
