@@ -15,7 +15,7 @@ import {
 import { BUFFER_BYTES } from "../buffers.ts";
 import type { Client } from "../client.ts";
 import { unpackRecords } from "../outbox/records.ts";
-import { FRAME, Heads, packFor } from "../record/pack.ts";
+import { checkRow, FRAME, Heads, packAlone } from "../record/pack.ts";
 import type { SqliteTx } from "../tx/handle.ts";
 import { SqliteTransactions } from "../tx/transactions.ts";
 import type { Claimed } from "../worker/inbox/marks.ts";
@@ -68,10 +68,9 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
   }
 
   async park({ group, topic, key, message, reason }: ParkedMessage, head: FreshClaim | null): Promise<ParkResult> {
-    const pack = packFor(
-      { destination: "", slot: null, message, doubtful: false, lane: null, dedupeForMs: null },
-      this.#heads,
-    );
+    const row = { destination: "", slot: null, message, doubtful: false, lane: null, dedupeForMs: null };
+    checkRow(row);
+    const pack = packAlone(row, this.#heads);
     const record = new Uint8Array(pack.bytes.subarray(FRAME, pack.used));
     const identity = { group, topic, producer: message.producer, id: message.id };
     return await this.#client.ask("inbox.park", {

@@ -119,6 +119,11 @@ export class Packs {
 export function packFor(row: NewRow, heads: Heads, packs: Packs = new Packs()): Pack {
   const pack = new Pack(packs.get());
   if (pack.add(row, heads)) return pack;
+  return packAlone(row, heads, PACK_BYTES);
+}
+
+/** A pack for this row and no other, not much larger than it. */
+export function packAlone(row: NewRow, heads: Heads, spare = 1_024): Pack {
   const { message } = row;
   const texts = JSON.stringify([
     message.headers,
@@ -129,11 +134,15 @@ export function packFor(row: NewRow, heads: Heads, packs: Packs = new Packs()): 
     message.type,
     message.contentType,
     message.contentEncoding,
+    message.producer,
+    message.run,
+    message.topic,
+    row.destination,
   ]).length;
-  const large = new Pack(new ArrayBuffer(PACK_BYTES + message.body.length + 3 * texts + nativeOf(row).length));
-  if (!large.add(row, heads))
+  const pack = new Pack(new ArrayBuffer(spare + message.body.length + 3 * texts + nativeOf(row).length));
+  if (!pack.add(row, heads))
     throw new TallyError("store", "a message does not fit the size that was computed for it", { id: message.id });
-  return large;
+  return pack;
 }
 
 /** @throws TallyError `bad-message` when the row cannot be stored as it is. */

@@ -26,8 +26,8 @@ export const parkingCases: readonly StoreCase[] = [
     const [one, two] = [await stage.inbox(), await stage.inbox()];
     const messages = [
       stage.message({ key: "k", headers: { a: "b" } }),
-      stage.message({ key: "k" }),
-      stage.message({ key: "k" }),
+      stage.message({ key: "k", body: new Uint8Array(400_000).fill(7) }),
+      stage.message({ key: "k", id: "☃".repeat(80), type: "ü", headers: { ü: "☃".repeat(5_000) } }),
     ];
     const park = parker(one);
     const head = await fresh(one, keyOf(messages[0]!));
