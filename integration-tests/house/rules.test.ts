@@ -169,6 +169,9 @@ const RULES: readonly Rule[] = [
       "handlers share commits: a hundred in far fewer than a hundred",
       "a handler that does nothing with its tx: surfaced, then rolled back, and the others go on",
       "with { tx } a handler that throws takes its messages back, and its key is free at once",
+      "with { tx } a publish does not overtake one that is under way: `later`, and the next try goes through",
+      "kill -9 between put and commit: no message, no effect; later exactly one of each",
+      "kill -9 between commit and relay: the effect is there, and the message goes out after the restart",
     ],
   },
   {
@@ -192,6 +195,19 @@ const RULES: readonly Rule[] = [
     says: "publishing and consuming on connections of their own",
     runs: [
       "a %s alarm is told with the first publish after it and stops sending; acks go on, on their own connection; its end is told",
+    ],
+  },
+  {
+    number: 24,
+    says: "half messages",
+    runs: [
+      "stores first, then works, then sends what its work committed",
+      "killed at %s of %s: the message is sent if the work was done, and not otherwise",
+      "killed -9 at %s of a topic that is %s: sent once if its work was done, and not otherwise",
+      "waits for the lease of the one that died, and one process alone asks",
+      "again after its end: answered from the record, without work, whatever it says now",
+      "that is unknown, throws, hangs or talks nonsense is asked again, with back-off; then it is parked, surfaced, for a person",
+      "a commit after somebody recorded a rollback: the caller must know that it is not sent",
     ],
   },
 ];

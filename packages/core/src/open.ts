@@ -127,6 +127,7 @@ function createTally<Tx>(
     subscriptions: () => [...consumers].flatMap((consumer) => consumer.status()),
     outboxes: rows.map(({ name, store }) => ({ name, store, takes: name === "outbox" })),
     inbox,
+    halves: outbox?.halves ?? null,
   });
   let closing: Promise<void> | null = null;
 

@@ -24,25 +24,28 @@ async function run(...args: readonly string[]): Promise<Child> {
   return child;
 }
 
-describe("kill -9 at each point of a half message: it is sent once if its work was done, and not otherwise", () => {
+describe("kill -9 at each point of a half message", () => {
   it.each([
     ["half.prepared", "plain", { mails: 0, checks: 1, paid: false }],
     ["half.worked", "plain", { mails: 1, checks: 1, paid: true }],
     ["half.decided", "plain", { mails: 1, checks: 0, paid: true }],
     ["half.decided", "ordered", { mails: 1, checks: 0, paid: true }],
     ["half.released", "ordered", { mails: 1, checks: 0, paid: true }],
-  ])("%s %s", async (point, order, expected) => {
-    const place = join(directory, `${++places}`);
-    mkdirSync(place);
-    const killed = await run(place, order, point);
-    expect(killed.process.signalCode).toBe("SIGKILL");
-    const next = await run(place, order);
-    expect(JSON.parse(next.lines[0] ?? "null")).toEqual({ works: 0, ...expected });
-    if (point !== "half.worked") return;
-    // A third process finds nothing left to do.
-    const last = await run(place, order);
-    expect(JSON.parse(last.lines[0] ?? "null")).toMatchObject({ mails: 0, checks: 0, works: 0 });
-  });
+  ])(
+    "rule 24: killed -9 at %s of a topic that is %s: sent once if its work was done, and not otherwise",
+    async (point, order, expected) => {
+      const place = join(directory, `${++places}`);
+      mkdirSync(place);
+      const killed = await run(place, order, point);
+      expect(killed.process.signalCode).toBe("SIGKILL");
+      const next = await run(place, order);
+      expect(JSON.parse(next.lines[0] ?? "null")).toEqual({ works: 0, ...expected });
+      if (point !== "half.worked") return;
+      // A third process finds nothing left to do.
+      const last = await run(place, order);
+      expect(JSON.parse(last.lines[0] ?? "null")).toMatchObject({ mails: 0, checks: 0, works: 0 });
+    },
+  );
 });
 
 /** Writes over the root page of an index: what it indexes can still be read. */

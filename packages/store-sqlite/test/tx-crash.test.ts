@@ -34,7 +34,7 @@ function counts(path: string): unknown {
   ]);
 }
 
-it("kill -9 between put and commit: no message, no effect; later exactly one of each", async () => {
+it("rule 20: kill -9 between put and commit: no message, no effect; later exactly one of each", async () => {
   const path = file("put.db");
   const killed = await run(path, "put");
   expect(killed.process.signalCode).toBe("SIGKILL");
@@ -44,7 +44,7 @@ it("kill -9 between put and commit: no message, no effect; later exactly one of 
   expect(counts(path)).toEqual([1, 0]);
 });
 
-it("kill -9 between commit and relay: the effect is there, and the message goes out after the restart", async () => {
+it("rule 20: kill -9 between commit and relay: the effect is there, and the message goes out after the restart", async () => {
   const path = file("committed.db");
   const killed = await run(path, "committed");
   expect(killed.process.signalCode).toBe("SIGKILL");

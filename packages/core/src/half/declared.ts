@@ -140,7 +140,7 @@ export class DeclaredHalf implements Half<never> {
     if (this.#o.closing.aborted) throw new TallyError("closed", "run() after close()", { id: options.id });
     if (typeof work !== "function")
       throw new TallyError("bad-config", `half ${this.name}: run() needs work, a function that returns the decision`);
-    for (const none of ["tx", "delay", "native"])
+    for (const none of ["tx", "delay"])
       if (none in options)
         throw new TallyError("unsupported", `half ${this.name}: a half message has no ${none}`, { id: options.id });
     return this.#o.publisher.draft(this.#topic, body, options);

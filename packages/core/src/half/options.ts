@@ -92,7 +92,7 @@ export interface Half<In> {
 }
 
 /** Options of one `run()`: those of `publish()`. `deadline` is for the store's answers, and does not end the work. */
-export type HalfRunOptions = Omit<PublishOptions<never>, "tx" | "native">;
+export type HalfRunOptions = Omit<PublishOptions<never>, "tx">;
 
 /** The resolved options, in milliseconds. */
 export interface HalfPolicy {

@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.ts";
 import { describe, TallyError } from "../error.ts";
+import type { HalfStats, HalfStore } from "../half/store.ts";
 import type { InboxStore, OutboxStats, OutboxStore } from "../stores.ts";
 import { Growth } from "./growth.ts";
 import type { HealthPolicy } from "./options.ts";
@@ -38,8 +39,11 @@ export interface HealthSources {
     readonly store: Pick<OutboxStore, "stats">;
   }[];
   readonly inbox: Pick<InboxStore<unknown>, "parked"> | null;
+  readonly halves: Pick<HalfStore, "stats"> | null;
 }
 
+/** A half message that has no decision after so long: its work takes very long, or nobody who runs declares it. */
+const HALF_STUCK_MS = 3_600_000;
 /** More parked keys than this are not counted out. */
 const MOST_KEYS = 1_000;
 
@@ -70,7 +74,7 @@ export class HealthRoom {
       return report(found);
     }
     const looks = this.#o.outboxes.map((outbox) => this.#outbox(found, outbox));
-    await Promise.all([...looks, this.#inbox(found)]);
+    await Promise.all([...looks, this.#inbox(found), this.#halves(found)]);
     const stored = this.#o.outboxes.some(({ name, takes }) => takes && !found.store.some(({ what }) => what === name));
     this.#publisher(found, stored);
     this.#subscriptions(found);
@@ -165,6 +169,24 @@ export class HealthRoom {
       text: `${most}${count(keys.length, "key")} parked, for a person to look at`,
       status: "degraded",
     });
+  }
+
+  async #halves(found: Record<CheckName, Finding[]>): Promise<void> {
+    const { halves, clock } = this.#o;
+    if (halves === null) return;
+    const what = "half messages";
+    // A store that fails is found by its rows.
+    const stats = await this.#ask<HalfStats>({ ...found, store: [] }, what, () => halves.stats());
+    if (stats === null) return;
+    const age = stats.oldestAt === null ? 0 : clock.wall() - stats.oldestAt;
+    if (age >= HALF_STUCK_MS)
+      found.stuck.push({ what, text: `one has had no decision for ${seconds(age)}`, status: "degraded" });
+    if (stats.parked > 0)
+      found.parked.push({
+        what,
+        text: `${count(stats.parked, "half message")} parked, for a person to decide`,
+        status: "degraded",
+      });
   }
 
   /** Null, and a finding, when the store fails or does not answer in time. */

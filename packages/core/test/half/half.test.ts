@@ -10,7 +10,7 @@ afterEach(() => armFailpoints(null));
 const disk = new TallyError("store", "no space left on device", { retryable: true });
 
 describe("run()", () => {
-  it("stores first, then works, then sends what its work committed", async () => {
+  it("rule 24: stores first, then works, then sends what its work committed", async () => {
     const w = halfWorld();
     const p = await w.process();
     const gate = Promise.withResolvers<Decision>();
@@ -114,7 +114,7 @@ describe("one id is one half message with one decision", () => {
     expect([works, w.sent()]).toEqual([1, ["m1"]]);
   });
 
-  it("again after its end: answered from the record, without work, whatever it says now", async () => {
+  it("rule 24: again after its end: answered from the record, without work, whatever it says now", async () => {
     const w = halfWorld();
     const p = await w.process();
     await p.half.run({ n: 1 }, () => "commit", { id: "m1" });
@@ -159,7 +159,7 @@ describe("one id is one half message with one decision", () => {
   });
 });
 
-describe("kill -9 at each point: the message is sent if the work was done, and not otherwise", () => {
+describe("kill -9 at each point", () => {
   const points: readonly Failpoint[] = ["half.prepared", "half.worked", "half.decided", "half.released"];
   const cases = points.flatMap((point) =>
     [plain, ordered].flatMap((of) =>
@@ -169,31 +169,34 @@ describe("kill -9 at each point: the message is sent if the work was done, and n
         .map((says) => [point, of.name, of, says] as const),
     ),
   );
-  it.each(cases)("%s of %s", async (point, _name, of, says) => {
-    const w = halfWorld();
-    const done = new Set<string>();
-    const a = await w.process(undefined, { topic: of });
-    killAt(point, a.kill);
-    void a.half.run({ n: 1 }, (about) => (says === "commit" ? does(done)(about) : "rollback"), { id: "m1" });
-    await w.pass(2_000);
-    expect(w.sent(of)).toEqual([]);
-    // The successor knows `check`, which looks at what was done; the caller of the first one has had no answer.
-    const b = await w.process((_body, { id }) => (done.has(id) ? "commit" : "rollback"), { topic: of });
-    await w.pass(30_000);
-    expect(done.has("m1")).toBe(says === "commit" && point !== "half.prepared");
-    expect(w.sent(of)).toEqual(done.has("m1") ? ["m1"] : []);
-    expect(b.asked.length).toBe(point === "half.prepared" || point === "half.worked" ? 1 : 0);
-    expect(w.outbox.halves.map(({ state }) => state)).toEqual([done.has("m1") ? "released" : "rolledBack"]);
-    // And the same call, made again, is answered from the record.
-    const again = watch(b.half.run({ n: 1 }, () => "unknown", { id: "m1" }));
-    await w.pass(1_000);
-    expect(again.value?.decision).toBe(done.has("m1") ? "commit" : "rollback");
-    expect(w.sent(of)).toHaveLength(done.size);
-  });
+  it.each(cases)(
+    "rule 24: killed at %s of %s: the message is sent if the work was done, and not otherwise",
+    async (point, _name, of, says) => {
+      const w = halfWorld();
+      const done = new Set<string>();
+      const a = await w.process(undefined, { topic: of });
+      killAt(point, a.kill);
+      void a.half.run({ n: 1 }, (about) => (says === "commit" ? does(done)(about) : "rollback"), { id: "m1" });
+      await w.pass(2_000);
+      expect(w.sent(of)).toEqual([]);
+      // The successor knows `check`, which looks at what was done; the caller of the first one has had no answer.
+      const b = await w.process((_body, { id }) => (done.has(id) ? "commit" : "rollback"), { topic: of });
+      await w.pass(30_000);
+      expect(done.has("m1")).toBe(says === "commit" && point !== "half.prepared");
+      expect(w.sent(of)).toEqual(done.has("m1") ? ["m1"] : []);
+      expect(b.asked.length).toBe(point === "half.prepared" || point === "half.worked" ? 1 : 0);
+      expect(w.outbox.halves.map(({ state }) => state)).toEqual([done.has("m1") ? "released" : "rolledBack"]);
+      // And the same call, made again, is answered from the record.
+      const again = watch(b.half.run({ n: 1 }, () => "unknown", { id: "m1" }));
+      await w.pass(1_000);
+      expect(again.value?.decision).toBe(done.has("m1") ? "commit" : "rollback");
+      expect(w.sent(of)).toHaveLength(done.size);
+    },
+  );
 });
 
 describe("check", () => {
-  it("waits for the lease of the one that died, and one process alone asks", async () => {
+  it("rule 24: waits for the lease of the one that died, and one process alone asks", async () => {
     const w = halfWorld();
     const a = await w.process();
     void a.half.run({ n: 1 }, () => new Promise<Decision>(() => {}), { id: "m1" });
@@ -211,7 +214,7 @@ describe("check", () => {
     expect(w.outbox.halves.map(({ state }) => state)).toEqual(["rolledBack"]);
   });
 
-  it("that is unknown, throws, hangs or talks nonsense is asked again, with back-off; then it is parked, surfaced, for a person", async () => {
+  it("rule 24: that is unknown, throws, hangs or talks nonsense is asked again, with back-off; then it is parked, surfaced, for a person", async () => {
     const w = halfWorld();
     const answers: (() => unknown)[] = [
       () => "unknown",
@@ -288,7 +291,7 @@ describe("check", () => {
 });
 
 describe("a decision that comes too late", () => {
-  it("a commit after somebody recorded a rollback: the caller must know that it is not sent", async () => {
+  it("rule 24: a commit after somebody recorded a rollback: the caller must know that it is not sent", async () => {
     const w = halfWorld();
     const a = await w.process();
     const gate = Promise.withResolvers<Decision>();

@@ -6,6 +6,7 @@ import {
   type PublisherStatus,
   type SubscriptionStatus,
 } from "../../src/health/health.ts";
+import type { HalfStats } from "../../src/half/store.ts";
 import { HEALTH_BOUNDS } from "../../src/health/options.ts";
 import type { Finding, Health } from "../../src/health/report.ts";
 import { resolveOptions } from "../../src/policy.ts";
@@ -16,6 +17,7 @@ interface Rig {
   readonly publisher: { -readonly [K in keyof PublisherStatus]: PublisherStatus[K] };
   subscriptions: readonly SubscriptionStatus[];
   stats: OutboxStats;
+  halves: HalfStats;
   keys: readonly ParkedKey[];
   /** What the stores do instead of answering. */
   outbox: (() => Promise<never>) | null;
@@ -32,6 +34,7 @@ function rig({ stores = true, spills = true }: { readonly stores?: boolean; read
     publisher: { destination: "rabbit", downSince: null, blockedSince: null, oldestSince: null, breakers: [] },
     subscriptions: [{ what: "orders / billing", downSince: null, paused: false }],
     stats: { rows: 0, parked: 0, oldestAt: null },
+    halves: { undecided: 0, parked: 0, oldestAt: null },
     keys: [],
     outbox: null,
     inbox: null,
@@ -48,6 +51,7 @@ function rig({ stores = true, spills = true }: { readonly stores?: boolean; read
       ? [{ name: "outbox", takes: spills, store: { stats: () => r.outbox?.() ?? Promise.resolve(r.stats) } }]
       : [],
     inbox: stores ? { parked: () => r.inbox?.() ?? Promise.resolve(r.keys) } : null,
+    halves: stores ? { stats: () => r.outbox?.() ?? Promise.resolve(r.halves) } : null,
   };
   const room = new HealthRoom(sources);
   return r;
@@ -181,6 +185,18 @@ describe("health()", () => {
         { what: "inbox", text: "1 key parked, for a person to look at", status: "degraded" },
       ]),
     });
+  });
+
+  it("finds half messages that nobody decides", async () => {
+    const r = rig();
+    r.halves = { undecided: 1, parked: 2, oldestAt: r.clock.wall() };
+    await r.clock.advance(3_599_000);
+    expect(findings(await r.look())).toEqual({
+      parked: [{ what: "half messages", text: "2 half messages parked, for a person to decide", status: "degraded" }],
+    });
+    r.halves = { ...r.halves, parked: 0 };
+    await r.clock.advance(1_000);
+    expect(findings(await r.look())).toMatchObject({ stuck: [{ what: "half messages", status: "degraded" }] });
   });
 
   it("finds topics that the broker does not take, and topics that a consumer has left", async () => {

@@ -228,7 +228,7 @@ describe("the order of a key", () => {
     expect(ids(b.r)).toEqual(["a2", "a1"]);
   });
 
-  it("a publish in a transaction does not overtake one that is under way: `later`, and the next try goes through", async () => {
+  it("rule 20: with { tx } a publish does not overtake one that is under way: `later`, and the next try goes through", async () => {
     const b = await bench();
     const direct = watch(b.r.publisher.publish(ordered, order(1), { id: "a1" }));
     await b.settle();
