@@ -11,7 +11,8 @@ import type { Topic } from "../topic.ts";
 import { deadLetterTopic } from "./letter.ts";
 import type { DeadLetter, Look, PurgeResult, ReplayLook, ReplayResult } from "./queue.ts";
 import { readLetter } from "./read.ts";
-import { Walk } from "./walk.ts";
+import { SideBySide } from "./side-by-side.ts";
+import { type Instead, Walk } from "./walk.ts";
 
 export interface Place {
   readonly runtime: Runtime;
@@ -23,13 +24,17 @@ export interface Place {
   readonly signal: AbortSignal;
 }
 
+/** Letters that are on their way to their group at once, at most: a round trip each, one after another, would take long. */
+const ON_THEIR_WAY = 32;
+
 /** About the letter alone: the next one may fare better. Of anything else the next one would fare the same. */
 const ITS_OWN: ReadonlySet<string> = new Set(["unroutable", "refused", "too-large", "bad-message"]);
 
 export async function list(place: Place, look: Look & { readonly most: number }): Promise<readonly DeadLetter[]> {
   let found: DeadLetter[] = [];
   await walk(place, look, {
-    again: () => (found = []),
+    again: async () => void (found = []),
+    over: async () => false,
     full: () => found.length >= look.most,
     letter: async (letter) => void found.push(letter),
   });
@@ -41,7 +46,8 @@ export async function purge(place: Place, look: ReplayLook): Promise<PurgeResult
   let dry = 0;
   let purged = 0;
   const left = await walk(place, look, {
-    again: () => (dry = 0),
+    again: async () => void (dry = 0),
+    over: async () => false,
     full: () => dry + purged >= (look.most ?? Number.POSITIVE_INFINITY),
     async letter(letter, ack) {
       if (look.dryRun) dry++;
@@ -55,8 +61,9 @@ export async function purge(place: Place, look: ReplayLook): Promise<PurgeResult
 }
 
 /**
- * Of each letter: `dead` is lifted, its message published, and when that is confirmed the letter acked. Whatever ends the
- * process in between leaves the letter, and replaying it again publishes the same identity again:
+ * Of each letter: `dead` is lifted, its message published, and when that is confirmed the letter acked. Letters of a key go
+ * one after another, others side by side. Whatever ends the process in between leaves the letter, and replaying it again
+ * publishes the same identity again:
  *
  * | it ends after | then the letter is there, and |
  * |---|---|
@@ -71,35 +78,54 @@ export async function replay(place: Place, look: ReplayLook): Promise<ReplayResu
   let dry = 0;
   let failed = 0;
   let replayed = 0;
+  /** Begun, and those acked before the walk began again. */
+  let taken = 0;
+  /** A session was lost between a letter's message and its ack. */
+  let lost = false;
   let next = Number.NEGATIVE_INFINITY;
+  const lanes = new SideBySide(ON_THEIR_WAY);
+
+  async function one(letter: DeadLetter, ack: () => boolean): Promise<void> {
+    if (letter.key !== null && stuck.has(letter.key)) return void failed++;
+    await revive(place, letter);
+    failpoint("letters.revived");
+    try {
+      await publish(place, letter);
+    } catch (thrown) {
+      if (!TallyError.is(thrown) || !ITS_OWN.has(thrown.code)) throw thrown;
+      if (letter.key !== null) stuck.add(letter.key);
+      return void failed++;
+    }
+    failpoint("letters.confirmed");
+    if (!ack()) return void (lost = true);
+    failpoint("letters.acked");
+    replayed++;
+    runtime.events.emit({ type: "letter-replayed", topic: topic.name, group, id: letter.id });
+  }
+
   const left = await walk(place, look, {
-    again() {
+    async again() {
+      // What is on its way comes again: not beside itself.
+      await lanes.over();
       stuck = new Set();
       dry = failed = 0;
+      lost = false;
+      taken = replayed;
     },
-    full: () => dry + failed + replayed >= (look.most ?? Number.POSITIVE_INFINITY),
+    full: () => taken >= (look.most ?? Number.POSITIVE_INFINITY),
+    async over() {
+      await lanes.over();
+      return lost;
+    },
     async letter(letter, ack) {
+      taken++;
       if (look.dryRun) return void dry++;
-      if (letter.key !== null && stuck.has(letter.key)) return void failed++;
       if (look.perSecond !== null) {
         const now = runtime.clock.now();
         if (next > now) await sleep(runtime.clock, next - now, place.signal);
         next = Math.max(next, now) + 1_000 / look.perSecond;
       }
-      await revive(place, letter);
-      failpoint("letters.revived");
-      try {
-        await publish(place, letter);
-      } catch (thrown) {
-        if (!TallyError.is(thrown) || !ITS_OWN.has(thrown.code)) throw thrown;
-        if (letter.key !== null) stuck.add(letter.key);
-        return void failed++;
-      }
-      failpoint("letters.confirmed");
-      if (!ack()) return;
-      failpoint("letters.acked");
-      replayed++;
-      runtime.events.emit({ type: "letter-replayed", topic: topic.name, group, id: letter.id });
+      await lanes.begin(letter.key, () => one(letter, ack));
     },
   });
   return { matched: dry + failed + replayed, replayed, failed, left };
@@ -107,8 +133,10 @@ export async function replay(place: Place, look: ReplayLook): Promise<ReplayResu
 
 interface Visitor {
   /** The walk begins again: what it saw and did not ack comes again. */
-  again(): void;
+  again(): Promise<void>;
   full(): boolean;
+  /** Resolves when nothing asks for an ack any more: true if one was refused, so that its letter comes again. */
+  over(): Promise<boolean>;
   /** @param ack Takes the letter out of the queue; false: it is not ours any more, and comes again. */
   letter(letter: DeadLetter, ack: () => boolean): Promise<void>;
 }
@@ -117,14 +145,25 @@ interface Visitor {
 async function walk({ runtime, topic, group, signal }: Place, look: Look, visitor: Visitor): Promise<number> {
   const { name, ordered, groups } = deadLetterTopic(topic.name, group);
   await using queue = new Walk({ runtime, plan: { name, ordered, groups }, hold: look.hold, signal });
-  while (!visitor.full()) {
-    const delivery: Delivery | "end" | "again" = await queue.next();
-    if (delivery === "end") break;
-    if (delivery === "again") visitor.again();
-    else {
-      const letter = readLetter(topic, group, delivery.message);
-      if (look.where === null || look.where(letter)) await visitor.letter(letter, () => queue.ack(delivery));
+  try {
+    for (;;) {
+      let step: Delivery | Instead = visitor.full() ? "end" : await queue.next();
+      if (step === "end") {
+        if (!(await visitor.over())) break;
+        step = await queue.next();
+      }
+      if (step === "again") await visitor.again();
+      else if (step === "full") {
+        const before = queue.acked;
+        if (!(await visitor.over()) && queue.acked === before) break;
+      } else if (step !== "end") {
+        const delivery = step;
+        const letter = readLetter(topic, group, delivery.message);
+        if (look.where === null || look.where(letter)) await visitor.letter(letter, () => queue.ack(delivery));
+      }
     }
+  } finally {
+    await visitor.over();
   }
   return queue.left;
 }

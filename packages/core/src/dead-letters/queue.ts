@@ -61,7 +61,7 @@ export interface PurgeOptions extends LookOptions {
 }
 
 export interface ReplayOptions extends PurgeOptions {
-  /** Letters replayed a second, at most; a whole number. @default no limit: as fast as the broker confirms them one by one */
+  /** Letters replayed a second, at most; a whole number. @default no limit: as fast as the broker confirms them */
   readonly perSecond?: number;
 }
 
@@ -101,8 +101,8 @@ export interface DeadLetterQueue {
   list(options?: ListOptions): Promise<readonly DeadLetter[]>;
   /**
    * Makes messages of letters again, each with its own id, producer, key, bytes, content type, encoding, headers, type and
-   * causes, for this group alone. One after another: a letter leaves the queue when the broker has confirmed its message, and
-   * the next of its key goes after that. With an inbox the identity is claimable again, its attempts counted anew, so this
+   * causes, for this group alone. A letter leaves the queue when the broker has confirmed its message, and only then the next
+   * of its key goes; different keys go side by side. With an inbox the identity is claimable again, its attempts counted anew, so this
    * has to be called where the group's own inbox is.
    *
    * A letter that is replayed twice (its ack was lost) has one effect where the group has an inbox.

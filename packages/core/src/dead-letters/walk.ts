@@ -29,12 +29,19 @@ export interface WalkOptions {
 }
 
 /**
+ * - `end`: all have been seen, or nothing more comes.
+ * - `full`: all that it may hold is in hand. It can go on when some of that has been acked.
+ * - `again`: nothing is in hand any more, and the first one comes next.
+ */
+export type Instead = "end" | "full" | "again";
+
+/**
  * One walk through a queue of dead letters, from its front to what was its end when the walk began. What is not acked is in
  * hand until the walk is disposed of, and then where it was.
  *
  * How it knows the end: it asks the broker how many there are before it takes any, and the broker hands them out in their
  * order. When it has seen so many it is done; what came meanwhile lies behind them. Letters that somebody else holds are
- * counted and do not come, so it also ends when nothing has come for five seconds. And when all that it may hold is in hand.
+ * counted and do not come, so it also ends when nothing has come for five seconds.
  *
  * A session that is lost gives everything back, so the walk begins again at the front (`"again"`), with as many fewer to
  * see as have been acked.
@@ -48,7 +55,8 @@ export class Walk implements AsyncDisposable {
   /** Acked, but for acks of which a session said that they had not left. */
   #acked = 0;
   #toSee = 0;
-  #inHand = 0;
+  /** Of the session in use. */
+  readonly #inHand: Set<Delivery> = new Set();
   #restarted = false;
   #fatal: TallyError | null = null;
   #since: number;
@@ -82,8 +90,12 @@ export class Walk implements AsyncDisposable {
     return Math.max(0, (this.#first ?? 0) - this.#acked);
   }
 
-  /** The next letter; `"end"` when there is none; `"again"`: nothing is in hand any more, and the first one comes next. */
-  async next(): Promise<Delivery | "end" | "again"> {
+  get acked(): number {
+    return this.#acked;
+  }
+
+  /** The next letter; or what there is instead, see {@link Instead}. */
+  async next(): Promise<Delivery | Instead> {
     const { clock } = this.#o.runtime;
     const { signal } = this.#o;
     for (;;) {
@@ -99,10 +111,10 @@ export class Walk implements AsyncDisposable {
         const delivery = session.arrived.shift();
         if (delivery !== undefined) {
           this.#toSee--;
-          this.#inHand++;
+          this.#inHand.add(delivery);
           return delivery;
         }
-        if (this.#inHand >= this.#o.hold) return "end";
+        if (this.#inHand.size >= this.#o.hold) return "full";
       }
       const left = this.#since + (session === null ? PATIENCE : QUIET) - clock.now();
       if (left <= 0) {
@@ -116,16 +128,15 @@ export class Walk implements AsyncDisposable {
   /** For good; false: its session is gone, and it comes again. */
   ack(delivery: Delivery): boolean {
     const receiver = this.#session?.receiver ?? null;
-    if (receiver === null || this.#restarted) return false;
+    if (receiver === null || !this.#inHand.delete(delivery)) return false;
     receiver.settle([{ kind: "ack", delivery }]);
     this.#acked++;
-    this.#inHand--;
     return true;
   }
 
   /** Gives back what is in hand; resolves when the broker has it in the queue again. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const held = this.#session === null ? 0 : this.#inHand + this.#session.arrived.length;
+    const held = this.#session === null ? 0 : this.#inHand.size + this.#session.arrived.length;
     await this.#keeper.close();
     if (held > 0 && !this.#o.signal.aborted) await this.#returned(held);
   }
@@ -185,7 +196,7 @@ export class Walk implements AsyncDisposable {
     this.#first ??= session.there;
     this.#session = session;
     this.#toSee = Math.min(session.there, this.left);
-    this.#inHand = 0;
+    this.#inHand.clear();
     this.#since = this.#o.runtime.clock.now();
     this.#stir();
   }

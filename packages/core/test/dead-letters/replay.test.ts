@@ -162,6 +162,32 @@ describe("the order of a key", () => {
     }
   });
 
+  test("keys go side by side, so that a replay does not take a round trip for each letter", async () => {
+    const b = await letterBench();
+    const keys = Array.from({ length: 30 }, (_, n) => `k${n}`);
+    await b.die(60, keys);
+    b.broker.faults.every("send", 1).delayVerdict(1_000);
+    const at = b.clock.now();
+    const times: number[] = [];
+    b.tally.on(({ type }) => type === "letter-replayed" && times.push(Math.floor((b.clock.now() - at) / 1_000)));
+    await b.run(b.tally.deadLetters(orders, "billing").replay());
+    expect(times).toEqual([...keys.map(() => 1), ...keys.map(() => 2)]);
+  });
+
+  test("what is held is what stays: letters on their way make room when they are through", async () => {
+    const b = await letterBench();
+    await b.die(30, ["a", "b", "c"]);
+    b.broker.faults.every("send", 1).delayVerdict(100);
+    const result = await b.run(
+      b.tally.deadLetters(orders, "billing").replay({ hold: 5, where: ({ id }) => id !== "o-1" && id !== "o-2" }),
+    );
+    expect(result).toEqual({ matched: 28, replayed: 28, failed: 0, left: 2 });
+    const at = b.clock.now();
+    const none = await b.run(b.tally.deadLetters(orders, "billing").replay({ hold: 1, where: () => false }));
+    expect(none).toEqual({ matched: 0, replayed: 0, failed: 0, left: 2 });
+    expect(b.clock.now() - at).toBeLessThan(1_000);
+  });
+
   test("a letter that the broker refuses stays, and so do those of its key behind it; others go", async () => {
     const b = await letterBench();
     await b.die(6, ["a", "b"]);
@@ -187,6 +213,24 @@ test("a session lost in the middle: nothing is lost, nothing takes effect twice"
   await b.pass(60_000);
   expect(b.letters()).toEqual([]);
   expect(ids(seen).toSorted()).toEqual(Array.from({ length: 9 }, (_, i) => `o-${i + 1}`));
+});
+
+test("what was on its way when the session was lost comes again, and is counted once", async () => {
+  const b = await letterBench();
+  await b.die(6, ["a", "b", "c"]);
+  const seen = await working(b);
+  b.broker.faults.every("send", 1).delayVerdict(2_000);
+  const replay = b.run(b.tally.deadLetters(orders, "billing").replay());
+  await b.pass(1_000);
+  // The receiving session alone: the verdicts still come, for letters that are not ours to ack any more.
+  b.broker.faults.on("settle").loseSession();
+  b.broker.faults.on("settle").loseSession();
+  expect(await replay).toEqual({ matched: 6, replayed: 6, failed: 0, left: 0 });
+  b.broker.faults.clear();
+  await b.run(b.tally.deadLetters(orders, "billing").replay());
+  await b.pass(30_000);
+  expect(b.letters()).toEqual([]);
+  expect(ids(seen).toSorted()).toEqual(["o-1", "o-2", "o-3", "o-4", "o-5", "o-6"]);
 });
 
 test("what waiting may mend ends the call, and the letter stays", async () => {
