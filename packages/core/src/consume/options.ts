@@ -64,7 +64,8 @@ export interface ConsumerOptions {
   /**
    * Pauses the subscription of a topic whose bodies cannot be read (`decode`, `schema`): the first 20 all, or half of the
    * last 100. It gives back what it has and leaves the topic (`subscription-paused`) until `resume()`, so that a wrong schema
-   * does not empty the queue into the dead letters. A body that comes again is not counted again.
+   * does not empty the queue into the dead letters. A body that comes again is not counted again, so where
+   * such bodies are released (without an inbox), fewer than 20 of credit never lead to it: they are what comes again.
    * @default true
    */
   readonly schemaGuard?: boolean;

@@ -146,7 +146,7 @@ export const consumingCases: readonly ConformanceCase[] = [
     async (s) => {
       const orders = s.topic<Order>("schema-guard");
       const observed = await s.tally({ topics: [orders] });
-      const wrong = await s.consumer(observed.tally, { ...orders, schema: textual }, { lanes: 4 });
+      const wrong = await s.consumer(observed.tally, { ...orders, schema: textual }, { lanes: 4, credit: 100 });
       const receipts = await s.settled(
         "receipts",
         Promise.all(Array.from({ length: 60 }, (_, n) => observed.tally.publish(orders, { n }))),
