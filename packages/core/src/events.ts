@@ -32,6 +32,7 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `late-verdict` | a copy of a message that had ended was answered after all |
  * | `relay-started`, `relay-stopped` | this process holds the lease of the outbox, and sends its rows; it does not any more |
  * | `attempt-failed` | attempt number `attempt` in place failed |
+ * | `delayed` | a delivery comes again as a copy, number `attempt`, that the broker keeps for `afterMs`; the delivery is acked |
  * | `released` | a delivery goes back to the broker after `afterMs` |
  * | `late-effect` | a handler ended after its processing deadline; what it did acks nothing |
  * | `unsettled` | so many settlements did not take: these deliveries come again |
@@ -138,6 +139,14 @@ export type TallyEventBody =
       readonly id: string | null;
       readonly attempt: number;
       readonly error: TallyError;
+    }
+  | {
+      readonly type: "delayed";
+      readonly topic: string;
+      readonly group: string;
+      readonly id: string | null;
+      readonly attempt: number;
+      readonly afterMs: number;
     }
   | {
       readonly type: "released";

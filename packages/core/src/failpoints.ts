@@ -38,6 +38,9 @@ export const FAILPOINTS = {
   "park.ran": "a parked message was run again and is marked; its row is in the store",
   "park.removed": "the row is gone, with the last one its key's parking; the next has not begun",
 
+  "delay.sending": "the claim of a failed delivery has ended; its delayed copy has not left",
+  "delay.confirmed": "the broker has the delayed copy; the delivery is not acked",
+
   "dead-letter.marked": "dead and its reason are durable; no letter has left",
   "dead-letter.confirmed": "the broker has the letter; the delivery is not acked",
 

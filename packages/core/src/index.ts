@@ -16,7 +16,7 @@ export type { Broker, Decision, Proof, Sure, Traits } from "./spi.ts";
 export type { OutboxMode, SpillPolicyOptions } from "./outbox/options.ts";
 export type { InboxSpec, OutboxSpec, InboxStore, ParkedKey, Scope } from "./stores.ts";
 export { topic, type Topic, type TopicOptions } from "./topic.ts";
-export { deadLetter, park, release, retry } from "./consume/rulings.ts";
+export { deadLetter, delay, park, release, retry } from "./consume/rulings.ts";
 export type {
   Consumer,
   ConsumerBuilder,

@@ -16,7 +16,8 @@ export function incoming(topic: string, message: ConsumeMessage): Incoming {
   const time = p["timestamp"];
   return {
     id: text(p["messageId"]),
-    producer: text(p["appId"]),
+    // Empty: a copy of a message whose sender gave none.
+    producer: text(p["appId"]) || null,
     run: seq.run,
     seq: seq.seq,
     topic,

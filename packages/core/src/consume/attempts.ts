@@ -7,6 +7,7 @@ import { type Ran, ReplaySource } from "../park/runners.ts";
 import { Attempt, Job } from "./attempt.ts";
 import { readBody } from "./body.ts";
 import { Deadlines } from "./deadlines.ts";
+import { Delays } from "./delays.ts";
 import { Failures } from "./failures.ts";
 import { Guard } from "./guard.ts";
 import { Lanes } from "./lanes.ts";
@@ -55,6 +56,7 @@ export class Attempts {
     this.lanes = new Lanes(policy.lanes, (job) => this.#start(job));
     this.failures = new Failures(group, policy, runtime, {
       lanes: this.lanes,
+      delays: new Delays(group, policy, runtime, ports.publish),
       done: (job) => this.#done(job),
       ack: (job) => this.#ack(job),
       end: (job) => this.#end(job),

@@ -69,7 +69,8 @@ export function createConsumerBuilder(
           "unsupported",
           `${where}: effect "tx" needs an inbox with transactions; this one has none`,
         );
-      if (policy.effect !== "none") for (const { topic } of handlers.values()) deadLetterTopic(topic.name, group);
+      if (policy.effect !== "none" || runtime.transport.traits.longestDelay > 0)
+        for (const { topic } of handlers.values()) deadLetterTopic(topic.name, group);
       started = true;
       const release = ports.memory.add(
         where,

@@ -7,8 +7,8 @@ import { describe, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import { FULL_POLL_MS } from "../park/parking.ts";
 import type { Job } from "./attempt.ts";
-import type { Lanes } from "./lanes.ts";
 import { type Decision, decide, type HandlingError, isNotItsOwn, RELEASE, RETRY, type Wait } from "./decide.ts";
+import type { Hands } from "./hands.ts";
 import { lateEnd } from "./late.ts";
 import type { ConsumerPolicy } from "./options.ts";
 import { Releases } from "./releases.ts";
@@ -18,28 +18,10 @@ const UNSETTLED: TallyError = new TallyError("closed", "the delivery can no long
 
 type Ending = Exclude<Decision, { readonly kind: "block" }>;
 
-/** What {@link Failures} asks of who runs the attempts. */
-export interface Hands {
-  readonly lanes: Lanes<Job>;
-  /** Its handler has returned. */
-  done(job: Job): void;
-  ack(job: Job): void;
-  /** Done with, settled or not: its key goes on. */
-  end(job: Job): void;
-  rested(): void;
-  /** Gives it up, durably: resolves when its dead letter is with the broker. */
-  bury(job: Job, death: Death): Promise<void>;
-  /** Whether its key can be parked with it. */
-  parks(job: Job): boolean;
-  /** Parks it, durably. @throws TallyError `fenced`, `store` */
-  park(job: Job, reason: string): Promise<"parked" | "full" | "conflict">;
-  /** Gives its claim back, if it has one. Never rejects. */
-  drop(job: Job): Promise<void> | null;
-}
-
 /**
- * What becomes of deliveries whose first attempt has failed: attempts in place, then a release, a dead letter, or the
- * parking of its key. And of those that an inbox holds up: what it does not answer for is released, a claim of somebody else is waited for.
+ * What becomes of deliveries whose first attempt has failed: attempts in place, then a delayed copy, a release, a dead
+ * letter, or the parking of its key. And of those that an inbox holds up: what it does not answer for is released, a claim
+ * of somebody else is waited for.
  *
  * p-retry drives them; the first failure is fed into it as its first attempt. Between two attempts, and before a release,
  * a delivery is off the lanes: others run, but none of its key. A lost session, or a close, ends these waits, and the
@@ -158,6 +140,24 @@ export class Failures {
     if (this.#failing.delete(job)) this.#hands.ack(job);
   }
 
+  async #delay(job: Job, { afterMs }: Wait, stop: AbortSignal): Promise<void> {
+    // A close waits for the copy. A lost session does not: the delivery comes again, and needs none.
+    const gone = new AbortController();
+    const onStop = (): void => void (job.held || gone.abort(UNSETTLED));
+    stop.addEventListener("abort", onStop, { once: true });
+    try {
+      await this.#hands.drop(job);
+      if (!job.held) return;
+      await this.#hands.delays.send(job, afterMs, gone.signal);
+    } catch (thrown) {
+      if (job.held) await this.#notWritten(job, thrown, stop);
+      return;
+    } finally {
+      stop.removeEventListener("abort", onStop);
+    }
+    if (this.#failing.delete(job)) this.#hands.ack(job);
+  }
+
   async #notWritten(job: Job, thrown: unknown, stop: AbortSignal): Promise<void> {
     const error = TallyError.is(thrown) ? thrown : new TallyError("store", describe(thrown), { cause: thrown });
     this.#surface(job, error);
@@ -235,6 +235,7 @@ export class Failures {
       const attempts = job.claim?.claim.attempt ?? job.attempts;
       return await this.#bury(job, { reason: ruling.reason ?? error.message, attempts, conflict: false }, stop);
     }
+    if (ruling.kind === "delay") return await this.#delay(job, ruling, stop);
     if (isNotItsOwn(error)) return await this.#putOff(job, error, stop);
     await this.releases.afterWait(job, ruling, error, stop).catch(() => {});
   }
@@ -249,11 +250,18 @@ export class Failures {
     const topic = subscription.topic.name;
     this.#emit({ type: "attempt-failed", topic, group: this.#group, id, attempt, error });
     if (this.#closing || !job.held) return null;
-    const about = { attempt, deliveries: delivery.count, topic, id };
-    const way = !job.inOrder ? "release" : this.#hands.parks(job) ? "park" : "block";
-    const ruling = decide(this.#policy, error as HandlingError, about, way, (text) => subscription.surfaced(text));
+    const about = { attempt, delays: delivery.message.attempt - 1, deliveries: delivery.count, topic, id };
+    const longestDelay = this.#hands.delays.longest(job);
+    const unordered = longestDelay > 0 ? "delay" : "release";
+    const way = !job.inOrder ? unordered : this.#hands.parks(job) ? "park" : "block";
+    const surfaced = (text: string): void => subscription.surfaced(text);
+    const ruling = decide(this.#policy, error as HandlingError, about, { way, longestDelay }, surfaced);
     if (ruling.kind === "block") return this.#block(job);
     if (ruling.kind === "deadLetter" || ruling.kind === "park") return ruling;
+    if (ruling.kind === "delay") {
+      const times = this.#hands.delays.spent(job);
+      return times === null ? ruling : { kind: "deadLetter", reason: `came ${times} times: ${error.message}` };
+    }
     // A broker that takes nothing back leaves only this place to try again.
     if (this.#runtime.transport.traits.release === "none" && job.replay === null)
       return { kind: "retry", afterMs: ruling.afterMs ?? this.releases.waitOf(job) };

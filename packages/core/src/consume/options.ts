@@ -13,12 +13,17 @@ export interface ConsumerOptions {
    * @default as many as 256 MiB of the topic's largest body, at least 2 × lanes and at most 100 or 4 × lanes
    */
   readonly credit?: number;
-  /** Attempts in place before a delivery is released for redelivery, or its ordered key is parked. @default 3 */
+  /**
+   * Attempts in place before a delivery comes again later as a delayed copy (where the broker delays none: is released for
+   * redelivery), or its ordered key is parked.
+   * @default 3
+   */
   readonly attempts?: number;
   /** Upper end of the first wait between attempts; full jitter. @default "100ms" */
   readonly retryMin?: Duration;
   /**
-   * Upper end of every later one, and of the wait before a release, which grows with the deliveries that the broker counts.
+   * Upper end of every later one, of the delay of a copy, and of the wait before a release. Those two grow with how often
+   * the message came.
    * @default "10s"
    */
   readonly retryMax?: Duration;
@@ -44,8 +49,8 @@ export interface ConsumerOptions {
    */
   readonly lease?: Duration;
   /**
-   * Started deliveries of one message, over crashes and releases, after which it is a dead letter, or its ordered key is
-   * parked. Counted in the inbox, durably, before each start.
+   * Started deliveries of one message, over crashes, releases and delayed copies, after which it is a dead letter, or its
+   * ordered key is parked. Counted in the inbox, durably, before each start; without an inbox only the copies are counted.
    * @default 16
    */
   readonly maxAttempts?: number;
@@ -53,7 +58,7 @@ export interface ConsumerOptions {
    * What a failed attempt leads to; it alone decides, also beyond `attempts`. A body that cannot be read (`decode`,
    * `schema`) is not tried again at once whatever it says, since the same bytes would fail again. If it throws, or rules
    * what is not possible here, that is surfaced, and the delivery is released; one of an ordered key has the default.
-   * @default retry() up to `attempts`, then release(). With an ordered key and an inbox: then park(); with an ordered key
+   * @default retry() up to `attempts`, then delay(), or release() where the broker delays none. With an ordered key and an inbox: then park(); with an ordered key
    * and no inbox: in place for ever, at most `retryMax` apart, since nothing of the key may overtake it. A body that cannot
    * be read counts as used up; of no ordered key, with an inbox: deadLetter()
    */
@@ -87,6 +92,8 @@ export interface TxConsumerOptions extends Omit<ConsumerOptions, "effect"> {
 export interface Failure {
   /** 1, 2, …: in place, of this delivery. */
   readonly attempt: number;
+  /** How often the message was delayed before, 0 at first: each delayed copy starts again with attempts and deliveries. */
+  readonly delays: number;
   /** Deliveries so far as the broker counts them; null where it does not. */
   readonly deliveries: number | null;
   readonly topic: string;
@@ -96,9 +103,10 @@ export interface Failure {
 /** See `effect` of {@link ConsumerOptions} and {@link TxConsumerOptions}. */
 export type Effect = "none" | "marked" | "tx";
 
-/** What becomes of a failed attempt: again in place, back to the broker for redelivery, given up, or parked with its key. */
+/** What becomes of a failed attempt: again in place, again later as a delayed copy, back to the broker for redelivery, given up, or parked with its key. */
 export type Ruling =
   | { readonly kind: "retry"; readonly afterMs: number | null }
+  | { readonly kind: "delay"; readonly afterMs: number | null }
   | { readonly kind: "release"; readonly afterMs: number | null }
   | { readonly kind: "deadLetter"; readonly reason: string | null }
   | { readonly kind: "park"; readonly reason: string | null };

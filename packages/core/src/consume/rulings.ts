@@ -13,6 +13,19 @@ export function retry(options: { readonly after?: Duration } = {}): Ruling {
 }
 
 /**
+ * Ruling of `onError`: again later, after a back-off with full jitter, or after exactly `after`. The broker keeps a copy of
+ * the message for this group until then, and the delivery is acked: it holds no credit. For `maxAttempts` times in all,
+ * then it is a dead letter.
+ *
+ * Not of an ordered key, which others would overtake: that is surfaced as `unsupported` and treated as without `onError`.
+ * Nor by more than `tally.traits.longestDelay`, or where that is 0: surfaced, and released.
+ * @throws TallyError `bad-config`
+ */
+export function delay(options: { readonly after?: Duration } = {}): Ruling {
+  return { kind: "delay", afterMs: after("delay", options) };
+}
+
+/**
  * Ruling of `onError`: back to the broker for redelivery, here or elsewhere, after a back-off with full jitter, or after
  * exactly `after`. Until then the delivery keeps its credit, unless the broker can delay it by itself.
  * @throws TallyError `bad-config`

@@ -3,6 +3,7 @@ import { TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { storeError } from "../inbox/claims.ts";
 import { bodyHash } from "../inbox/hash.ts";
+import { copyTopic } from "../publish/copies.ts";
 import type { Own, Publish } from "../publish/options.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Delivery } from "../spi.ts";
@@ -194,15 +195,7 @@ async function publish({ topic, group, publish, signal }: Place, letter: DeadLet
     headers,
     group,
   };
-  const groups = topic.groups.includes(group) ? topic.groups : [...topic.groups, group];
-  // The letter itself is where it is kept until it is with the broker: no outbox, which would not know the group.
-  const to: Topic<Uint8Array> = {
-    ...topic,
-    groups,
-    key: null,
-    schema: null,
-    outbox: "off",
-    codec: { contentType: topic.codec.contentType, encode: (body) => body, decode: (body) => body },
-  };
+  // The letter itself is where it is kept until it is with the broker.
+  const to = copyTopic(topic, group);
   await publish(to, letter.body, { signal }, own);
 }

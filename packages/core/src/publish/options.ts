@@ -95,7 +95,7 @@ export interface PublishOptions<Tx = unknown> {
  * What core says of a message that it publishes itself: a dead letter keeps its producer, a copy for one group keeps all that
  * the message was. It stands above what the call's options give, and is not checked: it came over a broker already.
  */
-export type Own = Partial<Omit<Outgoing, "topic" | "ordered" | "body">>;
+export type Own = Partial<Omit<Outgoing, "topic" | "body">>;
 
 /** How core publishes messages of its own. @throws as `publish()` does */
 export type Publish = (

@@ -30,7 +30,7 @@ describe("onError", () => {
     b.receiver.deliver({ id: "m1", count: 7 });
     await b.clock.advance(2_749);
     expect(at).toEqual([0, 250, 500, 750]);
-    expect(told[3]).toEqual({ attempt: 4, deliveries: 7, topic: "orders", id: "m1" });
+    expect(told[3]).toEqual({ attempt: 4, delays: 0, deliveries: 7, topic: "orders", id: "m1" });
     expect(b.receiver.settled).toEqual([]);
     await b.clock.advance(1);
     expect(b.receiver.settled).toEqual(["release m1"]);

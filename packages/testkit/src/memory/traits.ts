@@ -67,7 +67,7 @@ export function unsent(message: Outgoing): Verdict {
 export function incoming(m: Outgoing): Incoming {
   return {
     id: m.id,
-    producer: m.producer,
+    producer: m.producer || null,
     run: m.run,
     seq: m.seq,
     topic: m.topic,
