@@ -59,8 +59,7 @@ export class Delays {
     const { subscription, id } = job;
     const { message } = job.delivery;
     let to = this.#topics.get(subscription);
-    if (to === undefined)
-      this.#topics.set(subscription, (to = copyTopic(subscription.topic, this.#group)));
+    if (to === undefined) this.#topics.set(subscription, (to = copyTopic(subscription.topic, this.#group)));
     const { retryMin: min, retryMax: max, attempts } = this.#policy;
     const wait = afterMs ?? fullJitter({ min, max }, attempts * message.attempt, this.#runtime.random);
     const delayMs = Math.min(Math.max(1, Math.ceil(wait)), this.#runtime.transport.traits.longestDelay);
