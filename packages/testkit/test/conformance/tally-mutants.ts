@@ -168,7 +168,7 @@ export const tallyMutants: readonly TallyMutant[] = [
   },
   {
     name: "what a handler throws is an ack",
-    caughtBy: "when its attempts are used up, a message is released and comes again",
+    caughtBy: "when its attempts are used up, a message comes again: as a delayed copy, or released",
     tally: (t) =>
       consumers(t, {
         handler: (of) => async (body, context) => await Promise.resolve(of(body, context)).catch(() => {}),
