@@ -1,3 +1,4 @@
+// One thing: the closed list of events, its table, and what counts and hands them out.
 import type { MemoryPart } from "./memory.ts";
 import { type ErrorCode, oneLine, type TallyError } from "./error.ts";
 

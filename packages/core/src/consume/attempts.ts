@@ -1,3 +1,4 @@
+// One thing: a delivery's attempts, from its turn on a lane to its ack or to what takes it over.
 import { DeadLetters } from "../dead-letters/dead-letters.ts";
 import type { TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";

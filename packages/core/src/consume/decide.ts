@@ -11,6 +11,11 @@ export type Wait = Extract<Ruling, { readonly afterMs: number | null }>;
  * again in place for ever, where there is nothing to park it in.
  */
 export type Way = "delay" | "release" | "park" | "block";
+export interface Ways {
+  readonly way: Way;
+  /** Milliseconds; 0: none. */
+  readonly longestDelay: number;
+}
 /** `block`: the head of an ordered key that nothing may overtake, in place after a back-off. */
 export type Decision = Ruling | { readonly kind: "block" };
 
@@ -29,7 +34,7 @@ export function decide(
   { attempts, effect, onError }: ConsumerPolicy,
   error: HandlingError,
   about: Failure,
-  { way, longestDelay }: { readonly way: Way; readonly longestDelay: number },
+  { way, longestDelay }: Ways,
   surfaced: (text: string) => void,
 ): Decision {
   const unordered = way === "delay" || way === "release";

@@ -6,7 +6,8 @@ import type { Own, Publish } from "../publish/options.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Topic } from "../topic.ts";
 import type { Job } from "./attempt.ts";
-import type { ConsumerPolicy } from "./options.ts";
+import type { Wait } from "./decide.ts";
+import type { ConsumerPolicy, Ruling } from "./options.ts";
 import type { TopicSubscription } from "./subscription.ts";
 
 /** What a message's `attempt` is capped at on every wire. */
@@ -44,10 +45,11 @@ export class Delays {
     return this.#runtime.transport.traits.longestDelay;
   }
 
-  /** How often it has come by now, if it has come so often that it is not to come again; else null. */
-  spent(job: Job): number | null {
+  /** The ruling, or that it is given up: it has come so often that it is not to come again. */
+  bounded(job: Job, ruling: Wait, error: TallyError): Ruling {
     const times = Math.max(job.delivery.message.attempt, job.claim?.claim.attempt ?? 1);
-    return times >= this.#policy.maxAttempts ? times : null;
+    if (times < this.#policy.maxAttempts) return ruling;
+    return { kind: "deadLetter", reason: `came ${times} times: ${error.message}` };
   }
 
   /**

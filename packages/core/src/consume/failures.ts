@@ -8,7 +8,7 @@ import type { Runtime } from "../runtime.ts";
 import { FULL_POLL_MS } from "../park/parking.ts";
 import type { Job } from "./attempt.ts";
 import { type Decision, decide, type HandlingError, isNotItsOwn, RELEASE, RETRY, type Wait } from "./decide.ts";
-import type { Hands } from "./hands.ts";
+import { type Hands, waysOf } from "./hands.ts";
 import { lateEnd } from "./late.ts";
 import type { ConsumerPolicy } from "./options.ts";
 import { Releases } from "./releases.ts";
@@ -251,17 +251,11 @@ export class Failures {
     this.#emit({ type: "attempt-failed", topic, group: this.#group, id, attempt, error });
     if (this.#closing || !job.held) return null;
     const about = { attempt, delays: delivery.message.attempt - 1, deliveries: delivery.count, topic, id };
-    const longestDelay = this.#hands.delays.longest(job);
-    const unordered = longestDelay > 0 ? "delay" : "release";
-    const way = !job.inOrder ? unordered : this.#hands.parks(job) ? "park" : "block";
     const surfaced = (text: string): void => subscription.surfaced(text);
-    const ruling = decide(this.#policy, error as HandlingError, about, { way, longestDelay }, surfaced);
+    const ruling = decide(this.#policy, error as HandlingError, about, waysOf(job, this.#hands), surfaced);
     if (ruling.kind === "block") return this.#block(job);
     if (ruling.kind === "deadLetter" || ruling.kind === "park") return ruling;
-    if (ruling.kind === "delay") {
-      const times = this.#hands.delays.spent(job);
-      return times === null ? ruling : { kind: "deadLetter", reason: `came ${times} times: ${error.message}` };
-    }
+    if (ruling.kind === "delay") return this.#hands.delays.bounded(job, ruling, error);
     // A broker that takes nothing back leaves only this place to try again.
     if (this.#runtime.transport.traits.release === "none" && job.replay === null)
       return { kind: "retry", afterMs: ruling.afterMs ?? this.releases.waitOf(job) };

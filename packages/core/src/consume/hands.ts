@@ -1,5 +1,6 @@
 import type { Death } from "../dead-letters/letter.ts";
 import type { Job } from "./attempt.ts";
+import type { Ways } from "./decide.ts";
 import type { Delays } from "./delays.ts";
 import type { Lanes } from "./lanes.ts";
 
@@ -21,4 +22,11 @@ export interface Hands {
   park(job: Job, reason: string): Promise<"parked" | "full" | "conflict">;
   /** Gives its claim back, if it has one. Never rejects. */
   drop(job: Job): Promise<void> | null;
+}
+
+/** What can become of this delivery when its attempts are used up. */
+export function waysOf(job: Job, hands: Pick<Hands, "delays" | "parks">): Ways {
+  if (job.inOrder) return { way: hands.parks(job) ? "park" : "block", longestDelay: 0 };
+  const longestDelay = hands.delays.longest(job);
+  return { way: longestDelay > 0 ? "delay" : "release", longestDelay };
 }
