@@ -56,6 +56,8 @@ async function withTally(call: (tally: Tally) => unknown): Promise<string> {
 
 const KEY = { group: "billing", topic: "orders", key: "ada" };
 const LETTERS = topic("orders");
+const HALF = { topic: LETTERS, check: () => "unknown" as const };
+const never = (): never => expect.fail("no work is done for a call that is refused");
 
 /** The same for what is called in `onError`, and for a topic. */
 async function atCall(call: () => unknown): Promise<string> {
@@ -129,6 +131,9 @@ describe("unknown option key: rejected, with the nearest known key", () => {
     ["release", (o) => atCall(() => release(o)), { delay: 5 }, "after"],
     ["memory", (o) => atCall(() => memory(o)), { nam: "x" }, "name"],
     ["openTally: health", (health) => atStart({ health }), { stuckafter: "1s" }, "stuckAfter"],
+    ["half", (o) => withTally((t) => t.half("payment", { ...HALF, ...o })), { maxAges: "1h" }, "maxAge"],
+    ["publish", (o) => withTally((t) => t.half("payment", HALF).run(1, never, o)), { deadlin: "1s" }, "deadline"],
+    ["openTally: memory", (o) => atStart({ memory: o }), { maximum: 5 }, "max"],
     ["parked.keys.list", (o) => withTally((t) => t.parked.keys.list(o)), { groups: "g" }, "group"],
     ["parked.keys.messages", (o) => withTally((t) => t.parked.keys.messages({ ...KEY, ...o })), { mosd: 5 }, "most"],
     ["parked.keys.replay", (o) => withTally((t) => t.parked.keys.replay({ ...KEY, ...o })), { grup: "g" }, "group"],
@@ -175,6 +180,11 @@ describe('timeout 0, −1, NaN, "5 parsecs", 2³¹: rejected', () => {
     ["breakerMax", (breakerMax) => atStart({ publish: { breakerMax } })],
     ["unreachableAfter", (unreachableAfter) => atStart({ health: { unreachableAfter } })],
     ["growingFor", (growingFor) => atStart({ health: { growingFor } })],
+    ["lease", (lease) => withTally((t) => t.half("payment", { ...HALF, lease } as never))],
+    ["checkMin", (checkMin) => withTally((t) => t.half("payment", { ...HALF, checkMin } as never))],
+    ["checkMax", (checkMax) => withTally((t) => t.half("payment", { ...HALF, checkMax } as never))],
+    ["maxAge", (maxAge) => withTally((t) => t.half("payment", { ...HALF, maxAge } as never))],
+    ["deadline", (deadline) => withTally((t) => t.half("payment", HALF).run(1, never, { deadline } as never))],
     ["answerWithin", (answerWithin) => atStart({ health: { answerWithin } })],
     ["deadline", (deadline) => atPublish({ deadline })],
     ["within", (within) => atClose({ within })],
