@@ -1,4 +1,4 @@
-// Wrong options: refused where they are written, before a broker or a store is opened.
+// Wrong options, the rows of one table: refused where they are written, before a broker or a store is opened.
 import { memory, memoryInbox, memoryOutbox } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { release, retry } from "../../src/consume/rulings.ts";
