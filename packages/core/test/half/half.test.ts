@@ -127,7 +127,7 @@ describe("one id is one half message with one decision", () => {
     expect(w.sent()).toEqual(["m1"]);
   });
 
-  it("rule 24: a half message of a process that died undecided: check is asked, and the work is not done again", async () => {
+  it("undecided, of a process that died: check is asked, and the work is not done again", async () => {
     const w = halfWorld();
     const a = await w.process();
     void a.half.run({ n: 1 }, () => new Promise<Decision>(() => {}), { id: "m1" });
