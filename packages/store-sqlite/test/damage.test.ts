@@ -18,6 +18,7 @@ import { join } from "node:path";
 import type { ClaimAsk } from "@tallymq/core/spi";
 import { describe, expect, it, vi } from "vitest";
 import { type Opened, openStore } from "../src/worker/file/open.ts";
+import { STORE_FORMAT } from "../src/worker/file/stamp.ts";
 import { kindOf } from "../src/worker/kinds.ts";
 import type { OpenArgs } from "../src/worker/protocol.ts";
 import { code, idsIn, openInbox, openOutbox, recordingHost, row } from "./open.ts";
@@ -114,9 +115,13 @@ describe("a newer store version: refused", () => {
     for (const open of [openOutbox, openInbox]) {
       const path = at(`newer-${open.name}.db`);
       await (await open(path))[Symbol.asyncDispose]();
-      withFile(path, (sql) => sql.exec("UPDATE tally_store SET format = 2; PRAGMA wal_checkpoint(TRUNCATE)"));
+      withFile(path, (sql) =>
+        sql.exec(`UPDATE tally_store SET format = ${STORE_FORMAT + 1}; PRAGMA wal_checkpoint(TRUNCATE)`),
+      );
       const before = readFileSync(path);
-      await expect(open(path)).rejects.toSatisfy(code("store", /newer Tally \(format 2/));
+      await expect(open(path)).rejects.toSatisfy(
+        code("store", new RegExp(`newer Tally \\(format ${STORE_FORMAT + 1}`)),
+      );
       expect(readFileSync(path).equals(before)).toBe(true);
     }
   });
