@@ -140,16 +140,16 @@ function createTally<Tx>(
     await Promise.allSettled([letters, ...[...consumers].map((consumer) => consumer.close({ within: left() }))]);
     await halves.close(left());
     const abandoned = await publisher.close(left());
-    const leaving = (async () => runtime.transport[Symbol.asyncDispose]())().catch((thrown: unknown) =>
-      runtime.events.emit({
-        type: "surfaced",
-        what: runtime.transport.name,
-        text: `did not close: ${describe(thrown)}`,
-      }),
-    );
-    await atMost(runtime.clock, Math.max(left(), LEAVE_WITHIN), leaving);
-    await inbox?.[Symbol.asyncDispose]();
-    await outbox?.[Symbol.asyncDispose]();
+    const leave = async (what: string, resource: AsyncDisposable | null): Promise<void> => {
+      const leaving = (async () => resource?.[Symbol.asyncDispose]())().catch((thrown: unknown) =>
+        runtime.events.emit({ type: "surfaced", what, text: `did not close: ${describe(thrown)}` }),
+      );
+      await atMost(runtime.clock, Math.max(left(), LEAVE_WITHIN), leaving);
+    };
+    await leave(runtime.transport.name, runtime.transport);
+    // Last, since all of the above may still write.
+    await leave("inbox", inbox);
+    await leave("outbox", outbox);
     runtime.events.emit({ type: "closed", abandoned });
   }
 

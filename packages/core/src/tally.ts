@@ -68,7 +68,8 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
   counters(): Counters;
   /**
    * Consumers stop and their handlers finish (and may still publish), then publishing stops and the window drains. What is
-   * left at the limit rejects `closed`, with `mayArrive`. Idempotent. `await using` closes with the default.
+   * left at the limit is stored where there is an outbox, else it rejects `closed`, with `mayArrive`; then the relay gives up its
+   * lease, sessions end, and the stores close last. Idempotent. `await using` closes with the default.
    * @param options.within Limit for all of it. @default "30s"
    * @throws TallyError `bad-config` for a limit that is no duration
    */

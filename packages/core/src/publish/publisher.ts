@@ -671,7 +671,8 @@ export class Publisher {
     this.#stage = "closing";
     this.#spilling?.finish();
     if (this.#live > 0) await atMost(clock, within, new Promise<void>((resolve) => (this.#idle = resolve)));
-    await this.#spilling?.close();
+    // A store that does not answer keeps nobody: what it was given may be stored, and its callers are told so.
+    await atMost(clock, Math.max(until - clock.now(), LEAVE_WITHIN), this.#spilling?.close() ?? Promise.resolve());
     this.#stage = "closed";
     this.#topics.stop();
     this.#breakers.stop();
