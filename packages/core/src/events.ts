@@ -53,6 +53,7 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `letter-purged` | a dead letter was thrown away |
  * | `subscription-paused` | `failed` of its last `bodies` could not be read: a consumer has left the topic, until `resume()` |
  * | `subscription-resumed` | it subscribes again |
+ * | `inbox-differs` | `consumer`, of the same group, has another inbox: neither knows what the other has done; once for each inbox |
  * | `consumer-closed` | a consumer has left; `abandoned` deliveries were not settled and come again |
  * | `closed` | the tally is closed; `abandoned` publishes were rejected for it |
  */
@@ -251,6 +252,15 @@ export type TallyEventBody =
     }
   | { readonly type: "subscription-resumed"; readonly topic: string; readonly group: string }
   | { readonly type: "surfaced"; readonly what: string; readonly text: string }
+  | {
+      readonly type: "inbox-differs";
+      readonly topic: string;
+      readonly group: string;
+      /** Ids of the inboxes. */
+      readonly ours: string;
+      readonly theirs: string;
+      readonly consumer: string;
+    }
   | { readonly type: "consumer-closed"; readonly group: string; readonly abandoned: number }
   | { readonly type: "closed"; readonly abandoned: number };
 

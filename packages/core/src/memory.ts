@@ -13,13 +13,16 @@ export interface MemoryPart {
  */
 const SUBSCRIPTION_BYTES = 256 * 1024 * 1024;
 
+const LEAST_CREDIT = 32;
+
 /**
- * Deliveries without a settlement: what the bytes allow, but never so few that lanes would wait for the network, and no
- * more than anybody profits from.
+ * Deliveries without a settlement: what the bytes allow, but never so few that lanes would wait for the network, or that
+ * some deliveries which are held back keep all others away (a schema that is wrong shows after 20), and no more than
+ * anybody profits from.
  */
 export function creditFor(lanes: number, largest: number): number {
   const byBytes = Math.floor(SUBSCRIPTION_BYTES / largest);
-  return Math.min(Math.max(byBytes, 2 * lanes), Math.max(100, 4 * lanes));
+  return Math.min(Math.max(byBytes, 2 * lanes, LEAST_CREDIT), Math.max(100, 4 * lanes));
 }
 
 /** The largest body of a topic on this broker. */

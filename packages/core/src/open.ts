@@ -1,6 +1,7 @@
 import { atMost } from "./clock.ts";
 import { createConsumerBuilder, type WatchedConsumer } from "./consume/consumer.ts";
 import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "./consume/options.ts";
+import { type Durability, Members } from "./consume/members.ts";
 import type { ConsumerPorts } from "./consume/ports.ts";
 import { DeadLetterOffice } from "./dead-letters/office.ts";
 import { describe, TallyError } from "./error.ts";
@@ -58,6 +59,11 @@ export async function openTally<Tx = never>(
     inbox = (await o.inbox?.openInbox(host("inbox"))) ?? null;
     outbox = (await o.outbox?.openOutbox(host("outbox"))) ?? null;
     transport = o.broker.open({ service, run, clock, random });
+    if (o.durability === "enforce" && inbox !== null && transport.members === null)
+      throw new TallyError(
+        "unsupported",
+        `openTally: durability "enforce" needs to know which inboxes a group has, and ${transport.name} cannot tell`,
+      );
     memory.add("openTally", held(o.publish, transport, inbox, outbox));
   } catch (error) {
     // Open ones would keep their threads and their locks.
@@ -86,7 +92,7 @@ export async function openTally<Tx = never>(
     publisher,
     deadlineMs: o.publish.deadline,
   });
-  const tally = createTally<Tx>(runtime, publisher, halves, inbox, outbox, o.health, memory);
+  const tally = createTally<Tx>(runtime, publisher, halves, inbox, outbox, o.health, memory, o.durability);
   try {
     await publisher.first;
   } catch (error) {
@@ -104,12 +110,17 @@ function createTally<Tx>(
   outbox: OutboxStore | null,
   policy: HealthPolicy,
   memory: MemoryBound,
+  durability: Durability,
 ): Tally<Tx> {
   const consumers = new Set<WatchedConsumer>();
   const ports: ConsumerPorts = {
     inbox,
     transacted: publisher.transacted,
     publish: (topic, body, options, own) => publisher.publish(topic, body, options, own),
+    members:
+      inbox === null || durability === "off" || runtime.transport.members === null
+        ? null
+        : new Members(runtime, runtime.transport.members, inbox.id, durability),
     memory,
     runners: new Runners(),
   };

@@ -1,9 +1,10 @@
+import type { Durability } from "./consume/members.ts";
 import type { Duration } from "./duration.ts";
 import { TallyError } from "./error.ts";
 import type { Listener } from "./events.ts";
 import { SPILL_BOUNDS, type SpillPolicy, type SpillPolicyOptions } from "./outbox/options.ts";
 import { HEALTH_BOUNDS, type HealthOptions, type HealthPolicy } from "./health/options.ts";
-import { type Bounds, duration, integer, resolveOptions, type Rule, text, value } from "./policy.ts";
+import { type Bounds, choice, duration, integer, resolveOptions, type Rule, text, value } from "./policy.ts";
 import { PUBLISH_BOUNDS, type PublishPolicy, type PublishPolicyOptions } from "./publish/options.ts";
 import type { Backoff } from "./backoff.ts";
 import type { Broker } from "./spi.ts";
@@ -39,6 +40,13 @@ export interface TallyOptions<Tx = never> {
    * `memory-bound` says the sum. @default no bound
    */
   readonly memory?: { readonly max?: number };
+  /**
+   * What it leads to when members of a group have different inboxes, so that neither knows what the other has done: a file on
+   * each machine's own disk, say. `warn`: the event `inbox-differs`. `enforce`: a consumer's `start()` rejects (`bad-config`)
+   * beside such a member, and waits half a second for the others to show themselves. `off`: nobody looks.
+   * @default "warn"
+   */
+  readonly durability?: Durability;
   /** From when on `health()` says that something is wrong. @default the defaults of {@link HealthOptions} */
   readonly health?: HealthOptions;
   /** Called for every event, as `on()` does. */
@@ -59,6 +67,7 @@ export interface TallyPolicy {
   readonly reconnect: Backoff;
   readonly health: HealthPolicy;
   readonly memory: MemoryPolicy;
+  readonly durability: Durability;
 }
 
 interface MemoryPolicy {
@@ -104,6 +113,7 @@ const BOUNDS: Bounds<
   reconnect: group,
   health: group,
   memory: group,
+  durability: choice<Durability>("warn", "enforce", "off"),
   connectWithin: duration("10s", 100, 600_000),
   onEvent: value<Listener | null>(null, "a function", (v): v is Listener => typeof v === "function"),
 };

@@ -94,10 +94,28 @@ export interface Transport extends AsyncDisposable {
   readonly admin: AdminPort;
   /** A capability is a whole port, or null. */
   readonly halfMessages: HalfMessagePort | null;
+  readonly members: MembersPort | null;
   /** @throws TallyError `unreachable`, `unauthorized` … ; one try, core repeats it. */
   openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender>;
   /** Delivers from here on, also before the promise settles. One try, core repeats it. */
   openReceiver(subscription: Subscription, events: ReceiverEvents, signal: AbortSignal): Promise<Receiver>;
+}
+
+/** Consumers of a group show each other a few words: which inbox they have. */
+export interface MembersPort {
+  /**
+   * Takes a seat among those who consume a topic for a group, and shows them `card` (1,000 bytes at most, no secret). `seen`
+   * is called with the card of each other member, of those who are there and of those who come, at least once. Resolves
+   * when those who are there have been asked; their cards may still come. One try. A seat ends with its connection,
+   * without a word; disposing of it is idempotent.
+   */
+  join(
+    topic: string,
+    group: string,
+    card: string,
+    seen: (card: string) => void,
+    signal: AbortSignal,
+  ): Promise<AsyncDisposable>;
 }
 
 /** What brokers do differently; printed as one table, and what is asked beyond it is refused at start, by name. */

@@ -23,7 +23,7 @@ async function open(
 }
 
 describe("the default credit", () => {
-  it("is what 256 MiB hold of the largest body, at least twice the lanes, at most 100 or four times the lanes", () => {
+  it("is what 256 MiB hold of the largest body, at least twice the lanes and 32, at most 100 or four times the lanes", () => {
     const table = [
       [16, 16 * MIB],
       [64, 16 * MIB],
@@ -33,7 +33,7 @@ describe("the default credit", () => {
       [16, MIB],
       [64, MIB],
     ] as const;
-    expect(table.map(([lanes, largest]) => creditFor(lanes, largest))).toEqual([32, 128, 16, 32, 64, 100, 256]);
+    expect(table.map(([lanes, largest]) => creditFor(lanes, largest))).toEqual([32, 128, 32, 32, 64, 100, 256]);
   });
 
   it("looks at the topic's largest body, or at the broker's", () => {

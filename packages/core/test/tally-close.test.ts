@@ -18,6 +18,7 @@ function leaving(dispose: () => Promise<void>): Broker {
         traits: transport.traits,
         admin: transport.admin,
         halfMessages: null,
+        members: null,
         openSender: (events, signal) => transport.openSender(events, signal),
         openReceiver: (subscription, events, signal) => transport.openReceiver(subscription, events, signal),
         async [Symbol.asyncDispose]() {
@@ -101,6 +102,7 @@ describe("close(), in its order", () => {
           traits: transport.traits,
           admin: transport.admin,
           halfMessages: null,
+          members: null,
           async openSender(events, signal) {
             const sender = await transport.openSender(events, signal);
             return {

@@ -28,6 +28,7 @@ function shut(error: TallyError): Broker & { disposed: number } {
         traits: transport.traits,
         admin: transport.admin,
         halfMessages: null,
+        members: null,
         openSender: () => Promise.reject(error),
         openReceiver: () => Promise.reject(error),
         async [Symbol.asyncDispose]() {

@@ -1,6 +1,7 @@
 import {
   type AdminPort,
   type Host,
+  type MembersPort,
   type Receiver,
   type ReceiverEvents,
   type Sender,
@@ -14,6 +15,7 @@ import { RabbitAdmin } from "./admin.ts";
 import { classify } from "./errors.ts";
 import { MAX_BYTES } from "./encoder.ts";
 import type { ResolvedOptions } from "./options.ts";
+import { RabbitMembers } from "./members.ts";
 import { raced } from "./raced.ts";
 import { RabbitReceiver } from "./receiver.ts";
 import { RabbitSender } from "./sender.ts";
@@ -29,6 +31,7 @@ export class RabbitTransport implements Transport {
   readonly traits: Traits;
   readonly admin: AdminPort;
   readonly halfMessages: null = null;
+  readonly members: MembersPort;
   readonly #topology: Topology;
   readonly #host: Host;
   readonly #publishing: SharedConnection;
@@ -59,6 +62,7 @@ export class RabbitTransport implements Transport {
     const plan = { urls: options.urls, heartbeat: options.heartbeat, frameMax: options.frameMax, tls: options.tls };
     this.#publishing = new SharedConnection({ ...plan, label: `${host.service} (publishing)` });
     this.#consuming = new SharedConnection({ ...plan, label: `${host.service} (consuming)` });
+    this.members = new RabbitMembers(this.#publishing, (topic, group) => this.#topology.queueOf(topic, group));
     this.admin = new RabbitAdmin(this.#topology, this.#publishing, this.#consuming, (queue) => {
       let sum = 0;
       for (const receiver of this.#receivers) if (receiver.queue === queue) sum += receiver.unsettled;

@@ -16,6 +16,7 @@ import {
   resolveConsumer,
   type TxConsumerOptions,
 } from "./options.ts";
+import type { Members } from "./members.ts";
 import type { ConsumerPorts } from "./ports.ts";
 import { assertRemembered } from "./remembers.ts";
 import { TopicSubscription } from "./subscription.ts";
@@ -110,6 +111,8 @@ class RunningConsumer implements WatchedConsumer {
   readonly #attempts: Attempts;
   readonly #onEnd: (consumer: WatchedConsumer) => void;
   readonly #runners: Runners;
+  /** Null where it uses no inbox as well. */
+  readonly #members: Members | null;
   #subscriptions: readonly TopicSubscription[] = [];
   #registered: readonly (() => void)[] = [];
   #closed: Promise<void> | null = null;
@@ -126,6 +129,7 @@ class RunningConsumer implements WatchedConsumer {
     this.#policy = policy;
     this.#attempts = new Attempts(group, policy, runtime, ports);
     this.#runners = ports.runners;
+    this.#members = policy.effect === "none" ? null : ports.members;
     this.#onEnd = onEnd;
   }
 
@@ -136,10 +140,12 @@ class RunningConsumer implements WatchedConsumer {
       throw new TallyError("closed", `consumer ${JSON.stringify(this.group)} was closed while it started`);
     const { service, run, random } = this.#runtime;
     const suffix = Array.from(random.bytes(3), (byte) => byte.toString(16).padStart(2, "0")).join("");
-    const consumer = `${service}-${run.slice(0, 8)}-${suffix}`;
+    const inbox = this.#members === null ? "" : `-inbox-${this.#members.shortId}`;
+    const consumer = `${service}-${run.slice(0, 8)}-${suffix}${inbox}`;
     const common = {
       group: this.group,
       consumer,
+      members: this.#members,
       policy: this.#policy,
       runtime: this.#runtime,
       attempts: this.#attempts,

@@ -10,7 +10,7 @@ export interface ConsumerOptions {
   /**
    * Deliveries without a settlement for each topic, at most; at least `lanes`. What they may hold in
    * memory is the credit times the topic's largest body.
-   * @default as many as 256 MiB of the topic's largest body, at least 2 × lanes and at most 100 or 4 × lanes
+   * @default as many as 256 MiB of the topic's largest body, at least 2 × lanes and 32, at most 100 or 4 × lanes
    */
   readonly credit?: number;
   /**

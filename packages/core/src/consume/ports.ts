@@ -1,4 +1,5 @@
 import type { MemoryBound } from "../memory.ts";
+import type { Members } from "./members.ts";
 import type { Runners } from "../park/runners.ts";
 import type { Publish } from "../publish/options.ts";
 import type { Transacted } from "../publish/transacted.ts";
@@ -10,6 +11,8 @@ export interface ConsumerPorts {
   readonly publish: Publish;
   /** Is told of handlers' transactions, so that they can publish in them; null without any. */
   readonly transacted: Pick<Transacted, "begin"> | null;
+  /** Shows the inbox to the other members of a group; null: there is none, or nobody looks. */
+  readonly members: Members | null;
   /** Counts what this consumer may hold. */
   readonly memory: MemoryBound;
   /** Who runs parked messages. */

@@ -3,6 +3,7 @@ import { failpoint } from "../failpoints.ts";
 import type { Delivery, Receiver, ReceiverEvents, Settlement } from "../spi.ts";
 import type { Source } from "./attempt.ts";
 import { AwayKeys } from "./away.ts";
+import type { Seat } from "./members.ts";
 import type { TopicSubscription } from "./subscription.ts";
 
 // A settlement waits this many turns of the microtask queue at most for others that end in the same tick.
@@ -22,6 +23,7 @@ export class ReceiverSession implements Source, AsyncDisposable {
   leaving = false;
   readonly #lost: (error: TallyError) => void;
   #receiver: Receiver | null = null;
+  readonly #seat: Seat | null;
   #alive = true;
   /** Deliveries before the session came into use: they wait, since the try may still fail. Null from then on. */
   #early: (readonly Delivery[])[] | null = [];
@@ -32,10 +34,16 @@ export class ReceiverSession implements Source, AsyncDisposable {
   #seen = 0;
   #hops = 0;
 
-  constructor(subscription: TopicSubscription, now: () => number, lost: (error: TallyError) => void) {
+  constructor(
+    subscription: TopicSubscription,
+    now: () => number,
+    lost: (error: TallyError) => void,
+    seat: Seat | null = null,
+  ) {
     this.subscription = subscription;
     this.away = new AwayKeys(now);
     this.#lost = lost;
+    this.#seat = seat;
   }
 
   /** A plain object of closures: an adapter may call them without their receiver. */
@@ -112,7 +120,8 @@ export class ReceiverSession implements Source, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.flush();
     this.end();
-    await this.#receiver?.[Symbol.asyncDispose]();
+    // Whoever fails in leaving its seat has left it with the connection.
+    await Promise.all([this.#receiver?.[Symbol.asyncDispose](), this.#seat?.leave().catch(() => {})]);
   }
 
   readonly #hop = (): void => {

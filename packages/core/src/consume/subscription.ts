@@ -9,6 +9,7 @@ import type { Delivery } from "../spi.ts";
 import type { Topic } from "../topic.ts";
 import { Job } from "./attempt.ts";
 import type { Attempts } from "./attempts.ts";
+import type { Members } from "./members.ts";
 import type { ConsumerPolicy, Handler } from "./options.ts";
 import { type Sample, SAMPLE, step, tripped } from "./schema-guard.ts";
 import { ReceiverSession } from "./session.ts";
@@ -19,6 +20,7 @@ export interface SubscriptionOptions {
   readonly group: string;
   /** Name of the consumer in the broker's listings. */
   readonly consumer: string;
+  readonly members: Members | null;
   readonly policy: ConsumerPolicy;
   readonly runtime: Runtime;
   readonly attempts: Attempts;
@@ -51,6 +53,7 @@ export class TopicSubscription {
   #keeper: SessionKeeper<ReceiverSession>;
   #session: ReceiverSession | null = null;
   #stopped = false;
+  #started = false;
   #unidentified = false;
   #sample: Sample = SAMPLE;
   readonly #failures: Set<string> = new Set();
@@ -81,6 +84,7 @@ export class TopicSubscription {
       open: (_epoch, lost, signal) => this.#open(lost, signal),
       opened: (session) => {
         this.#session = session;
+        this.#started = true;
         this.#first.resolve();
         session.use();
       },
@@ -229,9 +233,12 @@ export class TopicSubscription {
     const { runtime, group, consumer } = this.#o;
     const { name, ordered, groups } = this.topic;
     const plan = { name, ordered, groups: groups.includes(group) ? groups : [...groups, group] };
-    const session = new ReceiverSession(this, () => runtime.clock.now(), lost);
+    const seat = this.#o.members?.sit(name, group, consumer) ?? null;
+    const session = new ReceiverSession(this, () => runtime.clock.now(), lost, seat);
     try {
       await runtime.transport.admin.declare([plan], signal);
+      // At its start only: one that is at work stays, or two that differ would both end at the next outage.
+      if (!this.#started) await seat?.checked;
       session.opened(
         await runtime.transport.openReceiver(
           { topic: plan, group, credit: this.credit, consumer },
@@ -242,6 +249,7 @@ export class TopicSubscription {
       return session;
     } catch (error) {
       session.end();
+      void seat?.leave().catch(() => {});
       if (TallyError.is(error) && !error.retryable && FINAL.has(error.code)) this.#first.reject(error);
       throw error;
     }

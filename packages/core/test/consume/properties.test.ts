@@ -80,6 +80,7 @@ test("rule 15: over random completion orders, failures and cuts: acks cover only
           inbox: null,
           transacted: null,
           publish: () => Promise.reject(new Error("nothing is published here")),
+          members: null,
           memory: new MemoryBound(runtime.events, null),
           runners: new Runners(),
         },

@@ -83,6 +83,7 @@ for (const { name, codec, key, ordered, handler } of cases) {
       inbox: null,
       transacted: null,
       publish: () => Promise.reject(new Error("nothing is published here")),
+      members: null,
       memory: new MemoryBound(runtime.events, null),
       runners: new Runners(),
     },

@@ -109,6 +109,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
             runtime,
             {
               inbox: store,
+              members: null,
               memory: new MemoryBound(runtime.events, null),
               runners,
               transacted: null,

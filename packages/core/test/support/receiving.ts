@@ -95,6 +95,7 @@ export class ScriptedTransport implements Transport {
   readonly name = "scripted";
   readonly traits: Traits;
   readonly halfMessages = null;
+  readonly members = null;
   readonly receivers: ScriptedReceiver[] = [];
   readonly declared: (readonly TopicPlan[])[] = [];
   /** What the next tries end with, first come first served; null: it succeeds. */
@@ -157,6 +158,7 @@ export function bench(traits: Partial<Traits> = {}, seed = 1): Bench {
     inbox: null,
     transacted: null,
     publish: () => Promise.reject(new TallyError("unsupported", "nothing is sent here")),
+    members: null,
     memory: new MemoryBound(bus, null),
     runners: new Runners(),
   };

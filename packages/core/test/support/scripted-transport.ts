@@ -195,6 +195,7 @@ export function rig({
       backlog: async () => 0,
     },
     halfMessages: null,
+    members: null,
     async openSender(senderEvents) {
       if (state.away !== null) throw state.away;
       const sender = openSession(senderEvents);

@@ -23,8 +23,9 @@ export interface ConformanceCase {
  * | `count` | `traits.countsDeliveries` |
  * | `position` | `traits.position` |
  * | `delay` | `traits.longestDelay` is not 0 |
+ * | `members` | `transport.members` is not null |
  */
-export type Need = Ability | "unroutable" | "release" | "order" | "count" | "position" | "delay";
+export type Need = Ability | "unroutable" | "release" | "order" | "count" | "position" | "delay" | "members";
 /** What a rig can do to its broker. */
 export type Ability = "kill" | "cut" | "pause" | "block" | "nack" | "foreign";
 

@@ -11,22 +11,27 @@ export interface Applicability {
 
 /** Sorts cases by whether this broker and this rig can be asked; `needs` names only those that are missing. */
 export async function applicability(rig: Rig, cases: readonly ConformanceCase[]): Promise<Applicability> {
-  const traits = await traitsOf(rig);
-  const missing = (c: ConformanceCase): readonly Need[] => c.needs.filter((need) => !met(need, rig, traits));
+  const about = await capabilitiesOf(rig);
+  const missing = (c: ConformanceCase): readonly Need[] => c.needs.filter((need) => !met(need, rig, about));
   return {
     applicable: cases.filter((c) => missing(c).length === 0),
     notApplicable: cases.filter((c) => missing(c).length > 0).map((c) => ({ name: c.name, needs: missing(c) })),
   };
 }
 
-export async function traitsOf(rig: Rig): Promise<Traits> {
-  const transport = rig.broker().open(testHost());
-  const { traits } = transport;
-  await within(rig.limitMs, "a transport that opened nothing to be disposed of", transport[Symbol.asyncDispose]());
-  return traits;
+interface Capabilities {
+  readonly traits: Traits;
+  readonly members: boolean;
 }
 
-function met(need: Need, rig: Rig, traits: Traits): boolean {
+async function capabilitiesOf(rig: Rig): Promise<Capabilities> {
+  const transport = rig.broker().open(testHost());
+  const { traits, members } = transport;
+  await within(rig.limitMs, "a transport that opened nothing to be disposed of", transport[Symbol.asyncDispose]());
+  return { traits, members: members !== null };
+}
+
+function met(need: Need, rig: Rig, { traits, members }: Capabilities): boolean {
   switch (need) {
     case "unroutable":
       return traits.unroutable === "reported";
@@ -38,6 +43,8 @@ function met(need: Need, rig: Rig, traits: Traits): boolean {
       return traits.countsDeliveries;
     case "position":
       return traits.position;
+    case "members":
+      return members;
     case "delay":
       return traits.longestDelay > 0;
     default:

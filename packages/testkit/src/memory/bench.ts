@@ -7,12 +7,20 @@ export interface Losable {
   lose(error: TallyError): void;
 }
 
+/** A member of a group, as it shows itself to the others. */
+export interface Seat {
+  readonly card: string;
+  seen(card: string): void;
+}
+
 /** What all sessions of one embedded broker share. */
 export interface Bench {
   readonly engine: Engine;
   readonly script: FaultScript;
   readonly clock: () => Clock;
   readonly sessions: Set<Losable>;
+  /** Members by topic and group. */
+  readonly seats: Map<string, Set<Seat>>;
   /** Numbers sessions for receiving, over all transports. */
   epoch: number;
 }

@@ -56,7 +56,7 @@ export function libraryBroker(given: MemoryOptions): MemoryBroker {
       for (const session of [...sessions]) session.lose(sessionLost());
     },
   });
-  const bench: Bench = { engine, script, clock: theClock, sessions, epoch: 0 };
+  const bench: Bench = { engine, script, clock: theClock, sessions, seats: new Map(), epoch: 0 };
   return {
     name: options.name,
     open(host: Host): Transport {

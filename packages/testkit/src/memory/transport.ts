@@ -1,5 +1,6 @@
 import {
   type AdminPort,
+  type MembersPort,
   type Receiver,
   type ReceiverEvents,
   type Sender,
@@ -10,7 +11,7 @@ import {
   type Transport,
 } from "@tallymq/core/spi";
 import type { FaultPoint } from "../faults/points.ts";
-import type { Bench } from "./bench.ts";
+import type { Bench, Seat } from "./bench.ts";
 import { MemoryReceiver } from "./receiver.ts";
 import { MemorySender } from "./sender.ts";
 import { MEMORY_TRAITS } from "./traits.ts";
@@ -23,6 +24,7 @@ export class MemoryTransport implements Transport {
   readonly traits: Traits = MEMORY_TRAITS;
   readonly admin: AdminPort;
   readonly halfMessages: null = null;
+  readonly members: MembersPort;
   readonly #bench: Bench;
   readonly #sessions: Set<AsyncDisposable> = new Set();
   #closed = false;
@@ -30,6 +32,12 @@ export class MemoryTransport implements Transport {
   constructor(name: string, bench: Bench) {
     this.name = name;
     this.#bench = bench;
+    this.members = {
+      join: async (topic, group, card, seen, signal) => {
+        signal.throwIfAborted();
+        return sit(bench, `${topic}\0${group}`, { card, seen });
+      },
+    };
     this.admin = {
       declare: async (topics, signal) => {
         await this.#pass(["declare"], signal);
@@ -81,6 +89,22 @@ export class MemoryTransport implements Transport {
       }
     }
   }
+}
+
+function sit({ seats }: Bench, at: string, member: Seat): AsyncDisposable {
+  const there = seats.get(at) ?? new Set();
+  seats.set(at, there.add(member));
+  for (const other of there) {
+    if (other === member) continue;
+    other.seen(member.card);
+    member.seen(other.card);
+  }
+  return {
+    async [Symbol.asyncDispose]() {
+      there.delete(member);
+      if (there.size === 0 && seats.get(at) === there) seats.delete(at);
+    },
+  };
 }
 
 function aborted(signal: AbortSignal): Promise<never> {

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import {
   type Claim,
   type ClaimAsk,
@@ -73,6 +74,7 @@ export function memoryInbox({
   maxRows = Number.POSITIVE_INFINITY,
   keepFor = Number.POSITIVE_INFINITY,
 }: MemoryInboxOptions = {}): MemoryInbox {
+  const id = `memory-${randomUUID()}`;
   const marks = new Map<string, MemoryMark>();
   const rows = new Map<string, unknown>();
   const parked: ParkedPlace[] = [];
@@ -214,7 +216,7 @@ export function memoryInbox({
       opened ??= await outbox.openOutbox(host);
       if (members++ === 0) openedAt = host.clock.now();
       return {
-        id: "memory",
+        id,
         scope: "process",
         bufferBytes: 0,
         keepsMs: keepFor,

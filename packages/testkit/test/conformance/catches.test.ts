@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { brokenRig, type Mutant } from "./broken.ts";
 import { copiesMutants } from "./copies-mutants.ts";
 import { envelopeMutants } from "./envelope-mutants.ts";
+import { membersMutants } from "./members-mutants.ts";
 import { memoryRig } from "./memory-rig.ts";
 import { receivingMutants } from "./receiving-mutants.ts";
 import { sendingMutants } from "./sending-mutants.ts";
@@ -17,6 +18,7 @@ const mutants: readonly Mutant[] = [
   ...copiesMutants,
   ...sessionMutants,
   ...receivingMutants,
+  ...membersMutants,
 ];
 const { applicable } = await applicability(memoryRig(), portCases);
 

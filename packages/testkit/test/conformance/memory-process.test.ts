@@ -40,6 +40,8 @@ it("only these cases say nothing about the embedded broker as a process", () => 
     { name: "what the broker does not store now comes back as later, and may be sent again", needs: ["nack"] },
     { name: "a foreign message arrives with null for what its sender did not say", needs: ["foreign"] },
     { name: "a message has the same place each time it is delivered", needs: ["position"] },
+    { name: "members of a group see each other's cards, whoever came first; nobody else does", needs: ["members"] },
+    { name: "a member that has left is not seen, and does not see", needs: ["members"] },
     { name: "a foreign message without an id is handled and settled", needs: ["foreign"] },
     { name: "a nack is asked again until the message is accepted", needs: ["nack"] },
   ]);

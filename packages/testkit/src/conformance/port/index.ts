@@ -3,6 +3,7 @@ import { adminCases } from "./admin.ts";
 import { copyCases } from "./copies.ts";
 import { envelopeCases } from "./envelope.ts";
 import { faultCases } from "./faults.ts";
+import { memberCases } from "./members.ts";
 import { orderCases } from "./order.ts";
 import { receivingCases } from "./receiving.ts";
 import { sessionCases } from "./sessions.ts";
@@ -18,6 +19,7 @@ export const portCases: readonly ConformanceCase[] = [
   ...receivingCases,
   ...settlementCases,
   ...adminCases,
+  ...memberCases,
   ...orderCases,
   ...faultCases,
 ];

@@ -24,6 +24,7 @@ class RemoteTransport implements Transport {
   readonly traits: Traits = MEMORY_TRAITS;
   readonly admin: AdminPort;
   readonly halfMessages: null = null;
+  readonly members: null = null;
   readonly #address: Address;
   readonly #sessions: Set<AsyncDisposable> = new Set();
   #epoch = 0;
