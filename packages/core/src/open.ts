@@ -12,6 +12,7 @@ import { Halves } from "./half/halves.ts";
 import { randomId } from "./ids.ts";
 import { CLOSE_BOUNDS, resolveTally, type TallyOptions } from "./options.ts";
 import { MemoryBound, type MemoryPart } from "./memory.ts";
+import { OUT_BYTES } from "./outbox/relay.ts";
 import { createParked } from "./park/parked.ts";
 import type { RowStore } from "./park/rows.ts";
 import { Runners } from "./park/runners.ts";
@@ -231,8 +232,13 @@ function held(
   return [
     // One message is always let in, however large.
     { what: "publish window", bytes: Math.max(windowBytes, traits.maxBytes) },
-    // Rows on their way into it are copied once more, for its thread.
-    ...(outbox === null ? [] : [{ what: "outbox", bytes: outbox.bufferBytes + windowBytes }]),
-    ...(inbox === null ? [] : [{ what: "inbox", bytes: inbox.bufferBytes }]),
+    // Rows on their way into it are copied once more, for its thread; those out of it are let into the window beyond its bound.
+    ...(outbox === null ? [] : [{ what: "outbox", bytes: outbox.bufferBytes + windowBytes + OUT_BYTES }]),
+    ...(inbox === null ? [] : [{ what: "inbox", bytes: inbox.bufferBytes + published(inbox) }]),
   ];
+}
+
+/** What the relay of its transactions' rows takes. */
+function published({ transactions }: InboxStore<unknown>): number {
+  return transactions === null ? 0 : OUT_BYTES;
 }

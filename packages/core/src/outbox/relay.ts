@@ -32,7 +32,7 @@ export interface RelayOptions {
 /** Rows of other processes on the same store: nobody tells us of them. */
 const POLL_MS = 1_000;
 /** Rows on their way hold no more than about this; one row may be larger. */
-const OUT_BYTES = 32 * 1024 * 1024;
+export const OUT_BYTES: number = 32 * 1024 * 1024;
 /** A relay whose session is unhealthy for so long gives up its lease: another process may have a healthy one. */
 const GIVE_UP_MS = 5_000;
 
