@@ -26,7 +26,7 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
    * to the object after the call changes nothing. While the window is full, it waits.
    *
    * Rejects with a TallyError; its `mayArrive` says whether a copy may still take effect.
-   * @throws TallyError `bad-message`, `schema`, `too-large`, `bad-config`, `conflict` (the id is in flight with another
+   * @throws TallyError `bad-message`, `schema`, `too-large`, `bad-config`, `unsupported`, `conflict` (the id is in flight with another
    * body): nothing has left · `unroutable`, `refused`, `topology`: the broker's answer · `aborted`, `deadline`, `closed`: given up ·
    * with `tx`: `store` (the transaction is over), `store-full`, `later` (earlier messages of its ordered key are on their way
    * outside of the transaction: let the handler be tried again)

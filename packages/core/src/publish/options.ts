@@ -81,6 +81,13 @@ export interface PublishOptions<Tx = unknown> {
   readonly signal?: AbortSignal;
   /** @default the policy's */
   readonly deadline?: Duration;
+  /**
+   * Handed out so long after the call, not before; to groups that are there then. A row in an outbox keeps when it is due.
+   * At most `tally.traits.longestDelay`; refused as `unsupported` beyond it, for ordered topics, and
+   * for topics that name no `groups`.
+   * @default at once
+   */
+  readonly delay?: Duration;
   /** Raw properties for the adapter (RabbitMQ: `{ expiration, priority, routingKey, … }`). */
   readonly native?: Readonly<Record<string, unknown>>;
   /**

@@ -1,4 +1,4 @@
-import { milliseconds } from "../duration.ts";
+import { type Duration, milliseconds } from "../duration.ts";
 import { describe, TallyError } from "../error.ts";
 import { uuidV7 } from "../ids.ts";
 import { largestOf } from "../memory.ts";
@@ -24,6 +24,7 @@ const KNOWN: ReadonlySet<string> = new Set([
   "signal",
   "deadline",
   "native",
+  "delay",
   "tx",
 ] satisfies (keyof PublishOptions)[]);
 
@@ -32,7 +33,7 @@ export type Draft = { -readonly [K in keyof Outgoing]: Outgoing[K] };
 
 /**
  * Checks and encodes a call to `publish()`, before anything else happens. Does not validate against the schema.
- * @throws TallyError `bad-message`, `too-large`, `bad-config`
+ * @throws TallyError `bad-message`, `too-large`, `bad-config`, `unsupported`
  */
 export function snapshot<In>(
   runtime: Runtime,
@@ -77,8 +78,33 @@ export function snapshot<In>(
     body: bytes,
     native: options.native === undefined ? null : Object.freeze({ ...options.native }),
     group: null,
-    delayMs: 0,
+    delayMs: options.delay === undefined ? 0 : delayOf(runtime, topic, options.delay, id),
   };
+}
+
+/** What the broker cannot do is refused by name, and never made shorter. */
+function delayOf(
+  runtime: Runtime,
+  { name: of, ordered, groups }: Topic<never, unknown>,
+  delay: Duration,
+  id: string,
+): number {
+  const ms = milliseconds("publish: delay", delay, 0, Number.MAX_SAFE_INTEGER);
+  const { name: broker, traits } = runtime.transport;
+  const why =
+    ms === 0
+      ? null
+      : ordered
+        ? `topic ${of} is ordered: what came after a delayed message would overtake it`
+        : groups.length === 0
+          ? `topic ${of} names no groups: what is due and has no queue to go to would hold up what is behind it`
+          : traits.longestDelay === 0
+            ? `${broker} cannot delay messages`
+            : ms > traits.longestDelay
+              ? `${broker} delays by ${traits.longestDelay} ms at most; got ${ms} ms`
+              : null;
+  if (why !== null) throw new TallyError("unsupported", `delay of ${id}: ${why}`, { id });
+  return Math.ceil(ms);
 }
 
 function checkOptions(options: PublishOptions): void {

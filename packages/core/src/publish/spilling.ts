@@ -254,14 +254,20 @@ export class Spilling {
 
   /** A stored row on its way to the broker: tracked like any message, without a caller, and never given up. */
   #relay(store: OutboxStore, row: Row, done: (outcome: RelayOutcome) => void): void {
-    const { topic: name, ordered } = row.message;
+    const { topic: name, ordered, time } = row.message;
+    // Counted from `publish()`, by the wall clock: the broker keeps it for what is left.
+    const delayMs = Math.max(
+      0,
+      Math.min(row.message.delayMs, row.message.delayMs + time - this.#o.runtime.clock.wall()),
+    );
+    const plan = { name, ordered, groups: [] };
     let line: TopicLine;
     try {
-      line = this.#o.topics.line({ name, ordered, groups: [] });
+      line = delayMs > 0 ? this.#o.topics.delayed(plan, delayMs) : this.#o.topics.line(plan);
     } catch (thrown) {
       return done({ is: "refused", error: asError(thrown, row.message.id) });
     }
-    const entry = new Entry(line, { ...row.message });
+    const entry = new Entry(line, { ...row.message, delayMs });
     entry.relayed = done;
     entry.validated = true;
     entry.doubted = row.doubtful;

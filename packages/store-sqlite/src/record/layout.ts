@@ -17,7 +17,7 @@ export const AT = {
   traits: 8,
   /** u32: bytes of the key. */
   key: 12,
-  /** u32: bytes of JSON `{ headers, correlationId, causationId }`; 0 if there is none of these. */
+  /** u32: bytes of JSON `[headers, correlationId, causationId, delayMs]`, the last only where there is a delay; 0 if there is none of these. */
   extra: 16,
   /** u32: bytes of `native`, by v8's serializer (it may hold bytes and dates). */
   native: 20,

@@ -193,14 +193,17 @@ export class Heads {
 }
 
 function extraOf({ message }: NewRow): Uint8Array {
-  let any = message.correlationId !== null || message.causationId !== null;
+  const { delayMs } = message;
+  let any = message.correlationId !== null || message.causationId !== null || delayMs > 0;
   for (const name in message.headers) {
     if (Object.hasOwn(message.headers, name)) {
       any = true;
       break;
     }
   }
-  return any ? encoder.encode(JSON.stringify([message.headers, message.correlationId, message.causationId])) : NO_BYTES;
+  if (!any) return NO_BYTES;
+  const extra = [message.headers, message.correlationId, message.causationId];
+  return encoder.encode(JSON.stringify(delayMs > 0 ? [...extra, delayMs] : extra));
 }
 
 function nativeOf({ message }: NewRow): Uint8Array {

@@ -33,10 +33,10 @@ export function unpack(record: Uint8Array): NewRow {
   const text = (from: number, to: number): string => bytes.toString("utf8", from, to);
   const [destination, producer, topic] = heads.of(text(AT.texts, parts.id));
   const [run, type, contentType, contentEncoding] = allTraits.of(text(parts.traits, parts.key));
-  const [headers, correlationId, causationId] =
+  const [headers, correlationId, causationId, delayMs = 0] =
     parts.extra === parts.native
       ? [{}, null, null]
-      : (JSON.parse(text(parts.extra, parts.native)) as [Outgoing["headers"], string | null, string | null]);
+      : (JSON.parse(text(parts.extra, parts.native)) as [Outgoing["headers"], string | null, string | null, number?]);
   const slot = view.getInt32(AT.slot, true);
   const dedupeFor = view.getUint32(AT.dedupeFor, true);
   return {
@@ -67,7 +67,7 @@ export function unpack(record: Uint8Array): NewRow {
           ? null
           : (deserialize(bytes.subarray(parts.native, parts.body)) as Outgoing["native"]),
       group: null,
-      delayMs: 0,
+      delayMs,
     }),
   };
 }

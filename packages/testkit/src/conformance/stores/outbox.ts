@@ -22,12 +22,14 @@ export const outboxCases: readonly StoreCase[] = [
         headers: { traceparent: "00-1", "x-ü": "é" },
         body: noise(5_000),
         native: { exchange: "e", priority: 3, when: new Date(5), bytes: Uint8Array.of(1, 2) },
+        delayMs: 24 * 86_400_000,
       },
     );
     const plain = stage.row({}, { key: null, body: new Uint8Array(0) });
-    assert.deepEqual(await outbox.put([given, plain]), ["stored", "stored"]);
+    const later = stage.row({}, { key: null, delayMs: 1 });
+    assert.deepEqual(await outbox.put([given, plain, later]), ["stored", "stored", "stored"]);
     const rows = await (await stage.lease(outbox)).take(10);
-    for (const [index, put] of [given, plain].entries()) {
+    for (const [index, put] of [given, plain, later].entries()) {
       const { place, storedAt, message, ...rest } = rows[index]!;
       assert.ok(Number.isSafeInteger(place) && storedAt > 0);
       const { message: sent, ...expected } = put;
