@@ -40,7 +40,7 @@ export function wrongEnds(
   if (totals.both > 0) wrong.push(`${totals.both} orders have a dead letter and an effect`);
   for (const order of orders) {
     const { id } = order;
-    if ((fails(order) && !repaired) !== dead.has(id))
+    if ((fails(order) && repaired === "never") !== dead.has(id))
       wrong.push(`${id} ${dead.has(id) ? "has a dead letter, and should have an effect" : "has no dead letter"}`);
   }
   return wrong;

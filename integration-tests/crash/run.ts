@@ -185,19 +185,22 @@ class Run {
   async #drain(fleet: Fleet<Job>, effects: Effects, left: () => Promise<number>): Promise<void> {
     const { fails, repaired } = this.#scenario;
     const healthy = this.#orders.filter((order) => !fails(order)).length;
-    let expected = healthy;
+    let expected = repaired === "later" ? MESSAGES : healthy;
+    let byHand = repaired === "by-hand";
     let [before, since] = ["", performance.now()];
     const end = performance.now() + LIMIT_MS;
     while (performance.now() < end) {
       this.#o.signal.throwIfAborted();
       const billed = effects.billed();
       const published = fleet.of("publisher").some(({ running, status }) => running && status.published);
-      const replayed = !repaired || fleet.of("consumer").some(({ running, status }) => running && status.published);
-      if (published && billed >= expected && (replayed || expected < MESSAGES) && (await left()) === 0) {
+      const replayed = fleet.of("consumer").some(({ running, status }) => running && status.published);
+      const ended = byHand || repaired !== "by-hand" || replayed;
+      if (published && billed >= expected && ended && (await left()) === 0) {
         // Twice, since a delivery may be between the queue and its handler.
         await sleep(SETTLE_MS);
         if ((await left()) === 0) {
-          if (!repaired || expected === MESSAGES) return;
+          if (!byHand) return;
+          byHand = false;
           expected = MESSAGES;
           writeFileSync(this.#path("repaired"), "");
         }

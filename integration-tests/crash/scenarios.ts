@@ -18,9 +18,12 @@ export interface Scenario {
   readonly marked: boolean;
   /** Orders whose handler throws, and what the consumer rules then. */
   readonly fails: (order: Order) => boolean;
-  readonly ruling: "dead-letter" | "park";
-  /** When all others are billed, what made these fail is repaired, and they are replayed. Else they stay given up. */
-  readonly repaired: boolean;
+  readonly ruling: "dead-letter" | "park" | "delay";
+  /**
+   * `never`: what fails stays given up. `by-hand`: when all others are billed, what made these fail is repaired, and they
+   * are replayed. `later`: each fails once in each process, and then no more.
+   */
+  readonly repaired: "never" | "by-hand" | "later";
 }
 
 const PLAIN = {
@@ -30,7 +33,7 @@ const PLAIN = {
   marked: false,
   fails: () => false,
   ruling: "dead-letter",
-  repaired: false,
+  repaired: "never",
 } as const;
 
 const eachFifth = (order: Order): boolean => numberOf(order.id) % 5 === 0;
@@ -55,7 +58,7 @@ export const SCENARIOS: Readonly<Record<ScenarioName, Scenario>> = {
     ...PLAIN,
     what: "each fifth order gets a dead letter; then they are replayed",
     fails: eachFifth,
-    repaired: true,
+    repaired: "by-hand",
   },
   park: {
     ...PLAIN,
@@ -63,7 +66,7 @@ export const SCENARIOS: Readonly<Record<ScenarioName, Scenario>> = {
     ordered: true,
     fails: oneOfFourCustomers,
     ruling: "park",
-    repaired: true,
+    repaired: "by-hand",
   },
   half: {
     ...PLAIN,
@@ -71,6 +74,13 @@ export const SCENARIOS: Readonly<Record<ScenarioName, Scenario>> = {
     crashes: "publisher",
     // One of an ordered key becomes a row in its turn, which is a step of its own.
     ordered: true,
+  },
+  delay: {
+    ...PLAIN,
+    what: "each fifth order fails at first, and comes again later, as a delayed copy",
+    fails: eachFifth,
+    ruling: "delay",
+    repaired: "later",
   },
   forward: {
     ...PLAIN,
@@ -87,6 +97,7 @@ export type ScenarioName =
   | "letters"
   | "park"
   | "half"
+  | "delay"
   | "forward";
 
 /** Of `order-12`, or `customer-3`. */
@@ -135,6 +146,9 @@ export const PLANS: Readonly<Partial<Record<Failpoint, Plan>>> = {
   "park.parked": { scenario: "park", passes: [1, 25] },
   "park.ran": { scenario: "park", passes: [1, 25] },
   "park.removed": { scenario: "park", passes: [1, 25] },
+
+  "delay.sending": { scenario: "delay", passes: [1, 20] },
+  "delay.confirmed": { scenario: "delay", passes: [1, 20] },
 
   "dead-letter.marked": { scenario: "poison", passes: [1, 20] },
   "dead-letter.confirmed": { scenario: "poison", passes: [1, 20] },

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Context, deadLetter, park, type Tally, type TxContext } from "@tallymq/core";
+import { type Context, deadLetter, delay, park, type Tally, type TxContext } from "@tallymq/core";
 import type { SqliteTx } from "@tallymq/store-sqlite";
 import { bill, type Effects, openEffects } from "../../workload/effects.ts";
 import { NOTHING } from "../../workload/member.ts";
@@ -15,6 +15,11 @@ const LANES = 8;
 const LEASE = "1s";
 const LATE_MS = 100;
 const LOOK_MS = 50;
+const RULING = {
+  "dead-letter": deadLetter("poison"),
+  park: park("poison"),
+  delay: delay({ after: "200ms" }),
+} as const;
 
 const status = { ...NOTHING };
 
@@ -23,6 +28,8 @@ class Billing {
   readonly #member: Member<Job>;
   readonly #effects: Effects;
   readonly #name: string;
+  /** Those that have failed once in this process. */
+  readonly #failed = new Set<string>();
 
   constructor(member: Member<Job>, effects: Effects) {
     this.#member = member;
@@ -39,7 +46,7 @@ class Billing {
     } else if (SCENARIOS[job.scenario].marked) {
       await shop.consumer(GROUP, { effect: "marked", lanes: LANES, lease: LEASE }).on(orders, this.#once).start();
     } else {
-      const ruling = SCENARIOS[job.scenario].ruling === "park" ? park("poison") : deadLetter("poison");
+      const ruling = RULING[SCENARIOS[job.scenario].ruling];
       const tx = { effect: "tx", lanes: LANES, lease: LEASE, onError: () => ruling } as const;
       if (job.scenario === "forward") {
         const bills = billedOf(job);
@@ -59,7 +66,10 @@ class Billing {
     this.#came(order, deliveries);
     await tx.run(...bill(order, this.#name));
     const { scenario, repaired } = this.#member.job;
-    if (SCENARIOS[scenario].fails(order) && !existsSync(repaired)) throw new Error("poison");
+    if (SCENARIOS[scenario].fails(order) && !existsSync(repaired) && !this.#failed.has(order.id)) {
+      if (SCENARIOS[scenario].repaired === "later") this.#failed.add(order.id);
+      throw new Error("poison");
+    }
     this.#done(order);
   };
 
@@ -98,7 +108,7 @@ class Billing {
 async function operate(shop: Tally<SqliteTx>, { job, ledger }: Member<Job>, stopped: () => boolean): Promise<void> {
   const orders = ordersOf(job);
   for (; !stopped(); await sleep(LOOK_MS)) {
-    if (!SCENARIOS[job.scenario].repaired || !existsSync(job.repaired)) continue;
+    if (!existsSync(job.repaired)) continue;
     try {
       if (SCENARIOS[job.scenario].ruling === "park") {
         const keys = await shop.parked.keys.list({ group: GROUP, topic: job.topic });
