@@ -81,6 +81,7 @@ export class Attempts {
           again: (job) => this.lanes.again(job),
           ack: (job) => this.#ack(job),
           rested: () => this.#rested(),
+          shared: ({ subscription }) => ports.members?.apart(subscription.topic.name, group) !== true,
         });
     this.#deadlines = new Deadlines(runtime.clock, policy.processingDeadline, (attempt) => this.#expired(attempt));
   }

@@ -267,7 +267,7 @@ export class Failures {
     const { topic } = job.subscription;
     if (!job.blocked)
       job.subscription.surfaced(
-        `key ${JSON.stringify(job.key)} is blocked: ${job.id ?? "its head"} failed ${job.attempts} times, and is tried again in place for ever. ${topic.name} is ordered, and nothing of the key is run past it; an inbox would park it`,
+        `key ${JSON.stringify(job.key)} is blocked: ${job.id ?? "its head"} failed ${job.attempts} times, and is tried again in place for ever. ${topic.name} is ordered, and nothing of the key is run past it; an inbox that all of the group share would park it`,
       );
     job.blocked = true;
     return RETRY;

@@ -24,6 +24,8 @@ export interface GuardHands {
   again(job: Job): void;
   ack(job: Job): void;
   rested(): void;
+  /** Whether all members of its group that are known have this inbox. */
+  shared(job: Job): boolean;
 }
 
 /**
@@ -159,7 +161,7 @@ export class Guard {
 
   /** Whether the key of this delivery can be parked with it. */
   parks(job: Job): boolean {
-    return job.inOrder && job.claim !== null;
+    return job.inOrder && job.claim !== null && this.#hands.shared(job);
   }
 
   /**

@@ -32,6 +32,8 @@ export class Members {
   readonly durability: Durability;
   /** Said once: by topic and group, which other inboxes. */
   readonly #said: Set<string> = new Set();
+  /** Topics and groups of which a member with another inbox was seen. */
+  readonly #apart: Set<string> = new Set();
   #failed = false;
 
   constructor(runtime: Runtime, port: MembersPort, inbox: string, durability: Durability) {
@@ -44,6 +46,11 @@ export class Members {
   /** Shown in the broker's listing of consumers. */
   get shortId(): string {
     return this.#inbox.replaceAll(/[^A-Za-z0-9]/g, "").slice(0, 8);
+  }
+
+  /** Whether a member of the group was seen that has another inbox: nothing can be parked for all of them then. */
+  apart(topic: string, group: string): boolean {
+    return this.#apart.has(`${topic}\0${group}`);
   }
 
   /** Never throws; what fails is said, and stops nobody. */
@@ -96,6 +103,7 @@ export class Members {
     const said = `${topic}\0${group}\0${inbox}`;
     if (!this.#said.has(said)) {
       this.#said.add(said);
+      this.#apart.add(`${topic}\0${group}`);
       this.#runtime.events.emit({ type: "inbox-differs", topic, group, ours: this.#inbox, theirs: inbox, consumer });
     }
     return new TallyError(

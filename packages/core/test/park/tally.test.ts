@@ -36,6 +36,38 @@ describe("parked keys, on the embedded broker", () => {
     expect(tally.counters()).toMatchObject({ "key-parked": 1, "parked-behind": count - 1, "key-replayed": 1 });
   });
 
+  test("a member of the group with another inbox would run past what is parked here: the key is blocked instead", async () => {
+    const broker = memory();
+    const inboxes = [memoryInbox(), memoryInbox()];
+    const ran: string[] = [];
+    const surfaced: string[] = [];
+    let works = false;
+    const tallies = await Promise.all(
+      inboxes.map(async (inbox) => {
+        const tally = await openTally({ service: "shop", broker, inbox });
+        tally.on((event) => event.type === "surfaced" && surfaced.push(event.text));
+        await tally
+          .consumer("billing", { attempts: 1, retryMin: 1, retryMax: 10 })
+          .on(orders, ({ n, customer }) => {
+            ran.push(`${customer}${n}`);
+            if (customer === "ada" && !works) throw new Error("declined");
+          })
+          .start();
+        return tally;
+      }),
+    );
+    await expect.poll(() => tallies.map((tally) => tally.counters()["inbox-differs"])).toEqual([1, 1]);
+    for (const [n, customer] of ["ada", "ada", "bob"].entries()) await tallies[0]!.publish(orders, { n, customer });
+    await expect.poll(() => ran.filter((each) => each === "ada0").length > 3 && ran.includes("bob2")).toBe(true);
+    expect(ran).not.toContain("ada1");
+    expect(inboxes.flatMap(({ parked }) => parked)).toEqual([]);
+    expect(surfaced.filter((text) => /key "ada" is blocked/.test(text))).toHaveLength(1);
+    works = true;
+    await broker.idle(AbortSignal.timeout(8_000));
+    expect(ran.at(-1)).toBe("ada1");
+    for (const tally of tallies) await tally.close();
+  });
+
   test("without an inbox the functions are unsupported, without an outbox those for rows", async () => {
     const tally = await openTally({ service: "shop", broker: memory() });
     const { keys, rows } = tally.parked;
