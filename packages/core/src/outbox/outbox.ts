@@ -41,6 +41,8 @@ const SHARE_IN_A_CROWD = 0.2;
 /** Saved-up admissions, at most: a relay that has been idle owes nobody a burst. */
 const MOST_GRANTS = 64;
 const REFRESH_MS = 1_000;
+/** After so many of these a reading is made though rows are put or relayed meanwhile. */
+const MOST_LOOKS = 10;
 
 /**
  * One store: decides for each message whether it may go to the broker or has to be stored, keeps the fence, and relays.
@@ -60,8 +62,15 @@ export class Outbox<Item extends Spillable> {
   #missed: number[] | null = null;
   /** The last reading may have counted a row twice. */
   #again = false;
+  /** Those of them that this puts itself: they come to their end without anybody's help. */
+  #puts = 0;
   #rows: { readonly item: Item; readonly row: NewRow }[] = [];
   #throttled: Item[] = [];
+  /** Readings of the fence so far, and looks since the last one. */
+  #readings = 0;
+  #looks = 0;
+  /** Rows ended while the fence was being read: it may count them. */
+  #ambiguous = false;
   #grants = 0;
   /** The last admissions were fewer than those who waited for one. */
   #crowd = false;
@@ -84,7 +93,8 @@ export class Outbox<Item extends Spillable> {
       most: options.relayWindow,
       send: options.send,
       withdraw: options.withdraw,
-      ended: (rows) => this.#ended(rows),
+      readings: () => this.#readings,
+      ended: (rows, readings) => this.#ended(rows, readings),
       rests: () => this.#letAllIn(),
     });
     this.#wait();
@@ -113,7 +123,7 @@ export class Outbox<Item extends Spillable> {
       return "wait";
     }
     // Behind the rows of its key. While these move, no faster than they do; behind a parked one nothing moves.
-    if (!this.#relay.moves) return "store";
+    if (!this.#moves) return "store";
     if (this.#grants >= 1) {
       this.#grants--;
       return "store";
@@ -125,6 +135,7 @@ export class Outbox<Item extends Spillable> {
   /** Stores it; those of one tick together. `put` says how that ended. */
   store(item: Item, row: NewRow): void {
     this.reserve(item, item.slot);
+    this.#puts++;
     this.#rows.push({ item, row });
     if (this.#rows.length > 1) return;
     const flush = Promise.resolve()
@@ -174,6 +185,7 @@ export class Outbox<Item extends Spillable> {
     if (slot !== null && is === "stored") this.#missed?.push(slot);
     if (is === "unsure") this.#again = true;
     if (is !== "gone") this.#relay.wake();
+    else if (!this.#moves) this.#letAllIn();
   }
 
   /** The session can be used, or cannot. */
@@ -243,22 +255,31 @@ export class Outbox<Item extends Spillable> {
     for (const [i, { item }] of batch.entries()) {
       const result = results[i] ?? new TallyError("store", "the outbox gave no answer for a row");
       // A row that was there already has its place in the fence.
+      this.#puts--;
       this.settle(item, result === "stored" ? "stored" : "gone");
       if (result === "stored") this.spilled++;
       this.#o.put(item, result);
     }
   }
 
-  #ended(rows: readonly Row[]): void {
+  #ended(rows: readonly Row[], readings: number): void {
     const { run } = this.#o.runtime;
-    for (const { slot, message } of rows) if (slot !== null) this.#fence.remove(slot, message.run === run);
+    // A reading that came between may have counted them out already: to do so twice would let messages pass those behind them.
+    if (readings === this.#readings)
+      for (const { slot, message } of rows) if (slot !== null) this.#fence.remove(slot, message.run === run);
+    if (readings !== this.#readings || this.#missed !== null) this.#again = this.#ambiguous = true;
     this.#grants = Math.min(MOST_GRANTS, this.#grants + (this.#crowd ? SHARE_IN_A_CROWD : SHARE) * rows.length);
     const waiting = this.#throttled;
     this.#throttled = [];
     // In their order, each asked anew: its key may be free by now, or it takes one of the grants, or it waits on.
     for (const item of waiting) this.#o.again(item);
     this.#crowd = this.#throttled.length > 0;
-    if (!this.#relay.moves) this.#letAllIn();
+    if (!this.#moves) this.#letAllIn();
+  }
+
+  /** Rows leave, or will: those that are being put are relayed next. Who waits for them is not let in behind them meanwhile. */
+  get #moves(): boolean {
+    return this.#relay.holds && (this.#relay.moves || this.#puts > 0);
   }
 
   #letAllIn(): void {
@@ -282,11 +303,13 @@ export class Outbox<Item extends Spillable> {
 
   async #fill(): Promise<void> {
     const missed: number[] = (this.#missed = []);
+    this.#ambiguous = false;
     try {
       const counts = await this.#o.store.busySlots();
       const pending = [...this.#putting.values(), ...missed].filter((slot) => slot !== null);
-      this.#again = pending.length > 0;
+      this.#again = pending.length > 0 || this.#ambiguous;
       this.#fence.read(counts, pending);
+      this.#readings++;
     } catch (thrown) {
       this.#o.runtime.events.emit({
         type: "surfaced",
@@ -298,8 +321,13 @@ export class Outbox<Item extends Spillable> {
   }
 
   #look(): void {
-    // Whoever relays counts for itself.
-    if (!this.#fence.known || this.#again || (this.#fence.total > 0 && !this.#relay.holds)) void this.#read();
-    else this.#refresh = this.#o.runtime.clock.after(REFRESH_MS, () => this.#look());
+    const { known, total } = this.#fence;
+    // Whoever relays counts for itself. What a reading could not tell (rows were put or relayed meanwhile) is read again when
+    // none are, or after a while.
+    const again = this.#again && (++this.#looks >= MOST_LOOKS || (this.#putting.size === 0 && !this.#moves));
+    if (!known || again || (total > 0 && !this.#relay.holds)) {
+      this.#looks = 0;
+      void this.#read();
+    } else this.#refresh = this.#o.runtime.clock.after(REFRESH_MS, () => this.#look());
   }
 }

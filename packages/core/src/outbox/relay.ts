@@ -23,8 +23,10 @@ export interface RelayOptions {
   send(row: Row, done: (outcome: RelayOutcome) => void): void;
   /** Takes back rows that have no copy on the wire: their `done` says `withdrawn`. @param slot Those of one; null: all. */
   withdraw(slot: number | null): void;
-  /** These rows are gone from the store. */
-  ended(rows: readonly Row[]): void;
+  /** How often the fence has been read from the store. */
+  readings(): number;
+  /** These rows are gone from the store; `readings` as it was when that was asked for. */
+  ended(rows: readonly Row[], readings: number): void;
   /** Nothing moves any more: there are no rows that may be sent, or this process is not the one that sends them. */
   rests(): void;
 }
@@ -54,7 +56,7 @@ export class Relay {
   #tries = 0;
   readonly #out: Map<number, Row> = new Map();
   #outBytes = 0;
-  /** The last look at the store found rows. */
+  /** The last look at the store found rows, or some have been put since. */
   #flows = false;
   /** By slot: places behind a row that is being parked. Given back when it is, for the store to hold them there. */
   readonly #behind: Map<number, number[]> = new Map();
@@ -77,7 +79,7 @@ export class Relay {
     return this.#lease !== null;
   }
 
-  /** Rows are on their way, or about to be: there were some a moment ago, and the store has been asked for the next. */
+  /** Rows are on their way, or about to be: there are some, as far as anyone knows, and the store has been asked for them. */
   get moves(): boolean {
     return this.#lease !== null && (this.#out.size > 0 || (this.#taking && this.#flows));
   }
@@ -95,7 +97,9 @@ export class Relay {
 
   /** There may be rows. */
   wake(): void {
-    if (this.#state === "resting") this.#relay();
+    if (this.#state !== "resting") return;
+    this.#flows = true;
+    this.#relay();
   }
 
   /** Of these topics so many rows may be on their way, at most: the broker does not take them, and others must not wait for that. */
@@ -223,11 +227,15 @@ export class Relay {
       const ended = this.#ended;
       this.#ended = [];
       const places = ended.map((e) => ({ place: e.row.place, proof: e.proof }));
+      const readings = this.#o.readings();
       this.#track(
         lease.end(places).then(
           () => {
             failpoint("relay.ended");
-            this.#o.ended(ended.map((e) => e.row));
+            this.#o.ended(
+              ended.map((e) => e.row),
+              readings,
+            );
             this.#take();
           },
           (thrown: unknown) => this.#failed(lease, thrown),
