@@ -150,6 +150,7 @@ const RULES: readonly Rule[] = [
     runs: [
       "each queue of the ladder has one TTL and dead-letters at least once to the step below, the lowest one to where it is due",
       "1 s published after 1 h arrives first, on time, with its own headers and no account of its hops",
+      "by default an ordered key is never delayed by a copy either",
     ],
   },
   {
@@ -159,6 +160,14 @@ const RULES: readonly Rule[] = [
       "killed 25 times with 500 in hand: what it had not begun is not counted, and none is lost",
       "a consumer that dies 25 times with 500 prefetched loses nothing: the limit is far above",
       "beyond the limit a message is dead-lettered at least once, not dropped",
+    ],
+  },
+  {
+    number: 19,
+    says: "a store says whom it protects",
+    runs: [
+      "members of a group with different inboxes are a finding for both, said once, and both go on",
+      'members of a group with different inboxes are refused at start under durability: "enforce"; who was there goes on, and so does one with the same inbox',
     ],
   },
   {
@@ -216,5 +225,18 @@ describe("every run of the rules is a test", () => {
   it("that is named after it, in a test file of this repository", () => {
     const titles = RULES.flatMap(({ number, runs }) => runs.map((run) => `rule ${number}: ${run}`));
     expect(untested(titles)).toEqual([]);
+  });
+
+  it("and each of the 24 rules has one", () => {
+    expect(RULES.map(({ number }) => number)).toEqual(Array.from({ length: 24 }, (_, i) => i + 1));
+    expect(RULES.filter(({ runs }) => runs.length === 0)).toEqual([]);
+  });
+
+  it("and so is the order of close()", () => {
+    expect(
+      untested([
+        "closing: 1 consumers stop and their handlers finish, and may publish; 2 then publish() rejects; 3–6 lease, sessions, stores",
+      ]),
+    ).toEqual([]);
   });
 });

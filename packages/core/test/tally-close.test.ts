@@ -192,7 +192,7 @@ describe("close(), in its order", () => {
     return { clock, order, rows, pass, tally: await opening };
   }
 
-  it("1 consumers stop and their handlers finish, and may publish; 2 then publish() rejects; 3–6 lease, sessions, stores", async () => {
+  it("closing: 1 consumers stop and their handlers finish, and may publish; 2 then publish() rejects; 3–6 lease, sessions, stores", async () => {
     const w = await whole();
     const gate = Promise.withResolvers<void>();
     const said: string[] = [];

@@ -51,5 +51,5 @@ it("`marked`: what came twice runs once; what failed runs again and is marked th
     await broker.idle(AbortSignal.timeout(8_000));
   }
   expect(ran).toEqual([1, 1]);
-  expect(tally.counters()).toMatchObject({ duplicate: 2, released: 1 });
+  expect(tally.counters()).toMatchObject({ duplicate: 2, delayed: 1 });
 });

@@ -205,6 +205,11 @@ describe('timeout 0, −1, NaN, "5 parsecs", 2³¹: rejected', () => {
     }
   });
 
+  it("publish: delay", async () => {
+    for (const [delay, got] of wrong.slice(1))
+      expect(await withTally((t) => t.publish(LETTERS, 1, { delay } as never))).toContain(got);
+  });
+
   // 0 is at once there; what cannot be waited for is refused all the same.
   it.each<[string, (o: never) => unknown]>([
     ["retry", retry],

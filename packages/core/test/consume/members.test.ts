@@ -54,7 +54,7 @@ function showing(broker: Broker, members: MembersPort | null): Broker {
 }
 
 describe("members of a group with different inboxes", () => {
-  it("are a finding for both, said once, and both go on", async () => {
+  it("rule 19: members of a group with different inboxes are a finding for both, said once, and both go on", async () => {
     const broker = memory();
     await using a = await start(broker, memoryInbox());
     await using b = await start(broker, memoryInbox());
@@ -88,7 +88,7 @@ describe("members of a group with different inboxes", () => {
     for (const each of [a, b, c, d]) expect(each.of("inbox-differs")).toEqual([]);
   });
 
-  it('are refused at start under durability: "enforce"; who was there goes on, and so does one with the same inbox', async () => {
+  it('rule 19: members of a group with different inboxes are refused at start under durability: "enforce"; who was there goes on, and so does one with the same inbox', async () => {
     const broker = memory();
     const inbox = memoryInbox();
     await using a = await start(broker, inbox, { durability: "enforce" });
