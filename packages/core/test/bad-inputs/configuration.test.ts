@@ -205,9 +205,14 @@ describe('timeout 0, −1, NaN, "5 parsecs", 2³¹: rejected', () => {
     }
   });
 
-  it("publish: delay", async () => {
-    for (const [delay, got] of wrong.slice(1))
+  it("publish: delay, whose longest is the broker's own", async () => {
+    for (const [delay, got] of wrong.slice(1).filter(([given]) => given !== 2 ** 31))
       expect(await withTally((t) => t.publish(LETTERS, 1, { delay } as never))).toContain(got);
+    await using tally = await openTally({ service: "shop", broker: memory() });
+    const orders = topic("orders", { groups: ["billing"] });
+    const error = await thrownBy(() => tally.publish(orders, 1, { delay: 2 ** 31 }));
+    expect(error).toMatchObject({ code: "unsupported", mayArrive: false });
+    expect(error.message).toMatch(/delays by \d+ ms at most; got 2147483648 ms/);
   });
 
   // 0 is at once there; what cannot be waited for is refused all the same.
