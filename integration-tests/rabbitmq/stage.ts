@@ -12,6 +12,7 @@ import type {
 } from "@tallymq/core/spi";
 import { rabbitmq, type RabbitOptions } from "@tallymq/rabbitmq";
 import { connect, type Channel, type ChannelModel } from "amqplib";
+import { realClock, realRandom } from "@tallymq/testkit";
 
 export const RUN = "0123456789abcdef0123456789abcdef";
 
@@ -23,15 +24,8 @@ export function openTransport(url: string, options: Partial<RabbitOptions> = {})
   return rabbitmq({ urls: [url], ...options }).open({
     service: "shop",
     run: RUN,
-    clock: {
-      now: () => performance.now(),
-      wall: () => Date.now(),
-      after(ms, fn) {
-        const timer = setTimeout(fn, ms);
-        return { cancel: () => clearTimeout(timer) };
-      },
-    },
-    random: { unit: () => Math.random(), bytes: (length) => crypto.getRandomValues(new Uint8Array(length)) },
+    clock: realClock,
+    random: realRandom,
   });
 }
 

@@ -13,6 +13,7 @@ import type {
 import { rabbitmq, type RabbitOptions } from "@tallymq/rabbitmq";
 import type { AmqpScript, AmqpServerOptions, ScriptedAmqp } from "@tallymq/testkit/amqp-server";
 import { scriptedAmqp } from "@tallymq/testkit/amqp-server";
+import { realClock } from "@tallymq/testkit";
 
 export const RUN = "0123456789abcdef0123456789abcdef";
 export const ORDERS: TopicPlan = Object.freeze({ name: "orders", ordered: false, groups: ["billing"] });
@@ -22,14 +23,7 @@ export function testHost(service = "shop"): Host {
   return {
     service,
     run: RUN,
-    clock: {
-      now: () => performance.now(),
-      wall: () => Date.now(),
-      after(ms, fn) {
-        const timer = setTimeout(fn, ms);
-        return { cancel: () => clearTimeout(timer) };
-      },
-    },
+    clock: realClock,
     random: { unit: () => 0.5, bytes: (length) => new Uint8Array(length) },
   };
 }

@@ -1,20 +1,14 @@
 import type { InboxStore, NewRow, OutboxStore, StoreHost } from "@tallymq/core/spi";
 import { type SqliteOptions, sqlite, type SqliteTx } from "@tallymq/store-sqlite";
+import { realClock, realRandom } from "@tallymq/testkit";
 
 /** Real time, and what is surfaced in a list. */
 export function recordingHost(surfaced: string[] = []): StoreHost & { readonly heard: string[] } {
   return {
     heard: surfaced,
     surfaced: (what) => surfaced.push(what),
-    clock: {
-      now: () => performance.now(),
-      wall: () => Date.now(),
-      after(ms, fn) {
-        const timer = setTimeout(fn, ms);
-        return { cancel: () => clearTimeout(timer) };
-      },
-    },
-    random: { unit: () => Math.random(), bytes: (length) => crypto.getRandomValues(new Uint8Array(length)) },
+    clock: realClock,
+    random: realRandom,
   };
 }
 

@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { describe } from "@tallymq/core/spi";
 import { serve } from "./broker/process/serve.ts";
-import { realClock } from "./real-clock.ts";
+import { realClock } from "./real.ts";
 
 // A program: node broker-process.ts --at unix:/path --data DIR [--max-backlog N] [--delivery-limit N] [--with-parent]
 // Prints one line of JSON on stdout when it listens; what a person should know goes to stderr.

@@ -5,7 +5,7 @@ import type { RecoveryReport } from "./broker/log/recover.ts";
 import { parseAddress } from "./memory/address.ts";
 import type { QueuedMessage } from "./memory/library.ts";
 import { deadLetters, queuedMessages, request } from "./memory/remote/admin.ts";
-import { realClock } from "./real-clock.ts";
+import { realClock } from "./real.ts";
 
 /** Options of {@link startMemoryBroker}; all optional but `at` and `dataDir`. */
 export interface MemoryBrokerOptions {

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Host } from "@tallymq/core/spi";
-import { realClock } from "../real-clock.ts";
+import { realClock, realRandom } from "../real.ts";
 
 /** Core's part, for a transport that is used without core: real time, real randomness, a run of its own. */
 export function testHost(service = "conformance"): Host {
@@ -8,6 +8,6 @@ export function testHost(service = "conformance"): Host {
     service,
     run: randomBytes(16).toString("hex"),
     clock: realClock,
-    random: { unit: () => Math.random(), bytes: (length) => new Uint8Array(randomBytes(length)) },
+    random: realRandom,
   };
 }

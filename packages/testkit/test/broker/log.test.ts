@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Published, Store, type StoreOptions } from "../../src/broker/process/store.ts";
 import { readLog, type RecoveryReport } from "../../src/broker/log/recover.ts";
 import { incoming } from "../../src/memory/traits.ts";
-import { realClock } from "../../src/real-clock.ts";
+import { realClock } from "../../src/real.ts";
 import { message, NEVER, open, ORDERS, sender, until } from "../support/harness.ts";
 
 let dir: string;

@@ -16,7 +16,7 @@ import {
   WireError,
 } from "../../src/broker/wire.ts";
 import { incoming } from "../../src/memory/traits.ts";
-import { realClock } from "../../src/real-clock.ts";
+import { realClock } from "../../src/real.ts";
 import { message, messages, NEVER, open, ORDERS, sender, until } from "../support/harness.ts";
 
 describe("frames", () => {

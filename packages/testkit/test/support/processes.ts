@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Transport } from "@tallymq/core/spi";
 import { memory, type MemoryBrokerOptions, type MemoryBrokerProcess, startMemoryBroker } from "@tallymq/testkit";
 import { afterEach, beforeEach } from "vitest";
-import { realClock } from "../../src/real-clock.ts";
+import { realClock } from "../../src/real.ts";
 import { NEVER, open, ORDERS } from "./harness.ts";
 
 /** A folder for each test of the file, and the broker processes that it starts there. */
