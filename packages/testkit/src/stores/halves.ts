@@ -8,6 +8,8 @@ export interface MemoryHalf extends Omit<StoredHalf, "state"> {
 type Mutable = { -readonly [K in keyof MemoryHalf]: MemoryHalf[K] } & {
   /** Monotonic milliseconds until which somebody is at it. */
   until: number;
+  /** Rises in the order of the commits; 0 until then. */
+  committed: number;
   forgetAt: number;
 };
 
@@ -30,13 +32,14 @@ export function isOpen({ state }: Mutable): boolean {
 
 /** The half messages of an outbox in memory. */
 export function memoryHalves({ clock, halves, working, isFull, judge, add }: MemoryHalvesOptions): HalfStore {
+  let commits = 0;
   const at = (place: number): Mutable | undefined => halves.find((half) => half.place === place);
   const isOf = (half: Mutable, owner: HalfOwner): boolean =>
     half.name === owner.name &&
     half.row.destination === owner.destination &&
     half.row.message.producer === owner.producer;
   const view = (half: Mutable): StoredHalf => {
-    const { until: _until, forgetAt: _forgetAt, ...rest } = half;
+    const { until: _until, committed: _committed, forgetAt: _forgetAt, ...rest } = half;
     return rest as StoredHalf;
   };
   const take = (half: Mutable, leaseMs: number): StoredHalf => {
@@ -93,6 +96,7 @@ export function memoryHalves({ clock, halves, working, isFull, judge, add }: Mem
         preparedAt,
         ...none,
         until,
+        committed: 0,
         forgetAt: 0,
       });
       return { is: "prepared", place, fence: 1 };
@@ -128,6 +132,7 @@ export function memoryHalves({ clock, halves, working, isFull, judge, add }: Mem
         half.state = decision === "commit" ? "committed" : "rolledBack";
         half.parkedAt = null;
         if (decision === "rollback") forget(half);
+        else half.committed = ++commits;
       }
       const put = half.state === "committed" && releases ? release(half) : null;
       return {
@@ -142,8 +147,16 @@ export function memoryHalves({ clock, halves, working, isFull, judge, add }: Mem
     },
     async due(owner, leaseMs, most) {
       await working();
-      return halves
-        .filter((half) => isOpen(half) && isOf(half, owner) && half.parkedAt === null && half.until <= clock.now())
+      const open = halves.filter((half) => isOpen(half) && isOf(half, owner) && half.parkedAt === null);
+      const isFree = (half: Mutable): boolean => half.until <= clock.now();
+      const committed = open.filter((half) => half.state === "committed").sort((a, b) => a.committed - b.committed);
+      // None before an earlier one of its key that somebody is at.
+      const held = committed.filter((half) => !isFree(half) && half.row.slot !== null);
+      const inTurn = committed.filter(
+        (half) =>
+          isFree(half) && !held.some((other) => other.committed < half.committed && other.row.slot === half.row.slot),
+      );
+      return [...inTurn, ...open.filter((half) => half.state === "undecided" && isFree(half))]
         .slice(0, most)
         .map((half) => take(half, leaseMs));
     },

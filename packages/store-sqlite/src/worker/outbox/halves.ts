@@ -1,17 +1,23 @@
 import { createHash } from "node:crypto";
+import type { StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import type { HalfOwner } from "@tallymq/core/spi";
-import { AT, FLAG, partsOf, viewOf } from "../../record/layout.ts";
+import { AT, FLAG, partsOf, slotOf, viewOf } from "../../record/layout.ts";
 import type { Database } from "../file/database.ts";
 import { SQLITE, sqliteCode } from "../fault.ts";
 import { BoundReached } from "../group.ts";
 import { type Now, type Operations, operation, PUT } from "../protocol.ts";
-import { STATE } from "./half-schema.ts";
+import { NOT_COMMITTED, STATE } from "./half-schema.ts";
 import { packRecords } from "./relay.ts";
 import type { Rows } from "./rows.ts";
 
 /** What a row's topic says by default, in seconds, where its record does not. */
 const KEEP_SECONDS = 7 * 86_400;
+/**
+ * Two who ask at once may be served the other way round: the later one's lease then begins a little ahead of the earlier one's
+ * clock, and must not look like one of another boot.
+ */
+const AHEAD_MS = 60_000;
 /** Decided ones that are forgotten with one that is prepared: more than come. */
 const FORGET = 8;
 
@@ -59,7 +65,7 @@ const NAMES: readonly ("stored" | "same" | "conflict" | "full")[] = ["stored", "
 /** Half messages of an outbox. */
 export function halfOperations({ sql, path }: Database, rows: Rows, surfaced: (what: string) => void): Operations {
   const insert = sql.prepare(
-    `INSERT INTO tally_halves (owner, identity, same, state, fence, until, lease, checks, prepared_at, crc, record) VALUES (?, ?, ?, ${STATE.undecided}, 1, ?, ?, 0, ?, ?, ?)`,
+    `INSERT INTO tally_halves (owner, identity, same, state, fence, until, lease, checks, prepared_at, committed, crc, record) VALUES (?, ?, ?, ${STATE.undecided}, 1, ?, ?, 0, ?, ${NOT_COMMITTED}, ?, ?)`,
   );
   const byIdentity = sql.prepare(`SELECT owner, same, ${LINE} FROM tally_halves WHERE identity = ?`);
   const byPlace = sql.prepare(`SELECT owner, same, ${LINE} FROM tally_halves WHERE place = ?`);
@@ -69,10 +75,16 @@ export function halfOperations({ sql, path }: Database, rows: Rows, surfaced: (w
   const renew = sql.prepare(
     `UPDATE tally_halves SET until = ?, lease = ? WHERE place = ? AND fence = ? AND state < ${STATE.released}`,
   );
-  const open = sql.prepare(
-    `SELECT ${LINE} FROM tally_halves WHERE owner = ? AND state < ${STATE.released} AND parked_at IS NULL ORDER BY until`,
+  const open = (state: number, order: string): StatementSync =>
+    sql.prepare(
+      `SELECT ${LINE} FROM tally_halves WHERE owner = ? AND state = ${state} AND parked_at IS NULL ORDER BY ${order}`,
+    );
+  const undecided = open(STATE.undecided, "until");
+  const committed = open(STATE.committed, "committed");
+  const number = sql.prepare("UPDATE tally_outbox SET next = next + 1 RETURNING next");
+  const commit = sql.prepare(
+    `UPDATE tally_halves SET state = ${STATE.committed}, committed = ?, parked_at = NULL WHERE place = ?`,
   );
-  const commit = sql.prepare(`UPDATE tally_halves SET state = ${STATE.committed}, parked_at = NULL WHERE place = ?`);
   const end = sql.prepare(
     "UPDATE tally_halves SET state = ?, parked_at = NULL, record = NULL, forget_at = ? WHERE place = ?",
   );
@@ -96,7 +108,8 @@ export function halfOperations({ sql, path }: Database, rows: Rows, surfaced: (w
   /** Requests that met the bound: when the transaction is run again they are not tried. */
   const full = new WeakSet<object>();
 
-  const isFree = ({ until, lease }: Line, now: Now): boolean => until <= now.monotonic || until - lease > now.monotonic;
+  const isFree = ({ until, lease }: Line, now: Now): boolean =>
+    until <= now.monotonic || until - lease > now.monotonic + AHEAD_MS;
   const take = (line: Line, leaseMs: number, now: Now): Line => {
     const checks = line.checks + (line.state === STATE.undecided ? 1 : 0);
     hold.run(now.monotonic + leaseMs, leaseMs, checks, line.place);
@@ -183,7 +196,7 @@ export function halfOperations({ sql, path }: Database, rows: Rows, surfaced: (w
       if (state === STATE.undecided && decision === "rollback") {
         end.run((state = STATE.rolledBack), forgetAt(half.record, wall), place);
       } else if (state === STATE.undecided) {
-        commit.run(place);
+        commit.run(NOT_COMMITTED + Number(number.get()?.["next"]), place);
         state = STATE.committed;
       }
       const put = state === STATE.committed && args.release ? release(half, wall, args) : null;
@@ -199,8 +212,19 @@ export function halfOperations({ sql, path }: Database, rows: Rows, surfaced: (w
       return { value: half?.state === STATE.committed ? release(half, args.wall, args) : "same" };
     }),
     "half.due": operation("write", (of: { owner: HalfOwner; leaseMs: number; most: number; now: Now }) => {
+      const owner = ownerText(of.owner);
       const found: Line[] = [];
-      for (const each of open.iterate(ownerText(of.owner))) {
+      // In the order of the commits, and none before an earlier one of its key that somebody is at.
+      const held = new Set<number>();
+      for (const each of committed.iterate(owner)) {
+        const line = each as unknown as Line;
+        if (found.length >= of.most) break;
+        const slot = slotOf(viewOf(line.record));
+        if (!isFree(line, of.now) || (slot !== null && held.has(slot))) {
+          if (slot !== null) held.add(slot);
+        } else found.push(line);
+      }
+      for (const each of undecided.iterate(owner)) {
         const line = each as unknown as Line;
         if (found.length >= of.most) break;
         if (isFree(line, of.now)) found.push(line);

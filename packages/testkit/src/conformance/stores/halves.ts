@@ -56,6 +56,28 @@ export const halfCases: readonly StoreCase[] = [
     assert.deepEqual(await again.halves.due(owner, LEASE, 10), []);
   }),
 
+  storeCase(
+    "committed ones are given in the order of their commits, and none before one of its key that somebody is at",
+    ["halves"],
+    async (stage) => {
+      const { halves } = await opened(stage);
+      const make = async (slot: number): Promise<{ readonly place: number; readonly fence: number }> =>
+        await prepared(halves, half(stage, { slot }, { key: `k${slot}`, ordered: true }));
+      const [first, second, other] = [await make(7), await make(7), await make(8)];
+      for (const { place } of [second, first, other])
+        assert.deepEqual(await halves.decide(place, "commit", false), { decision: "commit", released: false });
+      stage.advance(LEASE / 2);
+      // As its holder does that is alive: the others' run out before its own.
+      assert.equal(await halves.renew(second.place, second.fence, LEASE), true);
+      stage.advance(LEASE / 2 + 1);
+      const places = async (): Promise<readonly number[]> =>
+        (await halves.due(owner, LEASE, 10)).map(({ place }) => place);
+      assert.deepEqual(await places(), [other.place]);
+      stage.advance(LEASE / 2);
+      assert.deepEqual(await places(), [second.place, first.place]);
+    },
+  ),
+
   storeCase("the first decision stays, whoever makes it", ["halves"], async (stage) => {
     const { outbox, halves } = await opened(stage);
     const [kept, gone] = [half(stage), half(stage)];
