@@ -67,10 +67,10 @@ function byHand({ folder, bytes, callers, seconds }: OutboxTask): OutboxMeasure 
   return { ...figures, said: {}, problems: [] };
 }
 
-/** The settings of `store-sqlite`: the same page, log and fsync for both. */
-export function openByHand(path: string, schema: string): DatabaseSync {
+/** The settings of `store-sqlite`: the same log and fsync for both. @param page The outbox's; a user's own file has SQLite's 4,096. */
+export function openByHand(path: string, schema: string, page = 16_384): DatabaseSync {
   const sql = new DatabaseSync(path);
-  sql.exec(`PRAGMA page_size=16384; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
+  sql.exec(`PRAGMA page_size=${page}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
     PRAGMA cache_size=-32768; PRAGMA wal_autocheckpoint=500; PRAGMA journal_size_limit=16777216; ${schema}`);
   return sql;
 }

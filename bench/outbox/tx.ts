@@ -13,6 +13,8 @@ import type { OutboxMeasure, OutboxTask } from "./task.ts";
 
 const GROUP = "billing";
 const WINDOW = 1_000;
+/** Of the user's file, as SQLite makes it: marks lie in it by hash, and each that is written writes its page. */
+const PAGE = 4_096;
 /** Messages that are handled but not measured: the engine compiles first. */
 const WARM = 5_000;
 const BILLS = "CREATE TABLE IF NOT EXISTS bills (id TEXT NOT NULL)";
@@ -37,7 +39,7 @@ export async function tx(task: OutboxTask): Promise<OutboxMeasure> {
 
   async function byConsumer(): Promise<Pick<OutboxMeasure, "rate" | "cpuMicros" | "stall">> {
     if (broker === null) throw new Error("a consumer needs a broker");
-    openByHand(path, BILLS).close();
+    openByHand(path, BILLS, PAGE).close();
     await using tally = await openTally({
       service: "bench",
       broker: rabbitmq({ urls: [broker.url] }),
@@ -70,7 +72,7 @@ async function byHand(
   path: string,
 ): Promise<Pick<OutboxMeasure, "rate" | "cpuMicros" | "stall">> {
   if (broker === null) throw new Error("amqplib needs a broker");
-  const sql = openByHand(path, `${BILLS}; CREATE TABLE marks (id TEXT PRIMARY KEY) WITHOUT ROWID`);
+  const sql = openByHand(path, `${BILLS}; CREATE TABLE marks (id TEXT PRIMARY KEY) WITHOUT ROWID`, PAGE);
   const [begin, mark, insert, commit] = [
     "BEGIN IMMEDIATE",
     "INSERT OR IGNORE INTO marks VALUES (?)",
