@@ -29,7 +29,7 @@ async function run(variation: Variation, change: Partial<Settings> = {}): Promis
 test("under every fault each message is accepted and takes effect once", async () => {
   const report = await run({});
   expect(report.reasons).toEqual([]);
-  expect(report.figures).toMatchObject({
+  expect(report.figures, report.reasons.join("; ")).toMatchObject({
     accepted: 2_400,
     lost: 0,
     rejected: 0,
@@ -56,7 +56,7 @@ test("under every fault each message is accepted and takes effect once", async (
 test("a consumer without its inbox bills twice, and that is found", async () => {
   const plan = planOf(settings).filter(({ kind }) => kind === "broker-killed" || kind === "connections-cut");
   const report = await run({ bug: "no-inbox", rate: 600, plan });
-  expect(report.figures).toMatchObject({ verdict: "INVALID", lost: 0 });
+  expect(report.figures, report.reasons.join("; ")).toMatchObject({ verdict: "INVALID", lost: 0 });
   expect(report.figures.duplicateEffects).toBeGreaterThan(0);
   expect(report.exitCode).toBe(1);
   expect(existsSync(join(report.folder, "ledger"))).toBe(true);
@@ -65,7 +65,7 @@ test("a consumer without its inbox bills twice, and that is found", async () => 
 test("a consumer that is acked before its effect, and killed, is found", async () => {
   const plan = planOf(settings).filter(({ kind }) => kind === "consumer-killed");
   const report = await run({ bug: "ack-first", rate: 600, plan, quiet: 1_500 });
-  expect(report.figures).toMatchObject({ verdict: "INVALID", duplicateEffects: 0 });
+  expect(report.figures, report.reasons.join("; ")).toMatchObject({ verdict: "INVALID", duplicateEffects: 0 });
   expect(report.figures.lost).toBeGreaterThan(0);
   expect(report.ledger.lostBy.consumer).toBe(report.figures.lost);
 });
@@ -73,7 +73,7 @@ test("a consumer that is acked before its effect, and killed, is found", async (
 test("a publisher that was killed and does not publish again what was cut short is found", async () => {
   const plan = planOf(settings).filter(({ kind }) => kind === "publisher-killed");
   const report = await run({ bug: "forgetful", rate: 600, plan, quiet: 1_500 });
-  expect(report.figures).toMatchObject({ verdict: "INVALID", lost: 0, duplicateEffects: 0 });
+  expect(report.figures, report.reasons.join("; ")).toMatchObject({ verdict: "INVALID", lost: 0, duplicateEffects: 0 });
   expect(report.reasons[0]).toMatch(/were never accepted/);
 });
 

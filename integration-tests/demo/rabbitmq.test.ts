@@ -20,7 +20,7 @@ test("plain amqplib loses messages under the same faults, and the checker sees i
   const report = await runDemo(settings, quiet, new AbortController().signal, { quiet: 3_000, rate: 2_500, plan });
   onTestFinished(() => rmSync(report.folder, { recursive: true, force: true }));
   expect(report.reasons.join("\n")).toMatch(/^LOST: \d+ /);
-  expect(report.figures).toMatchObject({
+  expect(report.figures, report.reasons.join("; ")).toMatchObject({
     verdict: "INVALID",
     accepted: 5_000,
     rejected: 0,
