@@ -10,6 +10,8 @@ export type Alarm = "memory" | "disk";
 export interface QueueInfo {
   readonly name: string;
   readonly type: string;
+  /** Of one connection, which alone may ask for it. */
+  readonly exclusive: boolean;
   readonly messages: number;
   readonly ready: number;
   readonly unacknowledged: number;
@@ -47,6 +49,7 @@ export class RabbitAdmin {
     const columns = [
       "name",
       "type",
+      "exclusive",
       "messages",
       "messages_ready",
       "messages_unacknowledged",
@@ -55,10 +58,11 @@ export class RabbitAdmin {
       "pid",
     ];
     const output = await this.ctl("--vhost", this.#vhost, "--formatter", "json", "list_queues", ...columns);
-    const rows = JSON.parse(output) as Record<string, string | number>[];
+    const rows = JSON.parse(output) as Record<string, string | number | boolean>[];
     return rows.map((row) => ({
       name: String(row["name"]),
       type: String(row["type"]),
+      exclusive: row["exclusive"] === true || row["exclusive"] === "true",
       messages: Number(row["messages"] ?? 0),
       ready: Number(row["messages_ready"] ?? 0),
       unacknowledged: Number(row["messages_unacknowledged"] ?? 0),

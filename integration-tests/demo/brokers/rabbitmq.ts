@@ -18,8 +18,9 @@ export async function startRabbitmq(progress: (line: string) => void): Promise<D
         proxy.cut();
       },
       async backlog() {
-        // All queues, whoever declared them; their counts in that list may be 5 s old, those of a declare are not.
-        names ??= (await node.admin.queues()).map(({ name }) => name);
+        // All queues of messages, whoever declared them, but not those by which members of a group hear of each other;
+        // their counts in that list may be 5 s old, those of a declare are not.
+        names ??= (await node.admin.queues()).filter(({ exclusive }) => !exclusive).map(({ name }) => name);
         return await Promise.all(
           names.map(async (name) => ({ where: "queue", name, n: await node.admin.ready(name) }) as const),
         );

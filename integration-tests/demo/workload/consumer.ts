@@ -6,8 +6,11 @@ import { CLIENT } from "../clients/index.ts";
 import type { Handle } from "../clients/client.ts";
 import type { Job } from "./job.ts";
 
-/** Under pressure a handler stands still half-way, with its effect written and not committed: a kill then finds it there. */
-const PRESSED_MS = [15, 35] as const;
+/**
+ * Under pressure a handler stands still half-way, with its effect written and not committed: a kill then finds it there, also
+ * one that comes late on a busy machine.
+ */
+const PRESSED_MS = [100, 160] as const;
 const LATE_MS = 150;
 
 const status = { ...NOTHING };
