@@ -107,12 +107,18 @@ export class Workload {
       case "publisher-killed":
         return this.#kill(this.#last("publisher", victim), 0, signal);
       case "consumer-killed":
-        return this.#kill(this.#last("consumer", victim), 0, signal);
+        return this.#kill(this.#busiest(this.#last("consumer", victim)), 0, signal);
       case "relay-killed": {
         const found = await this.#relaying(signal);
         return found === null ? null : this.#kill(found.owner, found.rows, signal);
       }
     }
+  }
+
+  /** The consumer with the most handlers at work: of an ordered topic RabbitMQ serves one, and the others are idle. */
+  #busiest(otherwise: Member<Job>): Member<Job> {
+    const running = this.#o.fleet.of("consumer").filter((member) => member.running);
+    return running.reduce((best, each) => (each.status.inFlight > best.status.inFlight ? each : best), otherwise);
   }
 
   /** Who holds the lease, by its own word, while rows wait for it; null: that never was. */
