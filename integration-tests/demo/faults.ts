@@ -113,6 +113,8 @@ export interface DirectorOptions {
 const LEAST = { publishing: 4, calls: 3, handling: 2, victim: 1 } as const;
 /** Between two looks: until a fault is due, and then. */
 const LOOK_MS = [10, 1] as const;
+/** Handlers that began before a press have ended by then. */
+const SETTLE_MS = 80;
 /** Publishers answer a press within a few milliseconds, or are waiting for their broker. */
 const PRESS_MS = 250;
 /**
@@ -189,8 +191,13 @@ async function busyMoment(
     signal.throwIfAborted();
     const moment = options.moment();
     if (moment.accepted >= due || moment.published) {
-      if (waitedSince === null) options.press("consumers");
-      waitedSince ??= performance.now();
+      if (waitedSince === null) {
+        options.press("consumers");
+        waitedSince = performance.now();
+        // Those that began before the press do not stand still, and are over before the blow.
+        if (fault.kind === "consumer-killed") await sleep(SETTLE_MS);
+        continue;
+      }
       if (isHandling(moment, fault)) {
         const pressed = toPress ? await pressedMoment(options, fault, signal) : moment;
         if (pressed !== null && isHandling(pressed, fault)) return pressed;
