@@ -1,18 +1,26 @@
 import { type ChannelModel, connect } from "amqplib";
-import { TallyError } from "@tallymq/core/spi";
+import { type Clock, type Random, TallyError } from "@tallymq/core/spi";
 import { RabbitChannel } from "./channel.ts";
+import { type AskCredentials, logIn } from "./credentials.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { classify } from "./errors.ts";
 import { raced } from "./raced.ts";
+import { Renewal } from "./renewal.ts";
+import { DEFAULT_TLS, type ResolvedTls } from "./tls.ts";
 
 export interface ConnectionPlan {
   readonly urls: readonly Endpoint[];
   /** Milliseconds, whole seconds. */
   readonly heartbeat: number;
   readonly frameMax: number;
-  readonly tls: object | null;
+  readonly tls: ResolvedTls | null;
+  readonly credentials: AskCredentials | null;
+  /** Milliseconds for one URL. */
+  readonly connectTimeout: number;
   /** As the broker's listings show it. */
   readonly label: string;
+  readonly clock: Clock;
+  readonly random: Random;
 }
 
 /** Told about an open connection, synchronously, in the order of the wire. */
@@ -26,19 +34,22 @@ export interface ConnectionEvents {
  * attached as long as it lives, since the driver's connection would otherwise end the process.
  */
 export class RabbitConnection {
-  /** Named in errors; no credentials. */
-  readonly where: string;
+  readonly endpoint: Endpoint;
   readonly #model: ChannelModel;
   readonly #socket: AbortController;
   readonly #listeners: Set<ConnectionEvents> = new Set();
+  readonly #hearers: Set<(what: string) => void> = new Set();
+  /** Null with credentials that are good for ever. */
+  #renewal: Renewal | null = null;
+  #updating: Promise<void> = Promise.resolve();
   readonly #ended: PromiseWithResolvers<void> = Promise.withResolvers();
   #unblock: PromiseWithResolvers<void> = Promise.withResolvers();
   #blocked: string | null = null;
   #reason: unknown = null;
   #over = false;
 
-  private constructor(where: string, model: ChannelModel, socket: AbortController) {
-    this.where = where;
+  private constructor(endpoint: Endpoint, model: ChannelModel, socket: AbortController) {
+    this.endpoint = endpoint;
     this.#model = model;
     this.#socket = socket;
     // `error` comes before the channels are told, `close` after; an operator's close brings only the latter.
@@ -64,8 +75,10 @@ export class RabbitConnection {
     const socket = new AbortController();
     const onAbort = (): void => socket.abort();
     signal.addEventListener("abort", onAbort, { once: true });
-    const { protocol, hostname, port, username, password, vhost } = endpoint;
+    const { protocol, hostname, port, vhost } = endpoint;
     try {
+      const login = await raced(logIn(endpoint, plan.credentials, plan.clock, signal), signal);
+      const { username, password } = login;
       const model = await raced(
         connect(
           {
@@ -79,7 +92,7 @@ export class RabbitConnection {
             frameMax: plan.frameMax,
           },
           {
-            ...plan.tls,
+            ...(protocol === "amqps" ? (plan.tls ?? DEFAULT_TLS) : {}),
             noDelay: true,
             signal: socket.signal,
             clientProperties: { connection_name: plan.label },
@@ -87,7 +100,20 @@ export class RabbitConnection {
         ),
         signal,
       );
-      return new RabbitConnection(endpoint.shown, model, socket);
+      const connection = new RabbitConnection(endpoint, model, socket);
+      connection.#renewal = new Renewal(login, {
+        clock: plan.clock,
+        random: plan.random,
+        where: endpoint.shown,
+        ask: (until) => logIn(endpoint, plan.credentials, plan.clock, until),
+        update: (secret) => connection.#update(secret),
+        surfaced: (what) => connection.#surfaced(what),
+        expired: (error) => {
+          connection.#reason ??= error;
+          connection.destroy();
+        },
+      });
+      return connection;
     } catch (thrown) {
       socket.abort();
       throw signal.aborted ? signal.reason : classify(thrown, endpoint.shown, "opening");
@@ -98,6 +124,11 @@ export class RabbitConnection {
 
   get over(): boolean {
     return this.#over;
+  }
+
+  /** Named in errors; no credentials. */
+  get where(): string {
+    return this.endpoint.shown;
   }
 
   /** Why the broker reads nothing from this connection (an alarm), or null. */
@@ -113,6 +144,12 @@ export class RabbitConnection {
   listen(events: ConnectionEvents): () => void {
     this.#listeners.add(events);
     return () => void this.#listeners.delete(events);
+  }
+
+  /** What a person should know of the connection: one of those who listen is told, since all tell the same person. */
+  hear(surfaced: (what: string) => void): () => void {
+    this.#hearers.add(surfaced);
+    return () => void this.#hearers.delete(surfaced);
   }
 
   /** A new channel. On a blocked connection it waits for the end of the alarm, since the broker would not read the request. */
@@ -147,9 +184,21 @@ export class RabbitConnection {
   #end(error: unknown): void {
     this.#reason ??= error ?? null;
     this.#over = true;
+    this.#renewal?.stop();
     this.#ended.resolve();
     // After an orderly close by the broker the driver's last words are still to be sent, and the broker hangs up itself.
     if (!closedByBroker(this.#reason)) this.destroy();
+  }
+
+  /** One at a time: the driver keeps a listener for each that has no answer. */
+  async #update(secret: string): Promise<void> {
+    await this.#updating;
+    this.#updating = this.#model.updateSecret(Buffer.from(secret), "renewed before it runs out");
+    await this.#updating;
+  }
+
+  #surfaced(what: string): void {
+    for (const hearer of this.#hearers) return hearer(what);
   }
 
   #lost(): TallyError {

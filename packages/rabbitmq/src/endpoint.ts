@@ -7,6 +7,8 @@ export interface Endpoint {
   readonly port: number;
   readonly username: string;
   readonly password: string;
+  /** The URL has credentials of its own; else they are guest's. */
+  readonly hasLogin: boolean;
   /** Still percent-encoded: the driver decodes it. */
   readonly vhost: string;
   /** `amqp://host:port/vhost`, without credentials: what errors and events may name. */
@@ -43,9 +45,24 @@ export function readEndpoint(where: string, url: unknown): Endpoint {
     port,
     username: given ? decoded(where, parts.username) : "guest",
     password: given ? decoded(where, parts.password) : "guest",
+    hasLogin: given,
     vhost: (decoded(where, vhost), vhost),
     shown: `${protocol}://${parts.hostname}:${port}/${vhost}`,
   });
+}
+
+/**
+ * AMQP's PLAIN login is the password itself: without TLS whoever is on the way reads it. Guest's is no secret.
+ * @throws TallyError `bad-config`
+ */
+export function refuseOpenPassword(where: string, endpoint: Endpoint, asked: boolean): void {
+  const { protocol, hostname, hasLogin } = endpoint;
+  if (protocol === "amqps" || !(hasLogin || asked)) return;
+  if (/^(?:(?:.+\.)?localhost|127(?:\.\d+){3}|::1)$/.test(hostname)) return;
+  throw new TallyError(
+    "bad-config",
+    `${where} would send its password unencrypted to ${hostname}: write amqps://, or say plaintextPassword: true`,
+  );
 }
 
 function decoded(where: string, text: string): string {

@@ -77,10 +77,14 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
   // was sent, and the same at each try. Its words name the fault and never the key.
   if (codeOf(thrown).startsWith("ERR_OSSL_"))
     return make("bad-config", `tls cannot be used as it is given: ${text}`, false);
+  // A plain listener answers a TLS hello with AMQP's greeting; the other way round its alert (21, version 3) is read as the
+  // head of a frame, or nothing comes at all.
+  if (/^ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)$/.test(codeOf(thrown)))
+    return make("bad-config", `this port does not speak TLS: amqp:// or another port? (${text})`, false);
   // TLS: a certificate that does not fit will not fit at the next try either, until a person has changed it.
   if (isCertificateError(thrown)) return make("unauthorized", text, false);
   // Everything else is the network: refused, reset, unknown host, silence, an end of the stream.
-  return make(lost, text === "" ? "no connection" : text, true);
+  return make(lost, text === "" ? codeOf(thrown) || "no connection" : text, true);
 }
 
 /** The reply code of AMQP, where the error has one; those of a failed handshake stand only in the driver's text. */

@@ -12,13 +12,31 @@ import {
   text,
   value,
 } from "@tallymq/core/spi";
+import type { AskCredentials } from "./credentials.ts";
 import { LADDER, LONGEST_DELAY } from "./delays.ts";
-import { type Endpoint, readEndpoint } from "./endpoint.ts";
+import { type Endpoint, readEndpoint, refuseOpenPassword } from "./endpoint.ts";
+import { type ResolvedTls, resolveTls, type TlsOptions } from "./tls.ts";
 
 /** Options of {@link rabbitmq}. */
 export interface RabbitOptions {
-  /** `amqp[s]://user:password@host:port/vhost`; each try to connect takes the next one. */
+  /**
+   * `amqp[s]://user:password@host:port/vhost`, one for each node of a cluster. A try to connect goes through them in random
+   * order, those that failed last: the next one starts when one has failed or been silent for a second.
+   */
   readonly urls: readonly string[];
+  /**
+   * Asked for name and password before each connection, and again before they run out: OAuth 2 tokens, secrets that
+   * rotate. Excludes credentials in `urls`. What fails is surfaced and tried again; when they have run out the connection
+   * is closed, and the next one asks anew. @default those of the URL
+   */
+  readonly credentials?: AskCredentials;
+  /** One URL may take so long to open; the whole try is bounded by core's `connectWithin`. @default "5s" */
+  readonly connectTimeout?: Duration;
+  /**
+   * True: a password may leave this machine unencrypted, with `amqp://`. Otherwise that is refused, but for hosts that are
+   * this machine. @default false
+   */
+  readonly plaintextPassword?: boolean;
   /** Name of this destination: stands in events and outbox rows. @default "rabbitmq" */
   readonly name?: string;
   /**
@@ -43,7 +61,7 @@ export interface RabbitOptions {
   readonly longestDelay?: Duration;
   /** Where topics live on the broker, by topic name; those not named follow the default mapping. @default {} */
   readonly topics?: Readonly<Record<string, RabbitTopicOptions>>;
-  /** For amqps: `ca`, `cert`, `key`, `passphrase`, `servername`, `rejectUnauthorized`, as Node's tls has them. */
+  /** For amqps: whom to trust, and this client's own certificate. @default whom Node trusts, no certificate */
   readonly tls?: TlsOptions;
   /** Largest frame in bytes; the broker may ask for less. RabbitMQ 4.1 and later want 8192 at least. @default 131072 */
   readonly frameMax?: number;
@@ -67,16 +85,6 @@ export interface RabbitTopicOptions {
   readonly declare?: boolean;
 }
 
-export interface TlsOptions {
-  readonly ca?: string | Uint8Array | readonly (string | Uint8Array)[];
-  readonly cert?: string | Uint8Array;
-  readonly key?: string | Uint8Array;
-  readonly passphrase?: string;
-  readonly servername?: string;
-  /** @default true */
-  readonly rejectUnauthorized?: boolean;
-}
-
 export interface ResolvedTopic {
   readonly exchange: string | null;
   readonly exchangeType: "fanout" | "direct" | "topic" | "headers";
@@ -96,7 +104,10 @@ export interface ResolvedOptions {
   readonly deliveryLimit: number;
   readonly longestDelay: number;
   readonly topics: ReadonlyMap<string, ResolvedTopic>;
-  readonly tls: TlsOptions | null;
+  readonly tls: ResolvedTls | null;
+  readonly credentials: AskCredentials | null;
+  readonly connectTimeout: number;
+  readonly plaintextPassword: boolean;
   readonly frameMax: number;
 }
 
@@ -159,6 +170,13 @@ const BOUNDS: Bounds<ResolvedOptions> = {
     default: null,
     read: (name, given) => resolveTls(name, given),
   },
+  credentials: value<AskCredentials | null>(
+    null,
+    "a function that gives { username, password }",
+    (v): v is AskCredentials => typeof v === "function",
+  ),
+  connectTimeout: duration("5s", 100, 600_000),
+  plaintextPassword: flag(false),
   frameMax: integer(131_072, 8_192, 16 * 1024 * 1024),
 };
 
@@ -170,6 +188,12 @@ export function resolveRabbit(given: RabbitOptions): ResolvedOptions {
   if (options.tls !== null && options.urls.some((url) => url.protocol !== "amqps")) {
     throw new TallyError("bad-config", "rabbitmq: tls is given, but not all urls begin with amqps://");
   }
+  const asked = options.credentials !== null;
+  options.urls.forEach((url, i) => {
+    if (asked && url.hasLogin)
+      throw new TallyError("bad-config", `rabbitmq: urls[${i}] has credentials, and credentials is given as well`);
+    if (!options.plaintextPassword) refuseOpenPassword(`rabbitmq: urls[${i}]`, url, asked);
+  });
   refuseLoops(options.topics);
   return options;
 }
@@ -226,39 +250,6 @@ function readTopic(where: string, given: unknown): ResolvedTopic {
     throw new TallyError("bad-config", `${where}: exchangeType "direct" needs routingKey`);
   }
   return Object.freeze({ ...o, routingKey: o.routingKey ?? "" });
-}
-
-const pem = value<string | Uint8Array | undefined>(
-  undefined,
-  "PEM as a string or bytes",
-  (v): v is string | Uint8Array => typeof v === "string" || v instanceof Uint8Array,
-);
-const TLS_BOUNDS = {
-  ca: value<TlsOptions["ca"]>(
-    undefined,
-    "PEM as a string or bytes, or a list of these",
-    (v): v is string | Uint8Array =>
-      (Array.isArray(v) ? v : [v]).every((one) => typeof one === "string" || one instanceof Uint8Array),
-  ),
-  cert: pem,
-  key: pem,
-  passphrase: value<string | undefined>(undefined, "a string", (v): v is string => typeof v === "string"),
-  servername: value<string | undefined>(
-    undefined,
-    "a host name",
-    (v): v is string => typeof v === "string" && v.length > 0,
-  ),
-  rejectUnauthorized: flag(true),
-};
-
-function resolveTls(where: string, given: unknown): TlsOptions {
-  const all = resolveOptions<{ readonly [K in keyof TlsOptions]-?: TlsOptions[K] | undefined }>(
-    where,
-    given as object,
-    TLS_BOUNDS,
-  );
-  // Node's tls takes an option that is there but undefined for a value.
-  return Object.freeze(Object.fromEntries(Object.entries(all).filter(([, v]) => v !== undefined)));
 }
 
 function entries(name: string, given: unknown): readonly (readonly [string, unknown])[] {

@@ -1,5 +1,7 @@
 import { TallyError } from "@tallymq/core/spi";
 import { type ConnectionPlan, RabbitConnection } from "./connection.ts";
+import { dial, shuffled } from "./dial.ts";
+import type { Endpoint } from "./endpoint.ts";
 import { raced } from "./raced.ts";
 
 interface Opening {
@@ -13,7 +15,8 @@ export class SharedConnection {
   readonly #plan: ConnectionPlan;
   #current: RabbitConnection | null = null;
   #opening: Opening | null = null;
-  #tries = 0;
+  /** Did not open when last dialled, or was lost: dialled after all others. */
+  readonly #last: Set<Endpoint> = new Set();
   #closed = false;
 
   constructor(plan: ConnectionPlan) {
@@ -25,7 +28,7 @@ export class SharedConnection {
     return this.#current === null || this.#current.over ? null : this.#current;
   }
 
-  /** The open connection, or one try at the next URL, shared by all who ask meanwhile. */
+  /** The open connection, or one try at all URLs, shared by all who ask meanwhile. */
   async get(signal: AbortSignal): Promise<RabbitConnection> {
     if (this.#closed) throw new TallyError("closed", "the transport is closed");
     if (this.open !== null) return this.open;
@@ -51,10 +54,21 @@ export class SharedConnection {
 
   #begin(): Opening {
     const abort = new AbortController();
-    const { urls } = this.#plan;
-    const endpoint = urls[this.#tries++ % urls.length]!;
-    const promise = RabbitConnection.open(endpoint, this.#plan, abort.signal)
+    const { urls, clock, random, connectTimeout } = this.#plan;
+    if (this.#current !== null) this.#last.add(this.#current.endpoint);
+    const promise = dial(
+      shuffled(urls, this.#last, random),
+      {
+        clock,
+        within: connectTimeout,
+        open: (endpoint, signal) => RabbitConnection.open(endpoint, this.#plan, signal),
+        unwanted: (connection) => connection.destroy(),
+        failed: (endpoint) => void this.#last.add(endpoint),
+      },
+      abort.signal,
+    )
       .then((connection) => {
+        this.#last.delete(connection.endpoint);
         // The old one may still hold a socket that a silent broker keeps half-closed.
         this.#current?.destroy();
         this.#current = connection;

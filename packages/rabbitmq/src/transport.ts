@@ -59,7 +59,9 @@ export class RabbitTransport implements Transport {
       longestDelay: options.longestDelay,
     });
     this.#topology = new Topology(options);
-    const plan = { urls: options.urls, heartbeat: options.heartbeat, frameMax: options.frameMax, tls: options.tls };
+    const { urls, heartbeat, frameMax, tls, credentials, connectTimeout } = options;
+    const { clock, random } = host;
+    const plan = { urls, heartbeat, frameMax, tls, credentials, connectTimeout, clock, random };
     this.#publishing = new SharedConnection({ ...plan, label: `${host.service} (publishing)` });
     this.#consuming = new SharedConnection({ ...plan, label: `${host.service} (consuming)` });
     this.members = new RabbitMembers(this.#publishing, (topic, group) => this.#topology.queueOf(topic, group));
@@ -79,7 +81,11 @@ export class RabbitTransport implements Transport {
       this.#warn(events);
       const sender = new RabbitSender(channel, this.#topology, events);
       this.#senders.add(sender);
-      void channel.ended.then(() => this.#senders.delete(sender));
+      const unhear = connection.hear((what) => events.surfaced(what));
+      void channel.ended.then(() => {
+        this.#senders.delete(sender);
+        unhear();
+      });
       return sender;
     } catch (thrown) {
       void channel.close();
@@ -103,7 +109,11 @@ export class RabbitTransport implements Transport {
     }
     const receiver = await RabbitReceiver.open(channel, queue, subscription, events, this.#host.clock, signal);
     this.#receivers.add(receiver);
-    void channel.ended.then(() => this.#receivers.delete(receiver));
+    const unhear = connection.hear((what) => events.surfaced(what));
+    void channel.ended.then(() => {
+      this.#receivers.delete(receiver);
+      unhear();
+    });
     return receiver;
   }
 

@@ -80,6 +80,7 @@ describe("no brokers, `brokers: []`; broker without a port; `http://` or malform
       port: 99,
       username: "u@x",
       password: "p/w",
+      hasLogin: true,
       vhost: "v%2Fh",
       shown: "amqps://[::1]:99/v%2Fh",
     });
@@ -111,10 +112,7 @@ describe("unknown option key: rejected, with the nearest known key", () => {
     [{ heartbeats: 5 }, 'rabbitmq has no option "heartbeats"; did you mean "heartbeat"?'],
     [{ prefetch: 5 }, 'rabbitmq has no option "prefetch"'],
     [{ topics: { orders: { que: "q" } } }, 'rabbitmq: topics.orders has no option "que"; did you mean "queue"?'],
-    [
-      { tls: { rejectUnauthorised: false } },
-      'rabbitmq: tls has no option "rejectUnauthorised"; did you mean "rejectUnauthorized"?',
-    ],
+    [{ tls: { serverName: "mq" } }, 'rabbitmq: tls has no option "serverName"; did you mean "servername"?'],
   ])("%j", (given, words) => {
     expect(refused(given).message).toContain(words);
   });

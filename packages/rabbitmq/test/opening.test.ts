@@ -2,14 +2,6 @@ import { describe, expect, it } from "vitest";
 import { ORDERS, Sending, signal, Stage } from "./stage.ts";
 
 describe("opening", () => {
-  it("tries the next URL at the next try", async () => {
-    await using stage = await Stage.open({}, {});
-    await using other = await Stage.open({}, { urls: ["amqp://127.0.0.1:1", stage.server.url] });
-    await expect(other.transport.openSender(new Sending(), signal())).rejects.toMatchObject({ code: "unreachable" });
-    await other.transport.openSender(new Sending(), signal());
-    expect(stage.server.connections).toHaveLength(1);
-  });
-
   it("a try that its only caller gave up does not fail the next caller", async () => {
     let mute = true;
     await using stage = await Stage.open({

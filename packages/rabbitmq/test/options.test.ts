@@ -11,6 +11,9 @@ describe("options", () => {
       queueType: "quorum",
       deliveryLimit: 200,
       frameMax: 131_072,
+      connectTimeout: 5_000,
+      plaintextPassword: false,
+      credentials: null,
       tls: null,
     });
   });
@@ -30,6 +33,25 @@ describe("options", () => {
     ["a direct exchange without a routing key", { topics: { orders: { exchangeType: "direct" } } }, /routingKey/],
     ["topics as a list", { topics: ["orders"] }, /topics must be an object/],
   ];
+  const tls: readonly (readonly [string, object, RegExp])[] = [
+    ["certificate checks switched off", { rejectUnauthorized: false }, /always checked; name who signed it with ca/],
+    ["certificate checks switched on", { rejectUnauthorized: true }, /rejectUnauthorized is no option here/],
+    ["an empty ca, of an unset variable say", { ca: "" }, /ca must be PEM/],
+    ["a list of no ca", { ca: [] }, /ca must be PEM/],
+    ["a certificate without its key", { cert: "pem" }, /cert and key go together/],
+    ["a key without its certificate", { key: "pem" }, /cert and key go together/],
+    ["a pass phrase for no key", { passphrase: "s3crét" }, /passphrase needs key/],
+    ["a server name that is none", { servername: "" }, /servername must be a host name/],
+  ];
+  for (const [name, given, words] of tls) {
+    it(`tls: ${name} is refused at once`, () => {
+      const error = thrownBy(() => rabbitmq({ urls: ["amqps://h"], tls: given }));
+      expect(error.code).toBe("bad-config");
+      expect(error.message).toMatch(words);
+      withoutSecret(error);
+    });
+  }
+
   for (const [name, given, words] of bad) {
     it(`${name} is refused at once`, () => {
       const error = thrownBy(() => rabbitmq({ urls: ["amqp://h"], ...given } as RabbitOptions));
@@ -40,5 +62,40 @@ describe("options", () => {
 
   it("a pass phrase in tls is in no error", () => {
     withoutSecret(thrownBy(() => rabbitmq({ urls: ["amqps://h"], tls: { passphrase: "s3crét", ca: 5 } } as never)));
+  });
+});
+
+describe("security: passwords go over TLS only, unless allowed explicitly", () => {
+  const open = (url: string, more: object = {}): (() => unknown) => {
+    return () => rabbitmq({ urls: ["amqp://localhost", url], ...more });
+  };
+
+  it.each([
+    "amqp://user:s3cr%C3%A9t@mq.example",
+    "amqp://user:s3cr%C3%A9t@10.0.0.1/shop",
+    "amqp://user:s3cr%C3%A9t@[2001:db8::1]",
+  ])("%s is refused", (url) => {
+    const error = thrownBy(open(url));
+    expect(error.code).toBe("bad-config");
+    expect(error.message).toMatch(/urls\[1\] would send its password unencrypted to .*amqps.*plaintextPassword: true/);
+    withoutSecret(error);
+  });
+
+  it("so are asked credentials", () => {
+    const credentials = (): { password: string } => ({ password: "p" });
+    expect(thrownBy(open("amqp://mq.example", { credentials })).message).toContain("unencrypted to mq.example");
+    open("amqps://mq.example", { credentials, urls: ["amqps://mq.example"] })();
+  });
+
+  it("not to this machine, not guest's, not over TLS, not where it is allowed", () => {
+    for (const url of ["amqp://u:p@127.0.0.1", "amqp://u:p@[::1]", "amqp://u:p@mq.localhost", "amqp://mq.example"])
+      open(url)();
+    open("amqps://u:p@mq.example")();
+    open("amqp://u:p@mq.example", { plaintextPassword: true })();
+  });
+
+  it("a name that only looks like this machine is refused", () => {
+    for (const host of ["localhost.example", "127.0.0.1.example", "notlocalhost"])
+      expect(thrownBy(open(`amqp://u:p@${host}`)).code).toBe("bad-config");
   });
 });

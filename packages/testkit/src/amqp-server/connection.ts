@@ -61,6 +61,7 @@ export class ServerConnection {
   #mayReceive = Infinity;
   #maySend = Infinity;
   #beat: NodeJS.Timeout | undefined;
+  #secret = "";
 
   constructor(index: number, socket: Socket, host: Host) {
     this.index = index;
@@ -80,6 +81,11 @@ export class ServerConnection {
     });
     socket.setNoDelay(true);
     socket.on("data", (chunk: Buffer) => this.#data(chunk));
+  }
+
+  /** Whether the password that the client gave last, at login or in an update, is this one: records keep none. */
+  secretIs(secret: string): boolean {
+    return this.#secret === secret;
   }
 
   /** The channel that the client opened under this number. @throws RangeError when there is none */
@@ -212,7 +218,9 @@ export class ServerConnection {
     const { handshake } = this.#host;
     if (name === "connection.start-ok") {
       this.clientProperties = args["clientProperties"] as DecodedTable;
-      this.user = (args["response"] as string).split("\0")[1] ?? ""; // the password is nobody's business
+      [, this.user = "", this.#secret = ""] = (args["response"] as string).split("\0");
+    } else if (name === "connection.update-secret") {
+      this.#secret = args["newSecret"] as string;
     } else if (name === "connection.tune-ok") {
       this.frameMax = args["frameMax"] as number;
       this.heartbeat = args["heartbeat"] as number;
