@@ -1,3 +1,4 @@
+// One end of one connection: its handshake, its faults, and what it hands on to channels share the socket and its state.
 import type { Socket } from "node:net";
 import { answer } from "./answers.ts";
 import { ServerChannel } from "./channel.ts";
