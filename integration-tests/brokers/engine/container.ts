@@ -4,14 +4,17 @@ import { tail } from "./command.ts";
 import { isGone, willMake } from "./cleanup.ts";
 import { ensureEngine, type Docker } from "./engine.ts";
 import { ownerLabels, removeContainer, type Labels } from "./owner.ts";
-import { freePort } from "./port.ts";
+import { freePorts } from "./port.ts";
 
 export interface ContainerPlan {
   readonly image: string;
   /** Also its hostname, and its name for the other containers of its network. */
   readonly name: string;
-  /** The port inside; a free loopback port of ours leads to it for as long as the container exists. */
-  readonly port: number;
+  /**
+   * The ports inside; a free loopback port of ours leads to each for as long as the container exists. What runs there
+   * finds them in `TALLY_HOST_PORTS`, in the same order with commas between: some brokers tell clients where they are.
+   */
+  readonly ports: readonly number[];
   readonly entrypoint: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
   readonly files: readonly { readonly target: string; readonly content: string; readonly mode: number }[];
@@ -27,7 +30,7 @@ export interface ContainerPlan {
 export interface ContainerHandle {
   readonly id: string;
   readonly name: string;
-  readonly hostPort: number;
+  readonly hostPorts: readonly number[];
   readonly readyLine: string;
   readonly readyWithin: number;
 }
@@ -47,11 +50,11 @@ export class BrokerContainer {
     const { docker } = await ensureEngine();
     for (let attempt = 1; ; attempt++) {
       willMake(plan.name);
-      const hostPort = await freePort();
-      const fresh = new LoopbackContainer(plan, hostPort);
+      const hostPorts = await freePorts(plan.ports.length);
+      const fresh = new LoopbackContainer(plan, hostPorts);
       try {
         const started = await fresh.startOrDie(docker);
-        return new BrokerContainer(docker, handleOf(plan, started, hostPort));
+        return new BrokerContainer(docker, handleOf(plan, started, hostPorts));
       } catch (error) {
         const said = await fresh.lastWords(docker);
         await fresh.discard(docker);
@@ -68,8 +71,9 @@ export class BrokerContainer {
     return new BrokerContainer(docker, handle);
   }
 
+  /** That of the first of its ports. */
   get hostPort(): number {
-    return this.handle.hostPort;
+    return this.handle.hostPorts[0]!;
   }
 
   /** SIGKILL to the whole container; its files stay. Resolves when it is dead. */
@@ -142,13 +146,16 @@ class LoopbackContainer extends GenericContainer {
   #id: string | null = null;
   readonly #created = Promise.withResolvers<string>();
 
-  constructor(plan: ContainerPlan, hostPort: number) {
+  constructor(plan: ContainerPlan, hostPorts: readonly number[]) {
     super(plan.image);
     this.withName(plan.name).withHostname(plan.name);
     this.withLabels({ ...plan.labels, ...ownerLabels() });
-    this.withEntrypoint([...plan.entrypoint]).withEnvironment({ ...plan.environment });
+    this.withEntrypoint([...plan.entrypoint]).withEnvironment({
+      ...plan.environment,
+      TALLY_HOST_PORTS: hostPorts.join(),
+    });
     this.withCopyContentToContainer(plan.files.map((file) => ({ ...file })));
-    this.withExposedPorts({ container: plan.port, host: hostPort });
+    this.withExposedPorts(...plan.ports.map((port, at) => ({ container: port, host: hostPorts[at]! })));
     this.withWaitStrategy(Wait.forLogMessage(plan.readyLine)).withStartupTimeout(plan.readyWithin);
     this.withAutoCleanup(false);
     if (plan.network !== null) this.withNetworkMode(plan.network);
@@ -190,9 +197,9 @@ class LoopbackContainer extends GenericContainer {
   }
 }
 
-function handleOf(plan: ContainerPlan, started: StartedTestContainer, hostPort: number): ContainerHandle {
+function handleOf(plan: ContainerPlan, started: StartedTestContainer, hostPorts: readonly number[]): ContainerHandle {
   const { name, readyLine, readyWithin } = plan;
-  return { id: started.getId(), name, hostPort, readyLine: readyLine.source, readyWithin };
+  return { id: started.getId(), name, hostPorts, readyLine: readyLine.source, readyWithin };
 }
 
 async function lastLines(docker: Docker, id: string): Promise<string> {

@@ -16,6 +16,13 @@ export async function freePort(): Promise<number> {
   throw new Error(`no free port between ${FIRST} and ${FIRST + COUNT}`);
 }
 
+/** So many different ones. */
+export async function freePorts(count: number): Promise<readonly number[]> {
+  const ports = new Set<number>();
+  while (ports.size < count) ports.add(await freePort());
+  return [...ports];
+}
+
 function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();

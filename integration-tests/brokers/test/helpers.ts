@@ -61,7 +61,7 @@ export async function smallContainer(script: string): Promise<BrokerContainer> {
   const plan: ContainerPlan = {
     image: reference,
     name: uniqueName("tally-small"),
-    port: 5672,
+    ports: [5672],
     entrypoint: ["/bin/sh", "-c", script],
     environment: {},
     files: [],

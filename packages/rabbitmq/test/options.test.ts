@@ -37,6 +37,8 @@ describe("options", () => {
     ["certificate checks switched off", { rejectUnauthorized: false }, /always checked; name who signed it with ca/],
     ["certificate checks switched on", { rejectUnauthorized: true }, /rejectUnauthorized is no option here/],
     ["an empty ca, of an unset variable say", { ca: "" }, /ca must be PEM/],
+    ["a ca that is a path", { ca: "s3crét.pem" }, /ca must be PEM/],
+    ["a ca that is other bytes", { ca: [Buffer.from("s3crét")] }, /ca must be PEM/],
     ["a list of no ca", { ca: [] }, /ca must be PEM/],
     ["a certificate without its key", { cert: "pem" }, /cert and key go together/],
     ["a key without its certificate", { key: "pem" }, /cert and key go together/],
