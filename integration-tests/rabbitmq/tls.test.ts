@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import tls from "node:tls";
 import { inspect } from "node:util";
 import { openTally, topic, type TallyEvent } from "@tallymq/core";
 import { rabbitmq, type RabbitOptions } from "@tallymq/rabbitmq";
@@ -25,10 +26,10 @@ beforeAll(async () => {
 afterAll(() => node.stop());
 
 /** What opening says: null, the refusal, or the first failed try when waiting might mend it. */
-async function opened(url: string, tls?: RabbitOptions["tls"]): Promise<Error | null> {
+async function opened(url: string, options?: RabbitOptions["tls"]): Promise<Error | null> {
   const failed: Error[] = [];
   const onEvent = (event: TallyEvent): void => void (event.type === "reconnect" && failed.push(event.error));
-  const broker = rabbitmq({ urls: [url], ...(tls === undefined ? {} : { tls }) });
+  const broker = rabbitmq({ urls: [url], ...(options === undefined ? {} : { tls: options }) });
   try {
     await using tally = await openTally({ service: "shop", broker, onEvent });
     if (failed.length === 0 && (await tally.health()).status === "ok") return null;
@@ -81,12 +82,12 @@ describe("security: certificates of both sides are checked", () => {
       () => ({ ...client, ca: theirs.cert }),
       /certificate is refused: self-signed .*; tls\.ca/,
     ],
-  ])("%s: refused, and it says why", async (_what, tls, words) => {
-    const error = await opened(at(node.tlsPort), tls());
+  ])("%s: refused, and it says why", async (_what, options, words) => {
+    const error = await opened(at(node.tlsPort), options());
     expect(error).toMatchObject({ code: "unauthorized", retryable: false });
     expect(error!.message).toMatch(words);
     expect(error!.message).toContain(`amqps://127.0.0.1:${node.tlsPort}/: `);
-    unseen(error, tls().key);
+    unseen(error, options().key);
   });
 
   it("a wrong pass phrase is told from a wrong certificate, and shown nowhere", async () => {
@@ -122,8 +123,8 @@ describe("security: certificates of both sides are checked", () => {
     vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0");
     try {
       await using front = await startTlsFront(node.port, theirs.issue({ name: "b", hosts: HOSTS }));
-      for (const tls of [{ ca: ours.cert }, undefined])
-        expect(await opened(at(front.port), tls)).toMatchObject({ code: "unauthorized" });
+      for (const options of [{ ca: ours.cert }, undefined])
+        expect(await opened(at(front.port), options)).toMatchObject({ code: "unauthorized" });
     } finally {
       vi.unstubAllEnvs();
     }
@@ -131,6 +132,11 @@ describe("security: certificates of both sides are checked", () => {
 });
 
 describe("security: TLS is 1.2 at least", () => {
+  // As `node --tls-min-v1.0 --tls-cipher-list=ALL@SECLEVEL=0` has them: what this process would speak by itself.
+  const [version, ciphers] = [tls.DEFAULT_MIN_VERSION, tls.DEFAULT_CIPHERS];
+  beforeAll(() => void Object.assign(tls, { DEFAULT_MIN_VERSION: "TLSv1", DEFAULT_CIPHERS: "ALL@SECLEVEL=0" }));
+  afterAll(() => void Object.assign(tls, { DEFAULT_MIN_VERSION: version, DEFAULT_CIPHERS: ciphers }));
+
   it.each(["TLSv1", "TLSv1.1"] as const)("a broker that speaks %s at best is refused", async (newest) => {
     await using front = await startTlsFront(node.port, ours.issue({ name: "b", hosts: HOSTS }), { newest });
     const error = await opened(at(front.port), { ca: ours.cert });
