@@ -1,3 +1,4 @@
+// What must never be shown, and every failure in which it could be, as one table.
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { inspect } from "node:util";
 import {
