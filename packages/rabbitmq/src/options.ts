@@ -45,6 +45,16 @@ export interface RabbitOptions {
    * @default "5s"
    */
   readonly heartbeat?: Duration;
+  /**
+   * Who answers for what was published: publisher confirms, or AMQP's transactions (one after another, a batch in each).
+   * Confirms are faster and say more; see docs/rabbitmq.md for what a transaction on a quorum queue does not say.
+   * @default "confirm"
+   */
+  readonly mode?: "confirm" | "tx";
+  /** Messages of one transaction, at most; only with `mode: "tx"`. @default 1000 */
+  readonly txMessages?: number;
+  /** Bytes of bodies in one transaction, at most (a larger one goes by itself); only with `mode: "tx"`. @default 4194304 */
+  readonly txBytes?: number;
   /** Type of the queues that are declared. @default "quorum" */
   readonly queueType?: "quorum" | "classic";
   /**
@@ -100,6 +110,9 @@ export interface ResolvedOptions {
   readonly urls: readonly Endpoint[];
   readonly name: string;
   readonly heartbeat: number;
+  readonly mode: "confirm" | "tx";
+  readonly txMessages: number;
+  readonly txBytes: number;
   readonly queueType: "quorum" | "classic";
   readonly deliveryLimit: number;
   readonly longestDelay: number;
@@ -159,6 +172,9 @@ const BOUNDS: Bounds<ResolvedOptions> = {
   urls,
   name: text("rabbitmq", 120),
   heartbeat: { default: 5_000, read: (name, given) => (given === 0 ? 0 : seconds.read(name, given)) },
+  mode: choice("confirm", "tx"),
+  txMessages: integer(1_000, 1, 100_000),
+  txBytes: integer(4 * 1024 * 1024, 1, 1024 * 1024 * 1024),
   queueType: choice("quorum", "classic"),
   deliveryLimit: integer(200, 10, 1_000_000_000),
   longestDelay: duration("7d", 0, LONGEST_DELAY),
@@ -194,6 +210,11 @@ export function resolveRabbit(given: RabbitOptions): ResolvedOptions {
       throw new TallyError("bad-config", `rabbitmq: urls[${i}] has credentials, and credentials is given as well`);
     if (!options.plaintextPassword) refuseOpenPassword(`rabbitmq: urls[${i}]`, url, asked);
   });
+  if (options.mode !== "tx") {
+    for (const key of ["txMessages", "txBytes"] as const)
+      if (given[key] !== undefined)
+        throw new TallyError("bad-config", `rabbitmq: ${key} is given, but mode is not "tx"`);
+  }
   refuseLoops(options.topics);
   return options;
 }

@@ -8,6 +8,9 @@ describe("options", () => {
     expect(resolveRabbit({ urls: ["amqp://h"] })).toMatchObject({
       name: "rabbitmq",
       heartbeat: 5_000,
+      mode: "confirm",
+      txMessages: 1_000,
+      txBytes: 4_194_304,
       queueType: "quorum",
       deliveryLimit: 200,
       frameMax: 131_072,
@@ -19,6 +22,9 @@ describe("options", () => {
   });
 
   const bad: readonly (readonly [string, Partial<Record<keyof RabbitOptions, unknown>>, RegExp])[] = [
+    ["an unknown mode", { mode: "fast" }, /mode must be one of "confirm", "tx"/],
+    ["bounds of transactions without transactions", { txMessages: 10 }, /txMessages is given, but mode is not "tx"/],
+    ["transactions of no message", { mode: "tx", txMessages: 0 }, /txMessages/],
     ["an unknown queue type", { queueType: "stream" }, /queueType/],
     ["a delivery limit below ten", { deliveryLimit: 9 }, /deliveryLimit/],
     ["a frame smaller than RabbitMQ 4.1 allows", { frameMax: 4_096 }, /frameMax/],
