@@ -1,3 +1,4 @@
+// One thing: how each transaction of the sender can end.
 import { describe, expect, it } from "vitest";
 import type { RabbitOptions } from "@tallymq/rabbitmq";
 import type { AmqpScript, ReceivedPublish, ServerChannel } from "@tallymq/testkit/amqp-server";
