@@ -2,12 +2,26 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { FAILPOINTS } from "@tallymq/testkit/crash";
-import { command } from "../command.ts";
-import { parseArguments, type Settings, USAGE } from "./arguments.ts";
+import { parseArguments, USAGE, UsageError } from "./arguments.ts";
 import { matrix, type Row, rowsOf } from "./matrix.ts";
 import type { RunReport } from "./run.ts";
 
-async function main(settings: Settings, signal: AbortSignal): Promise<number> {
+/** After a signal, for the runs to put things away. */
+const LEAVE_MS = 20_000;
+
+async function main(): Promise<number> {
+  const settings = parseArguments(process.argv.slice(2));
+  if (settings === "help") {
+    console.log(USAGE);
+    return 0;
+  }
+  const interrupted = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      interrupted.abort(new Error(`ended by ${signal}`));
+      setTimeout(() => process.exit(2), LEAVE_MS).unref();
+    });
+  }
   const { brokers, points, rounds } = settings;
   const total = brokers.length * points.length * rounds;
   const folder = mkdtempSync(join(tmpdir(), "tally-crash-"));
@@ -17,7 +31,7 @@ async function main(settings: Settings, signal: AbortSignal): Promise<number> {
     const reports = await matrix({
       ...settings,
       folder,
-      signal,
+      signal: interrupted.signal,
       step: (line) => console.error(line),
       done(run) {
         console.error(`${String(++done).padStart(3)}/${total}  ${inWords(run)}`);
@@ -82,4 +96,10 @@ function table(rows: readonly Row[]): string {
     .join("\n");
 }
 
-await command(USAGE, parseArguments, main);
+try {
+  process.exit(await main());
+} catch (error) {
+  if (error instanceof UsageError) console.error(`${error.message}\n\n${USAGE}`);
+  else console.error(error);
+  process.exit(2);
+}

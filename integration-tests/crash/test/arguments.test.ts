@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import { UsageError } from "../../command.ts";
-import { parseArguments } from "../arguments.ts";
+import { parseArguments, UsageError } from "../arguments.ts";
 import { POINTS } from "../scenarios.ts";
 
 test("without options each point runs once on both brokers", () => {

@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import { UsageError } from "../../command.ts";
-import { parseArguments } from "../arguments.ts";
+import { parseArguments, UsageError } from "../arguments.ts";
 
 test("without options it is 20,000 messages by Tally on the embedded broker", () => {
   expect(parseArguments([])).toEqual({
