@@ -10,6 +10,8 @@ export interface Task {
   readonly id: "given" | "generated";
   /** Messages without a confirm, at most; 1 awaits each. */
   readonly window: number;
+  /** Messages of one transaction, in place of confirms. @default confirms */
+  readonly tx?: number;
   /** Messages that are not measured: the engine compiles first. */
   readonly warmup: number;
   readonly messages: number;
@@ -83,6 +85,36 @@ export const RABBITMQ: readonly Shape[] = [
     window: 1_000,
     warmup: 5_000,
     messages: 25_000,
+    ...PLAIN,
+  },
+  {
+    case: "quorum-256-tx",
+    queueType: "quorum",
+    bytes: 256,
+    window: 1,
+    tx: 1,
+    warmup: 300,
+    messages: 2_000,
+    ...PLAIN,
+  },
+  {
+    case: "quorum-256-tx-100",
+    queueType: "quorum",
+    bytes: 256,
+    window: 100,
+    tx: 100,
+    warmup: 5_000,
+    messages: 30_000,
+    ...PLAIN,
+  },
+  {
+    case: "quorum-256-tx-1000",
+    queueType: "quorum",
+    bytes: 256,
+    window: 1_000,
+    tx: 1_000,
+    warmup: 5_000,
+    messages: 60_000,
     ...PLAIN,
   },
   {

@@ -5,18 +5,18 @@ import { median, ratios } from "./rounds.ts";
 import { goal } from "./table.ts";
 
 /** Raw amqplib and Tally with the same settings, in alternating rounds of one run. */
-export async function rabbitmq({ rounds }: Settings, say: (line: string) => void): Promise<Figures> {
+export async function rabbitmq({ rounds, only }: Settings, say: (line: string) => void): Promise<Figures> {
   await using rabbit = await startRabbit({ progress: say });
   const { rounds: measured, ...figures } = await play(
     rounds,
     say,
     rabbit,
-    RABBITMQ.map(({ queueType, ...task }) => ({
+    RABBITMQ.filter(({ case: name }) => only === null || name.includes(only)).map(({ queueType, ...task }) => ({
       name: task.case,
-      raw: "amqplib",
+      raw: task.tx === undefined ? "amqplib" : null,
       tasks: [
-        { ...task, client: "amqplib", queueType },
-        { ...task, client: "tally", queueType },
+        ...(task.tx === undefined ? [{ ...task, client: "amqplib" as const, queueType }] : []),
+        { ...task, client: "tally" as const, queueType },
       ],
     })),
   );

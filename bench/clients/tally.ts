@@ -7,13 +7,17 @@ import { bodyOf, jsonOf, publishWindow } from "./publish-window.ts";
 
 /** Tally with all its promises on: mandatory, persistent, confirmed, tracked, awaited one promise a message. */
 export async function tally(task: Task): Promise<Client> {
-  const { broker, window } = task;
+  const { broker, window, tx } = task;
   const opened = await openTally({
     service: "bench",
     broker:
       broker === null
         ? instant()
-        : rabbitmq({ urls: [broker.url], topics: { bench: { queue: broker.queue, declare: false } } }),
+        : rabbitmq({
+            urls: [broker.url],
+            topics: { bench: { queue: broker.queue, declare: false } },
+            ...(tx === undefined ? {} : { mode: "tx", txMessages: tx }),
+          }),
     publish: { window: Math.max(window, 1) },
   });
   const publish = publisher(task, opened.publish.bind(opened));

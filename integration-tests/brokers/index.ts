@@ -4,4 +4,7 @@ export { startProxy, type CutAfter, type Proxy, type Side, type Slowness } from 
 export type { Alarm, PolicyPlan, QueueInfo, RabbitAdmin } from "./rabbitmq/admin.ts";
 export type { RabbitCluster } from "./rabbitmq/cluster.ts";
 export { RabbitNode, type RabbitHandle } from "./rabbitmq/node.ts";
+export type { TlsListener } from "./rabbitmq/tls.ts";
+export { authority, type Authority, type Identity } from "./tls/certificates.ts";
+export { startTlsFront, type TlsFront } from "./tls/front.ts";
 export { startRabbit, startRabbitCluster, type StartOptions } from "./rabbitmq/start.ts";

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { rabbitmq } from "@tallymq/rabbitmq";
+import { rabbitmq, type RabbitOptions } from "@tallymq/rabbitmq";
 import type { Rig } from "@tallymq/testkit/conformance";
 import { connect } from "amqplib";
 import type { Proxy, RabbitNode } from "../brokers/index.ts";
@@ -13,12 +13,13 @@ import type { Proxy, RabbitNode } from "../brokers/index.ts";
 const UNTIL_QUEUES_ARE_SAFE_MS = 3_000;
 
 /** One RabbitMQ node behind a proxy, with everything that can be done to it. */
-export function rabbitRig(node: RabbitNode, proxy: Proxy): Rig {
+export function rabbitRig(node: RabbitNode, proxy: Proxy, options: Partial<RabbitOptions> = {}): Rig {
+  const named = `${options.mode ?? ""}${options.queueType === undefined ? "" : `-${options.queueType}`}`;
   let names = 0;
   return {
-    name: "rabbitmq()",
-    broker: () => rabbitmq({ urls: [node.urlVia(proxy)] }),
-    topic: (stem) => `${stem}-${++names}`,
+    name: `rabbitmq(${named})`,
+    broker: () => rabbitmq({ urls: [node.urlVia(proxy)], ...options }),
+    topic: (stem) => `${stem}-${named}${++names}`,
     limitMs: 30_000,
     quietMs: 300,
     fetch: 0,
@@ -34,14 +35,12 @@ export function rabbitRig(node: RabbitNode, proxy: Proxy): Rig {
     pause: { begin: async () => proxy.halfOpen("broker"), end: () => proxy.heal() },
     block: { begin: () => node.admin.setAlarm("memory"), end: () => node.admin.clearAlarm("memory") },
     async nack(topic, group) {
-      const name = `full-${++names}`;
-      const pattern = `^${topic.name}[.]${group}$`;
-      await node.admin.setPolicy({
-        name,
-        pattern,
-        definition: { "max-length": 1, overflow: "reject-publish" },
-        applyTo: "queues",
-      });
+      const name = `full-${named}${++names}`;
+      const full = async (definition: Readonly<Record<string, unknown>>): Promise<void> =>
+        node.admin.setPolicy({ name, pattern: `^${topic.name}[.]${group}$`, definition, applyTo: "queues" });
+      // A classic queue takes one setting after the other, and drops its head while it has the length alone.
+      if (options.queueType === "classic") await full({ overflow: "reject-publish" });
+      await full({ "max-length": 1, overflow: "reject-publish" });
       return () => node.admin.clearPolicy(name);
     },
     foreign: (topic, body) => foreign(node.url, topic, body),

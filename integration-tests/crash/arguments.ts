@@ -1,5 +1,5 @@
-import { parseArgs } from "node:util";
 import type { Failpoint } from "@tallymq/testkit/crash";
+import { count, optionsOf, UsageError } from "../command.ts";
 import { BROKERS, type BrokerName } from "./broker.ts";
 import { POINTS } from "./scenarios.ts";
 
@@ -23,23 +23,13 @@ export const USAGE = `npm run crash -- [options]
 
 Exit code: 0 VALID, 1 INVALID, 2 UNKNOWN (or the runs could not be made).`;
 
-export class UsageError extends Error {}
+const OPTIONS = ["broker", "point", "rounds", "seed", "jobs", "json"] as const;
 
-/** @throws UsageError in words for the person who typed it */
-export function parseArguments(argv: readonly string[]): Settings | "help" {
-  let given: Readonly<Record<string, string | boolean | undefined>>;
-  try {
-    const text = { type: "string" } as const;
-    const options = { broker: text, point: text, rounds: text, seed: text, jobs: text, json: text } as const;
-    ({ values: given } = parseArgs({
-      args: [...argv],
-      options: { ...options, help: { type: "boolean", short: "h" } },
-    }));
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
-  if (given["help"] === true) return "help";
-  const { broker, point, rounds = "1", seed = "1", jobs = "4", json } = given as Record<string, string | undefined>;
+/** @throws UsageError */
+export function parseArguments(argv: readonly string[]): Settings | null {
+  const given = optionsOf(argv, OPTIONS);
+  if (given === null) return null;
+  const { broker, point, rounds = "1", seed = "1", jobs = "4", json } = given;
   const brokers = BROKERS.filter((name) => broker === undefined || name === broker);
   if (brokers.length === 0) throw new UsageError(`--broker is one of ${BROKERS.join(", ")}; not ${broker}`);
   const points = POINTS.filter((name) => point === undefined || name === point || name.startsWith(`${point}.`));
@@ -52,11 +42,4 @@ export function parseArguments(argv: readonly string[]): Settings | "help" {
     jobs: count("jobs", jobs, 1, 64),
     json: json ?? null,
   };
-}
-
-function count(name: string, given: string, least: number, most: number): number {
-  const n = Number(given);
-  if (!/^\d+$/.test(given) || n < least || n > most)
-    throw new UsageError(`--${name} is a whole number from ${least} to ${most}; not ${JSON.stringify(given)}`);
-  return n;
 }

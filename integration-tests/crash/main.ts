@@ -2,26 +2,12 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { FAILPOINTS } from "@tallymq/testkit/crash";
-import { parseArguments, USAGE, UsageError } from "./arguments.ts";
+import { command } from "../command.ts";
+import { parseArguments, type Settings, USAGE } from "./arguments.ts";
 import { matrix, type Row, rowsOf } from "./matrix.ts";
 import type { RunReport } from "./run.ts";
 
-/** After a signal, for the runs to put things away. */
-const LEAVE_MS = 20_000;
-
-async function main(): Promise<number> {
-  const settings = parseArguments(process.argv.slice(2));
-  if (settings === "help") {
-    console.log(USAGE);
-    return 0;
-  }
-  const interrupted = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.on(signal, () => {
-      interrupted.abort(new Error(`ended by ${signal}`));
-      setTimeout(() => process.exit(2), LEAVE_MS).unref();
-    });
-  }
+async function main(settings: Settings, signal: AbortSignal): Promise<number> {
   const { brokers, points, rounds } = settings;
   const total = brokers.length * points.length * rounds;
   const folder = mkdtempSync(join(tmpdir(), "tally-crash-"));
@@ -31,7 +17,7 @@ async function main(): Promise<number> {
     const reports = await matrix({
       ...settings,
       folder,
-      signal: interrupted.signal,
+      signal,
       step: (line) => console.error(line),
       done(run) {
         console.error(`${String(++done).padStart(3)}/${total}  ${inWords(run)}`);
@@ -96,10 +82,4 @@ function table(rows: readonly Row[]): string {
     .join("\n");
 }
 
-try {
-  process.exit(await main());
-} catch (error) {
-  if (error instanceof UsageError) console.error(`${error.message}\n\n${USAGE}`);
-  else console.error(error);
-  process.exit(2);
-}
+await command(USAGE, parseArguments, main);

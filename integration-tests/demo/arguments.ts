@@ -1,4 +1,4 @@
-import { parseArgs } from "node:util";
+import { count, oneOf, optionsOf, UsageError } from "../command.ts";
 
 export const BROKERS = ["memory", "rabbitmq"] as const;
 export const CLIENTS = ["tally", "amqplib"] as const;
@@ -33,57 +33,24 @@ export const USAGE = `npm run demo -- [options]
 
 Exit code: 0 VALID, 1 INVALID, 2 UNKNOWN (or the run could not be made).`;
 
-export class UsageError extends Error {}
+const OPTIONS = ["broker", "client", "store", "messages", "seed", "json", "report"] as const;
 
-/** @throws UsageError in words for the person who typed it */
-export function parseArguments(argv: readonly string[]): Settings | "help" {
-  let values: Readonly<Record<string, string | boolean | undefined>>;
-  try {
-    const text = { type: "string" } as const;
-    ({ values } = parseArgs({
-      args: [...argv],
-      options: {
-        broker: text,
-        client: text,
-        store: text,
-        messages: text,
-        seed: text,
-        json: text,
-        report: text,
-        help: { type: "boolean", short: "h" },
-      },
-    }));
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
-  if (values["help"] === true) return "help";
-  const given = values as Readonly<Record<string, string | undefined>>;
-  const client = oneOf("client", CLIENTS, given["client"] ?? "tally");
-  if (client === "amqplib" && given["store"] !== undefined) throw new UsageError("--client amqplib has no --store");
+/** @throws UsageError */
+export function parseArguments(argv: readonly string[]): Settings | null {
+  const given = optionsOf(argv, OPTIONS);
+  if (given === null) return null;
+  const client = oneOf("client", CLIENTS, given.client ?? "tally");
+  if (client === "amqplib" && given.store !== undefined) throw new UsageError("--client amqplib has no --store");
   const settings: Settings = {
-    broker: oneOf("broker", BROKERS, given["broker"] ?? "memory"),
+    broker: oneOf("broker", BROKERS, given.broker ?? "memory"),
     client,
-    store: client === "amqplib" ? "none" : oneOf("store", STORES, given["store"] ?? "sqlite"),
-    messages: count("messages", given["messages"] ?? "20000", 100, 100_000_000),
-    seed: count("seed", given["seed"] ?? "1", 0, 0xffff_ffff),
-    json: given["json"] ?? null,
-    report: given["report"] ?? null,
+    store: client === "amqplib" ? "none" : oneOf("store", STORES, given.store ?? "sqlite"),
+    messages: count("messages", given.messages ?? "20000", 100, 100_000_000),
+    seed: count("seed", given.seed ?? "1", 0, 0xffff_ffff),
+    json: given.json ?? null,
+    report: given.report ?? null,
   };
   if (settings.client === "amqplib" && settings.broker !== "rabbitmq")
     throw new UsageError("--client amqplib speaks to --broker rabbitmq only");
   return settings;
-}
-
-function oneOf<T extends string>(name: string, known: readonly T[], given: string): T {
-  const found = known.find((one) => one === given);
-  if (found === undefined)
-    throw new UsageError(`--${name} is one of ${known.join(", ")}; not ${JSON.stringify(given)}`);
-  return found;
-}
-
-function count(name: string, given: string, least: number, most: number): number {
-  const n = Number(given);
-  if (!/^\d+$/.test(given) || n < least || n > most)
-    throw new UsageError(`--${name} is a whole number from ${least} to ${most}; not ${JSON.stringify(given)}`);
-  return n;
 }

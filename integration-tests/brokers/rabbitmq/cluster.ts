@@ -23,7 +23,7 @@ export class RabbitCluster implements AsyncDisposable {
     const network = await createNetwork(stem);
     const names = Array.from({ length: SIZE }, (_, index) => `${stem}-${index + 1}`);
     const [seed, ...others] = names as [string, ...string[]];
-    const plan = { image, cookie: stem, network: network.name };
+    const plan = { image, cookie: stem, network: network.name, tls: null, plugins: [], files: [] };
     const nodes: RabbitNode[] = [];
     try {
       nodes.push(await RabbitNode.start({ ...plan, name: seed, config }));

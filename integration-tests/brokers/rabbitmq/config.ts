@@ -14,7 +14,9 @@ mnesia_table_loading_retry_timeout = 10000
 export const DEFAULT_MEMORY_WATERMARK = "0.6";
 export const DEFAULT_DISK_LIMIT = "50MB";
 
-export const ENABLED_PLUGINS = "[rabbitmq_management,rabbitmq_consistent_hash_exchange].\n";
+export function enabledPlugins(more: readonly string[]): string {
+  return `[${["rabbitmq_management", ...more].join(",")}].\n`;
+}
 
 /**
  * Runs as root in either image: writes the cookie that the nodes of a cluster share, with the owner and the mode that

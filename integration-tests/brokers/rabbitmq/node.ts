@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { BrokerContainer, type ContainerHandle } from "../engine/container.ts";
+import { BrokerContainer, type ContainerHandle, type ContainerPlan } from "../engine/container.ts";
 import { startProxy, type Proxy } from "../proxy/proxy.ts";
 import { RabbitAdmin } from "./admin.ts";
-import { ENABLED_PLUGINS, RABBITMQ_CONF, START_SCRIPT } from "./config.ts";
+import { enabledPlugins, RABBITMQ_CONF, START_SCRIPT } from "./config.ts";
+import { type TlsListener, tlsConfig, tlsFiles } from "./tls.ts";
 import { handshake } from "./handshake.ts";
 
 const HANDSHAKE_MS = 60_000;
@@ -14,6 +15,12 @@ export interface NodePlan {
   readonly network: string | null;
   /** Lines of rabbitmq.conf after ours; a later line wins. */
   readonly config: string;
+  /** A second listener; null: none. */
+  readonly tls: TlsListener | null;
+  /** Beside the management. */
+  readonly plugins: readonly string[];
+  /** For what the configuration names. */
+  readonly files: ContainerPlan["files"];
 }
 
 /** Everything that another process needs to reach the same node. */
@@ -41,7 +48,7 @@ export class RabbitNode implements AsyncDisposable {
     const container = await BrokerContainer.start({
       image: plan.image,
       name: plan.name,
-      ports: [5672, 15672],
+      ports: plan.tls === null ? [5672] : [5672, 5671],
       entrypoint: ["/bin/sh", "/tally/start.sh"],
       environment: {
         TALLY_ERLANG_COOKIE: plan.cookie,
@@ -50,8 +57,14 @@ export class RabbitNode implements AsyncDisposable {
       },
       files: [
         { target: "/tally/start.sh", content: START_SCRIPT, mode: 0o755 },
-        { target: "/etc/rabbitmq/rabbitmq.conf", content: `${RABBITMQ_CONF}${plan.config}\n`, mode: 0o644 },
-        { target: "/etc/rabbitmq/enabled_plugins", content: ENABLED_PLUGINS, mode: 0o644 },
+        {
+          target: "/etc/rabbitmq/rabbitmq.conf",
+          content: `${RABBITMQ_CONF}${tlsConfig(plan.tls)}${plan.config}\n`,
+          mode: 0o644,
+        },
+        ...tlsFiles(plan.tls),
+        ...plan.files,
+        { target: "/etc/rabbitmq/enabled_plugins", content: enabledPlugins(plan.plugins), mode: 0o644 },
       ],
       labels: { "tally.broker": "rabbitmq" },
       network: plan.network,
@@ -81,14 +94,16 @@ export class RabbitNode implements AsyncDisposable {
     return this.#container.hostPort;
   }
 
+  /** Of the TLS listener. @throws Error without one */
+  get tlsPort(): number {
+    const port = this.#container.handle.hostPorts[1];
+    if (port === undefined) throw new Error(`${this.name} has no TLS listener`);
+    return port;
+  }
+
   /** Straight to the node. Through a proxy: `node.urlVia(proxy)`. */
   get url(): string {
     return this.#urlAt(this.port);
-  }
-
-  /** The management API, with the guest's credentials. */
-  get managementUrl(): string {
-    return `http://guest:guest@127.0.0.1:${this.#container.handle.hostPorts[1]}`;
   }
 
   urlVia(proxy: Proxy): string {

@@ -1,9 +1,11 @@
+import type { ContainerPlan } from "../engine/container.ts";
 import { ensureEngine } from "../engine/engine.ts";
 import { ensureImage } from "../engine/image.ts";
 import { toStderr, type Progress } from "../engine/progress.ts";
 import { RabbitCluster } from "./cluster.ts";
 import { rabbitmqImage } from "./image.ts";
 import { RabbitNode, uniqueName } from "./node.ts";
+import type { TlsListener } from "./tls.ts";
 
 export interface StartOptions {
   /** @default lines on stderr */
@@ -12,11 +14,21 @@ export interface StartOptions {
   readonly config?: string;
 }
 
+export interface StartNodeOptions extends StartOptions {
+  /** A TLS listener beside the plain one. @default none */
+  readonly tls?: TlsListener;
+  /** Beside the management. @default [] */
+  readonly plugins?: readonly string[];
+  /** Put into the container, for what `config` names. @default [] */
+  readonly files?: ContainerPlan["files"];
+}
+
 /** One RabbitMQ node of its own: engine and image are found or made, and it serves AMQP when this resolves. */
-export async function startRabbit(options: StartOptions = {}): Promise<RabbitNode> {
+export async function startRabbit(options: StartNodeOptions = {}): Promise<RabbitNode> {
   return await prepared("RabbitMQ", options, async (image, config) => {
     const name = uniqueName("tally-rabbit");
-    return await RabbitNode.start({ image, name, cookie: name, network: null, config });
+    const { tls = null, plugins = [], files = [] } = options;
+    return await RabbitNode.start({ image, name, cookie: name, network: null, config, tls, plugins, files });
   });
 }
 

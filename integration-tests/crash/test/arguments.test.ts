@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { parseArguments, UsageError } from "../arguments.ts";
+import { UsageError } from "../../command.ts";
+import { parseArguments } from "../arguments.ts";
 import { POINTS } from "../scenarios.ts";
 
 test("without options each point runs once on both brokers", () => {

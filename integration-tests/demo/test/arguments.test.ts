@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { parseArguments, UsageError } from "../arguments.ts";
+import { UsageError } from "../../command.ts";
+import { parseArguments } from "../arguments.ts";
 
 test("without options it is 20,000 messages by Tally on the embedded broker", () => {
   expect(parseArguments([])).toEqual({

@@ -5,7 +5,8 @@ import { classify } from "./errors.ts";
 
 /**
  * What amqplib 2.3 has below its typed surface and this adapter uses; looked at when a channel opens, never assumed.
- * - `rpc` sends any method by its number: the typed surface has no `confirm.select` for a plain channel.
+ * - `rpc` sends any method by its number: the typed surface has no `confirm.select` for a plain channel, and no transactions.
+ *   `_rpc` calls back in the order of the wire: some microtasks later the channel's end could stand before a commit's answer.
  * - `sendBytes` writes whole frames, behind all that was written before. The typed `publish` encodes each message in
  *   four buffers and passes it through three streams, which costs several times what the frames themselves do.
  */
@@ -13,10 +14,23 @@ interface Inner {
   readonly ch: number;
   readonly connection: { readonly frameMax: number; sendBytes(bytes: Uint8Array): void };
   rpc(method: number, fields: object, expect: number): Promise<unknown>;
+  _rpc(method: number, fields: object, expect: number, answered: (error: unknown) => void): void;
 }
 
 const CONFIRM_SELECT = 0x55000a;
 const CONFIRM_SELECT_OK = 0x55000b;
+const TX_SELECT = 0x5a000a;
+const TX_SELECT_OK = 0x5a000b;
+const TX_COMMIT = 0x5a0014;
+const TX_COMMIT_OK = 0x5a0015;
+// Class and method, as the broker names what it closes a channel for.
+const CAUSES: ReadonlyMap<number, Cause> = new Map([
+  [0x3c0028, "basic.publish"],
+  [TX_COMMIT, "tx.commit"],
+]);
+
+/** Of a sender's methods, that for which the broker closed the channel. */
+export type Cause = "basic.publish" | "tx.commit";
 
 /** One channel of the driver, with an `error` listener, and one place that says when and why it ended. */
 export class RabbitChannel {
@@ -49,6 +63,18 @@ export class RabbitChannel {
     return this.#ended.promise;
   }
 
+  /** The method for which the broker closed the channel, where it is one of a sender's; null otherwise, and before. */
+  get closedFor(): Cause | null {
+    const { classId, methodId } = (this.#reason ?? {}) as { readonly classId?: unknown; readonly methodId?: unknown };
+    return CAUSES.get(Number(classId) * 65_536 + Number(methodId)) ?? null;
+  }
+
+  /** That of the broker's close; null where it has not closed the channel. */
+  get replyCode(): number | null {
+    const { code } = (this.#reason ?? {}) as { readonly code?: unknown };
+    return typeof code === "number" ? code : null;
+  }
+
   /** The channel's number and the largest frame, for those who write frames themselves. @throws TallyError `unsupported` */
   get wire(): { readonly number: number; readonly frameMax: number; write(frames: Uint8Array): void } {
     const inner = this.raw as unknown as Partial<Inner>;
@@ -56,6 +82,7 @@ export class RabbitChannel {
     if (
       typeof ch !== "number" ||
       typeof connection?.sendBytes !== "function" ||
+      typeof inner._rpc !== "function" ||
       typeof connection.frameMax !== "number"
     ) {
       throw new TallyError(
@@ -73,6 +100,18 @@ export class RabbitChannel {
     this.raw.removeAllListeners("ack");
     this.raw.removeAllListeners("nack");
     await (this.raw as unknown as Inner).rpc(CONFIRM_SELECT, { nowait: false }, CONFIRM_SELECT_OK);
+  }
+
+  /** Turns transactions on; they exclude confirms. */
+  async txSelect(): Promise<void> {
+    await (this.raw as unknown as Inner).rpc(TX_SELECT, {}, TX_SELECT_OK);
+  }
+
+  /** Goes behind all frames that were written. Without an answer the channel has ended, and `onEnd` has the reason. */
+  txCommit(done: () => void): void {
+    (this.raw as unknown as Inner)._rpc(TX_COMMIT, {}, TX_COMMIT_OK, (error) => {
+      if (error === null) done();
+    });
   }
 
   /**

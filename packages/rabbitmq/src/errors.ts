@@ -1,5 +1,4 @@
 import { describe, type ErrorCode, TallyError } from "@tallymq/core/spi";
-import { STREAM } from "./topics.ts";
 
 /** What was being done when the driver's error came; it decides what a lost connection means. */
 export type While = "opening" | "declaring" | "open";
@@ -28,17 +27,9 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
       // NOT_FOUND: the exchange or queue is not there (any more). A declaration that is not ours to make is final;
       // for a session it is a reason to begin again, topology first. A queue whose node is down says "not_found" too.
       return during === "declaring"
-        ? make("topology", `${text}; it is not there, and the option declare says that others make it`, false)
+        ? make("topology", `${text}; it is not there, and declare: false says not to make it`, false)
         : make("session-lost", text, true);
     case 406:
-      if (during === "declaring" && /current is 'stream'|queue type rabbit_stream_queue/.test(text))
-        return make("unsupported", `it is a stream: ${STREAM}`, false);
-      if (during === "declaring" && text.includes("unknown exchange type"))
-        return make(
-          "unsupported",
-          `${text}; where it is x-consistent-hash: rabbitmq-plugins enable rabbitmq_consistent_hash_exchange`,
-          false,
-        );
       // PRECONDITION_FAILED: while declaring, what exists differs from what was asked for; on a session, a message or an
       // acknowledgement that the broker could not take (a consumer time-out comes as this one as well).
       return during === "declaring"
@@ -86,12 +77,15 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
   // was sent, and the same at each try. Its words name the fault and never the key.
   if (codeOf(thrown).startsWith("ERR_OSSL_"))
     return make("bad-config", `tls cannot be used as it is given: ${text}`, false);
-  // A plain listener answers a TLS hello with AMQP's greeting; the other way round its alert (21, version 3) is read as the
-  // head of a frame, or nothing comes at all.
+  // A plain listener answers a TLS hello with AMQP's greeting.
   if (/^ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)$/.test(codeOf(thrown)))
-    return make("bad-config", `this port does not speak TLS: amqp:// or another port? (${text})`, false);
+    return make("bad-config", "this port does not speak TLS; another port, or amqp://?", false);
   // TLS: a certificate that does not fit will not fit at the next try either, until a person has changed it.
-  if (isCertificateError(thrown)) return make("unauthorized", text, false);
+  const refused = tlsRefusal(thrown, text);
+  if (refused !== null) return make("unauthorized", refused, false);
+  // A TLS listener that is greeted in AMQP hangs up; so does a broker that is going down.
+  if (text.startsWith("Socket closed abruptly") && what.startsWith("amqp://"))
+    return make(lost, `${text}; if this port is for TLS, write amqps://`, true);
   // Everything else is the network: refused, reset, unknown host, silence, an end of the stream.
   return make(lost, text === "" ? codeOf(thrown) || "no connection" : text, true);
 }
@@ -107,8 +101,22 @@ function replyCode(thrown: unknown, text: string): number | null {
   return found === null ? null : Number(found[1]);
 }
 
-function isCertificateError(thrown: unknown): boolean {
-  return /CERT|^ERR_TLS|^ERR_SSL|^UNABLE_TO_(?:VERIFY|GET_ISSUER)/.test(codeOf(thrown));
+/** Who refused whose certificate and why, or null: it is about something else. */
+function tlsRefusal(thrown: unknown, text: string): string | null {
+  const code = codeOf(thrown);
+  if (/^ERR_SSL_.*ALERT/.test(code)) {
+    // Node's message is OpenSSL's line of source; its `reason` is the alert's name.
+    const reason: unknown = (thrown as { readonly reason?: unknown }).reason;
+    const alert = typeof reason === "string" ? reason : text;
+    return `the broker refused the TLS handshake: ${alert}${/certificate|unknown ca/i.test(alert) ? "; this client's own certificate is tls.cert with tls.key" : ""}`;
+  }
+  if (!/CERT|^ERR_TLS|^ERR_SSL|^UNABLE_TO_(?:VERIFY|GET_ISSUER)/.test(code)) return null;
+  const hint = code.includes("ALTNAME")
+    ? "; tls.servername says by what name it is known"
+    : /SELF_SIGNED|^UNABLE_TO/.test(code)
+      ? "; tls.ca says who may have signed it"
+      : "";
+  return `the broker's certificate is refused: ${text}${hint}`;
 }
 
 /** Node's own code of an error, or nothing. */

@@ -35,12 +35,16 @@ const isPem = (v: unknown): v is string | Uint8Array =>
   (typeof v === "string" || v instanceof Uint8Array) && v.length > 0;
 const isText = (v: unknown): v is string => typeof v === "string" && v.length > 0;
 
+// Node passes over what is no PEM here, and then trusts nobody.
+const isCa = (v: unknown): v is string | Uint8Array =>
+  isPem(v) && (typeof v === "string" ? v : new TextDecoder("latin1").decode(v)).includes("-----BEGIN");
+
 const pem = value<string | Uint8Array | undefined>(undefined, "PEM as a string or bytes", isPem);
 const BOUNDS = {
   ca: value<TlsOptions["ca"]>(
     undefined,
     "PEM as a string or bytes, or a list of these",
-    (v): v is string | Uint8Array => (Array.isArray(v) ? v.length > 0 && v.every(isPem) : isPem(v)),
+    (v): v is string | Uint8Array => (Array.isArray(v) ? v.length > 0 && v.every(isCa) : isCa(v)),
   ),
   cert: pem,
   key: pem,

@@ -12,6 +12,7 @@ import {
   type Transport,
 } from "@tallymq/core/spi";
 import { RabbitAdmin } from "./admin.ts";
+import type { RabbitChannel } from "./channel.ts";
 import { classify } from "./errors.ts";
 import { MAX_BYTES } from "./encoder.ts";
 import type { ResolvedOptions } from "./options.ts";
@@ -21,6 +22,7 @@ import { RabbitReceiver } from "./receiver.ts";
 import { RabbitSender } from "./sender.ts";
 import { SharedConnection } from "./shared.ts";
 import { Topology } from "./topology.ts";
+import { QUORUM_GAP, TxSender } from "./tx-sender.ts";
 
 /**
  * RabbitMQ as a transport. Two connections, each opened when first needed: on a memory or disk alarm the broker stops
@@ -34,6 +36,7 @@ export class RabbitTransport implements Transport {
   readonly members: MembersPort;
   readonly #topology: Topology;
   readonly #host: Host;
+  readonly #options: ResolvedOptions;
   readonly #publishing: SharedConnection;
   readonly #consuming: SharedConnection;
   readonly #senders: Set<Sender> = new Set();
@@ -41,10 +44,12 @@ export class RabbitTransport implements Transport {
   #closed = false;
   /** Without heartbeats, and nobody told yet. */
   #deaf: boolean;
+  #gapTold = false;
 
   constructor(options: ResolvedOptions, host: Host) {
     this.name = options.name;
     this.#host = host;
+    this.#options = options;
     this.#deaf = options.heartbeat === 0;
     this.traits = Object.freeze({
       maxBytes: MAX_BYTES,
@@ -76,13 +81,13 @@ export class RabbitTransport implements Transport {
     const connection = await this.#publishing.get(signal);
     const channel = await connection.channel(signal);
     try {
-      await raced(channel.confirmSelect(), signal);
+      await raced(this.#options.mode === "tx" ? channel.txSelect() : channel.confirmSelect(), signal);
       this.#throwIfClosed();
       this.#warn(events);
-      const sender = new RabbitSender(channel, this.#topology, events);
+      const sender = this.#sender(channel, events);
       this.#senders.add(sender);
       const unhear = connection.hear((what) => events.surfaced(what));
-      void channel.ended.then(() => {
+      void sender.gone.then(() => {
         this.#senders.delete(sender);
         unhear();
       });
@@ -100,7 +105,7 @@ export class RabbitTransport implements Transport {
     const channel = await connection.channel(signal);
     try {
       // The group's own queue: it is in no topic's plan unless the topic names the group.
-      await raced(this.#topology.declare(channel, topic, [group], "consumer", signal), signal);
+      await raced(this.#topology.declare(channel.raw, topic, [group]), signal);
       this.#throwIfClosed();
       this.#warn(events);
     } catch (thrown) {
@@ -122,6 +127,16 @@ export class RabbitTransport implements Transport {
     this.#closed = true;
     await Promise.allSettled([...this.#receivers, ...this.#senders].map((session) => session[Symbol.asyncDispose]()));
     await Promise.allSettled([this.#publishing.close(), this.#consuming.close()]);
+  }
+
+  #sender(channel: RabbitChannel, events: SenderEvents): RabbitSender | TxSender {
+    const { mode, txMessages: messages, txBytes: bytes, queueType } = this.#options;
+    if (mode === "confirm") return new RabbitSender(channel, this.#topology, events);
+    if (queueType === "quorum" && !this.#gapTold) {
+      this.#gapTold = true;
+      events.surfaced(QUORUM_GAP);
+    }
+    return new TxSender(channel, this.#topology, events, { messages, bytes, queueType });
   }
 
   #warn(events: { surfaced(what: string): void }): void {

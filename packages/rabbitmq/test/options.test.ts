@@ -8,6 +8,9 @@ describe("options", () => {
     expect(resolveRabbit({ urls: ["amqp://h"] })).toMatchObject({
       name: "rabbitmq",
       heartbeat: 5_000,
+      mode: "confirm",
+      txMessages: 1_000,
+      txBytes: 4_194_304,
       queueType: "quorum",
       deliveryLimit: 200,
       frameMax: 131_072,
@@ -19,22 +22,10 @@ describe("options", () => {
   });
 
   const bad: readonly (readonly [string, Partial<Record<keyof RabbitOptions, unknown>>, RegExp])[] = [
-    ["an unknown queue type", { queueType: "mirrored" }, /queueType/],
-    ["a stream", { queueType: "stream" }, /Tally consumes no streams; give the group a quorum queue/],
-    [
-      "a stream, by an argument",
-      { topics: { orders: { queueArguments: { "x-queue-type": "stream" } } } },
-      /Tally consumes no streams/,
-    ],
-    ["an argument that is none", { topics: { orders: { queueArguments: { "max-length": 1 } } } }, /begin with "x-"/],
-    [
-      "an argument of another kind",
-      { topics: { orders: { exchangeArguments: { "alternate-exchange": ["a"] } } } },
-      /alternate-exchange must be a string/,
-    ],
-    ["no binding at all", { topics: { orders: { bindings: { g: [] } } } }, /at least one binding/],
-    ["another word for declare", { declare: "active" }, /declare must be one of true, false, "exchange"/],
-    ["bindings of one queue", { topics: { orders: { queue: "q", bindings: { g: [{}] } } } }, /queue excludes bindings/],
+    ["an unknown mode", { mode: "fast" }, /mode must be one of "confirm", "tx"/],
+    ["bounds of transactions without transactions", { txMessages: 10 }, /txMessages is given, but mode is not "tx"/],
+    ["transactions of no message", { mode: "tx", txMessages: 0 }, /txMessages/],
+    ["an unknown queue type", { queueType: "stream" }, /queueType/],
     ["a delivery limit below ten", { deliveryLimit: 9 }, /deliveryLimit/],
     ["a frame smaller than RabbitMQ 4.1 allows", { frameMax: 4_096 }, /frameMax/],
     ["tls beside amqp://", { tls: {} }, /amqps/],
@@ -52,6 +43,8 @@ describe("options", () => {
     ["certificate checks switched off", { rejectUnauthorized: false }, /always checked; name who signed it with ca/],
     ["certificate checks switched on", { rejectUnauthorized: true }, /rejectUnauthorized is no option here/],
     ["an empty ca, of an unset variable say", { ca: "" }, /ca must be PEM/],
+    ["a ca that is a path", { ca: "s3crét.pem" }, /ca must be PEM/],
+    ["a ca that is other bytes", { ca: [Buffer.from("s3crét")] }, /ca must be PEM/],
     ["a list of no ca", { ca: [] }, /ca must be PEM/],
     ["a certificate without its key", { cert: "pem" }, /cert and key go together/],
     ["a key without its certificate", { key: "pem" }, /cert and key go together/],

@@ -20,6 +20,7 @@ export class Client {
   readonly #pending: Map<number, Settled> = new Map();
   /** Distance from the clock's origin to the one that all processes since this boot share, in ms. */
   readonly #origin: number;
+  readonly #exited: PromiseWithResolvers<void> = Promise.withResolvers();
   #requests: Request[] = [];
   #transfers: ArrayBuffer[] = [];
   #scheduled = false;
@@ -44,7 +45,10 @@ export class Client {
     this.#worker.on("error", (cause) =>
       this.#end(new TallyError("store", `the thread of ${args.path} failed`, { cause })),
     );
-    this.#worker.on("exit", () => this.#end(new TallyError("store", `the thread of ${args.path} ended`)));
+    this.#worker.on("exit", () => {
+      this.#end(new TallyError("store", `the thread of ${args.path} ended`));
+      this.#exited.resolve();
+    });
   }
 
   /** @throws TallyError `store` */
@@ -59,8 +63,8 @@ export class Client {
     try {
       return { client, id: (await opened).id };
     } catch (error) {
-      // Whatever else was said on the way, the files are closed when this rejects.
-      await client.#worker.terminate();
+      // The thread ends by itself once its files are closed; terminate() would only race with that.
+      await client.#exited.promise;
       throw error;
     }
   }
@@ -126,9 +130,8 @@ export class Client {
     this.flush();
     this.#over = new TallyError("closed", `${this.path} is closed`);
     this.#lost = new Set();
-    const gone = new Promise<void>((resolve) => this.#worker.once("exit", () => resolve()));
     await closed.catch(() => {});
-    await gone;
+    await this.#exited.promise;
   }
 
   #replies(replies: readonly Reply[]): void {

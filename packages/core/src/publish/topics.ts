@@ -25,6 +25,8 @@ export class TopicLine {
   delayMs = 0;
   /** Declared in the session in use. */
   ready = false;
+  /** Why it cannot be declared in the session that is opening. */
+  refusal: TallyError | null = null;
   declaring = false;
   readonly breaker: TopicBreaker = new TopicBreaker();
   /** Ready to go but for the declaration. */
@@ -115,21 +117,12 @@ export class Topics {
   readonly #lines: Map<string, TopicLine> = new Map();
   readonly #delayed: Map<string, TopicLine> = new Map();
   readonly #stopped: AbortController = new AbortController();
-  /** Of `openTally({ topics })`; null once a session has opened. */
-  #listed: Set<string> | null;
-  #refusal: TallyError | null = null;
   /** Bumped when nothing is declared any more: a declaration of before says nothing about the session in use. */
   #generation = 0;
 
   constructor(options: TopicsOptions, plans: readonly TopicPlan[]) {
     this.#o = options;
     for (const plan of plans) this.line(plan);
-    this.#listed = new Set(this.#lines.keys());
-  }
-
-  /** Why a topic that was listed could not be declared with the first session, and will not be at another try. */
-  get refusal(): TallyError | null {
-    return this.#refusal;
   }
 
   /** @throws TallyError `bad-config` when the topic is known with another order. */
@@ -185,9 +178,9 @@ export class Topics {
   }
 
   opened(): void {
-    this.#listed = null;
     for (const line of this.#all()) {
       if (line.ready) this.#release(line);
+      else if (line.refusal !== null) this.#refuse(line, line.refusal);
       else if (line.waiting.size > 0) void this.#declareLate(line);
     }
   }
@@ -195,7 +188,10 @@ export class Topics {
   /** The session is gone: the broker may come back without them. */
   dropped(): void {
     this.#generation++;
-    for (const line of this.#all()) line.ready = false;
+    for (const line of this.#all()) {
+      line.ready = false;
+      line.refusal = null;
+    }
   }
 
   /** Declares nothing more. */
@@ -203,9 +199,12 @@ export class Topics {
     this.#stopped.abort();
   }
 
-  /** A topic that contradicts what exists, or that we may not touch, rejects its own messages, and holds up no other topic. */
+  /**
+   * A topic that contradicts what exists, or that we may not touch, rejects its own messages, and holds up no other topic.
+   * While a session opens it is not known whose trouble that is: credentials or a certificate that have run out refuse every
+   * declaration as well, and what waits is then to wait on, and no row to be parked. It is the topic's if the session opens.
+   */
   async #declare(line: TopicLine, signal: AbortSignal): Promise<void> {
-    const { events } = this.#o.runtime;
     const generation = this.#generation;
     const limit = new TimeLimit(this.#o.runtime, signal);
     try {
@@ -216,14 +215,18 @@ export class Topics {
       line.ready = line.plan === plan && line.delayMs === delayMs;
       if (line.ready && this.#o.isOpen()) this.#release(line);
     } catch (thrown) {
-      if (signal.aborted || !TallyError.is(thrown) || thrown.retryable) throw thrown;
-      if (this.#listed?.has(line.plan.name) === true) this.#refusal ??= thrown;
-      events.emit({ type: "surfaced", what: line.plan.name, text: thrown.message });
-      for (let entry = line.waiting.shift(); entry !== null; entry = line.waiting.shift())
-        this.#o.refused(entry, thrown);
+      if (signal.aborted || !TallyError.is(thrown) || thrown.retryable || generation !== this.#generation) throw thrown;
+      if (this.#o.isOpen()) this.#refuse(line, thrown);
+      else line.refusal = thrown;
     } finally {
       limit.end();
     }
+  }
+
+  #refuse(line: TopicLine, error: TallyError): void {
+    line.refusal = null;
+    this.#o.runtime.events.emit({ type: "surfaced", what: line.plan.name, text: error.message });
+    for (let entry = line.waiting.shift(); entry !== null; entry = line.waiting.shift()) this.#o.refused(entry, error);
   }
 
   async #make(plan: TopicPlan, delayMs: number, signal: AbortSignal): Promise<void> {

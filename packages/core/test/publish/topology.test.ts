@@ -45,6 +45,25 @@ describe("topics are declared", () => {
     expect(r.declared.length).toBe(before + 1);
   });
 
+  it("and credentials that have run out are the session's trouble, not theirs: what waits for it waits on", async () => {
+    const r = rig({ topics: [plain], deadline: "1h" });
+    await r.clock.advance(0);
+    const expired = new TallyError("unauthorized", "the certificate has expired");
+    r.away = expired;
+    r.refuseTopic.set("plain", expired);
+    r.sessions[0]?.lose();
+    const p1 = watch(r.publisher.publish(plain, "a", { id: "p1" }));
+    const p2 = watch(r.publisher.publish(topic<string>("another"), "b", { id: "p2" }));
+    await r.clock.advance(60_000);
+    expect([p1.state, p2.state]).toEqual(["pending", "pending"]);
+    r.away = null;
+    // The session opens, and the topic is still refused: now that is its own trouble.
+    await r.clock.runUntil(() => r.sessions.length === 2, 10_000);
+    await r.clock.advance(0);
+    expect(p1).toMatchObject({ state: "rejected", error: { code: "unauthorized", mayArrive: false } });
+    expect(r.copies.map((c) => c.message.id)).toEqual(["p2"]);
+  });
+
   it("also while publishing closes: what was taken before is still sent", async () => {
     const r = rig();
     await r.clock.advance(0);

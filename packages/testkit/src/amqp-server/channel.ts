@@ -40,6 +40,10 @@ export class ServerChannel {
   readonly consumers: Map<string, ServerConsumer> = new Map();
   /** The client has sent `confirm.select`. */
   confirming = false;
+  /** What came since `tx.select`, the last commit or rollback; null on a channel without transactions. */
+  transaction: ReceivedPublish[] | null = null;
+  /** A `tx.commit` has no answer yet. */
+  committing = false;
   /** open → closing (we closed it, the client has not answered) → closed */
   state: "open" | "closing" | "closed" = "open";
   /** `basic.qos` that came last. */
@@ -67,6 +71,11 @@ export class ServerChannel {
 
   nack(tag: number | bigint, { multiple = false }: { multiple?: boolean } = {}): void {
     this.send("basic.nack", { deliveryTag: tag, multiple });
+  }
+
+  commitOk(): void {
+    this.committing = false;
+    this.send("tx.commit-ok");
   }
 
   /** Gives a publish back as unroutable. @default code 312, text "NO_ROUTE" */
@@ -113,6 +122,16 @@ export class ServerChannel {
       encodeFrame(HEADER, this.id, encodeHeader(body.length, properties)),
     ];
     this.connection.sendRaw(Buffer.concat([...head, encodeBody(this.id, body, this.connection.frameMax)]));
+  }
+
+  /** Keeps the books of its transactions; gives what a commit is for, or null. */
+  transact(method: string): readonly ReceivedPublish[] | null {
+    if (method === "tx.select") this.transaction ??= [];
+    if ((method !== "tx.commit" && method !== "tx.rollback") || this.transaction === null) return null;
+    const taken = this.transaction;
+    this.transaction = [];
+    this.committing = method === "tx.commit";
+    return this.committing ? taken : null;
   }
 
   /** Takes in a frame of the client: a method to answer, a publish that is now whole, or null. */

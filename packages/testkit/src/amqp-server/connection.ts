@@ -270,6 +270,8 @@ export class ServerConnection {
     if ("kind" in came) {
       this.#host.record(came);
       if (came.discarded) return;
+      if (channel.committing) return this.#tooEarly();
+      channel.transaction?.push(came);
       if (script.onPublish !== undefined) script.onPublish(came, channel);
       else if (channel.confirming) channel.ack(came.tag);
       return;
@@ -278,6 +280,13 @@ export class ServerConnection {
     if (settles !== undefined) return this.#settled(settles, came, channel);
     if (came.name === "channel.close-ok") channel.state = "closed";
     const handled = this.#tellMethod(came, channel) === "handled";
+    const committed = channel.state === "open" ? channel.transact(came.name) : null;
+    if (committed !== null) {
+      if (handled) return;
+      if (script.onCommit === undefined) channel.commitOk();
+      else script.onCommit(committed, channel);
+      return;
+    }
     // A channel that we are closing hears nothing but its close.
     if (!handled && (channel.state === "open" || came.name === "channel.close")) answer(came, channel);
     if (channel.state === "closed") this.channels.delete(channel.id);
@@ -285,6 +294,11 @@ export class ServerConnection {
       const consumer = [...channel.consumers.values()].at(-1);
       if (consumer !== undefined) script.onConsume?.(consumer, channel);
     }
+  }
+
+  /** As RabbitMQ answers whoever publishes before a commit is answered: the connection ends, with all its channels. */
+  #tooEarly(): void {
+    this.close(504, "CHANNEL_ERROR - unexpected command while processing 'tx.commit'");
   }
 
   #tellMethod(method: DecodedMethod, channel: ServerChannel | null): "handled" | void {

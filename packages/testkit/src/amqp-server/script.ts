@@ -19,6 +19,8 @@ export interface AmqpScript {
   ) => "handled" | void;
   /** A whole publish. Nothing is answered but what the hook says: ack, nack, return, close, drop, or silence. */
   readonly onPublish?: (publish: ReceivedPublish, channel: ServerChannel) => void;
+  /** A `tx.commit`, with what was published for it. Nothing is answered but what the hook says: returns, `commitOk`, a close, or silence. */
+  readonly onCommit?: (publishes: readonly ReceivedPublish[], channel: ServerChannel) => void;
   /** A consumer was started and told so: the moment to deliver. */
   readonly onConsume?: (consumer: ServerConsumer, channel: ServerChannel) => void;
   readonly onSettle?: (settlement: ReceivedSettlement, channel: ServerChannel) => void;
