@@ -37,7 +37,10 @@ export interface RabbitOptions {
    * this machine. @default false
    */
   readonly plaintextPassword?: boolean;
-  /** Name of this destination: stands in events and outbox rows. @default "rabbitmq" */
+  /**
+   * Name of this destination: stands in events and outbox rows. Whoever shares an outbox file and has this name sends its
+   * rows: another broker, or another virtual host, needs another name there. @default "rabbitmq"
+   */
   readonly name?: string;
   /**
    * Whole seconds. A connection that is silent for two to three of these is dead. The driver's own default would need
@@ -204,6 +207,12 @@ export function resolveRabbit(given: RabbitOptions): ResolvedOptions {
   if (options.tls !== null && options.urls.some((url) => url.protocol !== "amqps")) {
     throw new TallyError("bad-config", "rabbitmq: tls is given, but not all urls begin with amqps://");
   }
+  const elsewhere = options.urls.findIndex((url) => vhostOf(url) !== vhostOf(options.urls[0]!));
+  if (elsewhere !== -1)
+    throw new TallyError(
+      "bad-config",
+      `rabbitmq: urls[${elsewhere}] names another virtual host than urls[0]: they are nodes of one cluster; another virtual host is another broker, with an openTally() of its own`,
+    );
   const asked = options.credentials !== null;
   options.urls.forEach((url, i) => {
     if (asked && url.hasLogin)
@@ -217,6 +226,11 @@ export function resolveRabbit(given: RabbitOptions): ResolvedOptions {
   }
   refuseLoops(options.topics);
   return options;
+}
+
+/** As the driver and the broker understand it: none is `/`. */
+function vhostOf({ vhost }: Endpoint): string {
+  return vhost === "" ? "/" : decodeURIComponent(vhost);
 }
 
 /**

@@ -68,6 +68,16 @@ describe("options", () => {
     });
   }
 
+  it("urls of another virtual host are refused: another one is another broker", () => {
+    const error = thrownBy(() => rabbitmq({ urls: ["amqp://h/shop", "amqp://i/shop", "amqp://j/other"] }));
+    expect(error.message).toContain("urls[2] names another virtual host than urls[0]");
+    for (const same of [
+      ["amqp://h", "amqp://i/%2F"],
+      ["amqp://h/a%62", "amqp://i/ab"],
+    ])
+      rabbitmq({ urls: same });
+  });
+
   it("a pass phrase in tls is in no error", () => {
     withoutSecret(thrownBy(() => rabbitmq({ urls: ["amqps://h"], tls: { passphrase: "s3crét", ca: 5 } } as never)));
   });
@@ -80,7 +90,7 @@ describe("security: passwords go over TLS only, unless allowed explicitly", () =
 
   it.each([
     "amqp://user:s3cr%C3%A9t@mq.example",
-    "amqp://user:s3cr%C3%A9t@10.0.0.1/shop",
+    "amqp://user:s3cr%C3%A9t@10.0.0.1",
     "amqp://user:s3cr%C3%A9t@[2001:db8::1]",
   ])("%s is refused", (url) => {
     const error = thrownBy(open(url));
