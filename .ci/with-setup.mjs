@@ -65,7 +65,7 @@ function isSetUp() {
 /** What an install depends on: lock file, manifests, platform. */
 function stampNow() {
   const hash = createHash("sha256").update(`${PNPM} ${process.platform} ${process.arch}`);
-  const folders = ["packages", "examples", "integration-tests", "bench", "docs"].flatMap((folder) => [
+  const folders = ["packages", "examples", "integration-tests", "bench", "compare", "docs"].flatMap((folder) => [
     folder,
     ...(folder === "packages"
       ? readdirSync(join(root, folder))

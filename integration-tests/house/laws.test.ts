@@ -43,7 +43,7 @@ describe("files", () => {
       .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
       .map((entry) => entry.name)
       .filter((name) => !["node_modules", "coverage"].includes(name));
-    expect(rooms.toSorted()).toEqual(["bench", "docs", "examples", "integration-tests", "packages"]);
+    expect(rooms.toSorted()).toEqual(["bench", "compare", "docs", "examples", "integration-tests", "packages"]);
   });
 });
 

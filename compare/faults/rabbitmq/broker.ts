@@ -1,0 +1,21 @@
+import { startRabbit } from "../../../integration-tests/brokers/index.ts";
+import type { ComparedBroker } from "../broker.ts";
+import { copiesIn, declareAll } from "./queues.ts";
+
+/** RabbitMQ in a container, and durable quorum queues on it. */
+export async function startRabbitmq(progress: (line: string) => void): Promise<ComparedBroker> {
+  const node = await startRabbit({ progress });
+  return {
+    title: "RabbitMQ in a container, durable quorum queues",
+    url: node.url,
+    queueType: "quorum",
+    async declare(queues) {
+      await declareAll(node.url, queues);
+      await node.admin.flushDeclares();
+    },
+    kill: () => node.kill(),
+    restart: () => node.start(),
+    copies: (queue) => copiesIn(node.url, queue),
+    [Symbol.asyncDispose]: () => node.stop(),
+  };
+}
