@@ -12,7 +12,7 @@ export default defineConfig({
           expect: { poll: { timeout: 8_000 } },
           include: [
             "packages/*/test/**/*.test.ts",
-            "{bench,integration-tests/{demo,workload,crash}}/test/**/*.test.ts",
+            "{bench,compare,integration-tests/{demo,workload,crash}}/test/**/*.test.ts",
           ],
           // Many wait more than they compute: not one core fewer, as is vitest's default.
           maxWorkers: "100%",
@@ -50,7 +50,7 @@ export default defineConfig({
         test: {
           name: "integration",
           expect: { poll: { timeout: 20_000 } },
-          include: ["integration-tests/**/*.test.ts"],
+          include: ["integration-tests/**/*.test.ts", "compare/faults/*.test.ts"],
           exclude: ["integration-tests/{house,packages,{demo,workload,crash}/test}/**", "**/node_modules/**"],
           globalSetup: ["integration-tests/brokers/vitest/shared-rabbit.ts"],
           testTimeout: 120_000,

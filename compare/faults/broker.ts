@@ -9,6 +9,10 @@ export interface ComparedBroker extends AsyncDisposable {
   kill(): Promise<void>;
   /** After `kill()`: at the same address, with the same data; resolves when it serves. */
   restart(): Promise<void>;
+  /** Another way to it, on which all connections can be broken at once while the broker lives on. */
+  readonly detour: { readonly url: string; cut(): void };
+  /** Messages of the queue that nobody holds. */
+  ready(queue: string): Promise<number>;
   /** Copies of each id that the queue holds, read by a client that has nothing to do with those compared; they stay in it. */
   copies(queue: string): Promise<ReadonlyMap<string, number>>;
 }

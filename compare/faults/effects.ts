@@ -1,35 +1,35 @@
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { bytes, openTally, topic } from "@tallymq/core";
 import { rabbitmq } from "@tallymq/rabbitmq";
 import { sqlite, type SqliteTx } from "@tallymq/store-sqlite";
 import { bill, createEffects } from "../../integration-tests/workload/effects.ts";
 import type { Order } from "../../integration-tests/workload/order.ts";
+import type { ComparedBroker } from "./broker.ts";
 
 const LIMIT_MS = 120_000;
 const LOOK_MS = 50;
 
 /**
  * Consumes a queue as an application does whose handlers are to take effect once: Tally with an inbox, the effect a row in
- * the same transaction. Ends when every copy was either an effect or recognised, or at its limit.
+ * the same transaction. Half-way its connections are broken, so that what was handled and not yet acked comes again, beside
+ * what a publisher has sent twice. Ends when each id has an effect and nothing is left, or at its limit.
  *
- * @param copies what is in the queue, by id
+ * @param ids how many there are
+ * @param path of the database, which is made
  * @returns rows by id: nothing in that table keeps an id from being billed twice, the inbox alone does
  */
 export async function effectsOf(
-  place: { readonly url: string; readonly queue: string },
-  copies: ReadonlyMap<string, number>,
-  folder: string,
-): Promise<ReadonlyMap<string, number>> {
-  const path = join(folder, "effects.db");
+  broker: ComparedBroker,
+  queue: string,
+  ids: number,
+  path: string,
+): Promise<{ readonly made: ReadonlyMap<string, number>; readonly recognised: number }> {
   using effects = createEffects(path);
   let recognised = 0;
-  let all = 0;
-  for (const n of copies.values()) all += n;
   const orders = topic<Uint8Array>("orders", { codec: bytes });
   const shop = await openTally<SqliteTx>({
     service: "billing",
-    broker: rabbitmq({ urls: [place.url], topics: { orders: { queue: place.queue, declare: false } } }),
+    broker: rabbitmq({ urls: [broker.detour.url], topics: { orders: { queue, declare: false } } }),
     inbox: sqlite(path),
     onEvent: (event) => {
       if (event.type === "duplicate") recognised++;
@@ -44,11 +44,18 @@ export async function effectsOf(
       })
       .start();
     const end = performance.now() + LIMIT_MS;
-    while (effects.made() + recognised < all && performance.now() < end) await sleep(LOOK_MS);
+    const consumed = async (enough: () => Promise<boolean> | boolean): Promise<void> => {
+      while (!(await enough()) && performance.now() < end) await sleep(LOOK_MS);
+    };
+    await consumed(() => effects.billed() >= ids / 2);
+    broker.detour.cut();
+    await consumed(() => effects.billed() >= ids);
+    await consumed(async () => (await broker.ready(queue)) === 0);
   } finally {
+    // Handlers that are at work finish: theirs are effects too.
     await shop.close({ within: "20s" });
   }
   const made = new Map<string, number>();
   for (const { id } of effects.rows()) made.set(id, (made.get(id) ?? 0) + 1);
-  return made;
+  return { made, recognised };
 }

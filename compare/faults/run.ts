@@ -122,12 +122,12 @@ class Run {
     this.#say(`${job.client}: counted`);
     const effects =
       job.client === IDEMPOTENT
-        ? await effectsOf({ url: this.#broker.url, queue: job.place.queue }, copies, this.#folder)
+        ? await effectsOf(this.#broker, job.place.queue, copies.size, join(this.#folder, "effects.db"))
         : null;
     return {
       client: job.client,
       ...countsOf(answers, copies, this.#plan.messages),
-      effects: effects === null ? null : effectsRow(effects, copies),
+      effects: effects === null ? null : effectsRow(effects.made, copies, effects.recognised),
       seconds: (Math.max(answers.until, keeps ? emptied : 0) - answers.from) / 1_000_000,
       ended: await ended,
     };

@@ -35,6 +35,13 @@ export function table({ rows, kills, title }: Report): string {
     ...cells.map(line),
     "",
     `${title}; killed with -9 ${kills.map(({ at, lasted }) => `at ${at.toFixed(1)} s (away for ${lasted.toFixed(1)} s)`).join(" and ")}`,
+    ...rows.flatMap(({ client, effects }) =>
+      effects === null
+        ? []
+        : [
+            `${client}'s queue was consumed by an idempotent consumer, its connections cut half-way: ${effects.recognised} deliveries recognised`,
+          ],
+    ),
     ...crashed.map(({ ended }) => `crashed: ${ended}`),
   ].join("\n");
 }

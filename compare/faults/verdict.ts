@@ -16,12 +16,18 @@ export interface Effects {
   readonly doubled: number;
   /** In the queue, and no effect. */
   readonly missing: number;
+  /** Deliveries of what had its effect already. */
+  readonly recognised: number;
 }
 
-export function effectsRow(effects: ReadonlyMap<string, number>, copies: ReadonlyMap<string, number>): Effects {
+export function effectsRow(
+  effects: ReadonlyMap<string, number>,
+  copies: ReadonlyMap<string, number>,
+  recognised: number,
+): Effects {
   let missing = 0;
   for (const id of copies.keys()) if (!effects.has(id)) missing++;
-  return { doubled: extra(effects.values()), missing };
+  return { doubled: extra(effects.values()), missing, recognised };
 }
 
 /** What must hold of the client that promises it, and what makes the run worth anything. What others do is theirs. */

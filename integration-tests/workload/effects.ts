@@ -73,11 +73,6 @@ export class Effects implements Disposable {
     return Number(this.#database.prepare("select count(distinct id) as n from bills").get()?.["n"]);
   }
 
-  /** Bills in all, those of an order that was billed before too. */
-  made(): number {
-    return Number(this.#database.prepare("select count(*) as n from bills").get()?.["n"]);
-  }
-
   /** Each bill, a row of its own, in the order of the commits. */
   *rows(): Generator<EffectRow> {
     for (const row of this.#database.prepare("select n, id, body from bills order by n").iterate()) {

@@ -5,6 +5,7 @@ import { copiesIn, declareAll } from "./queues.ts";
 /** RabbitMQ in a container, and durable quorum queues on it. */
 export async function startRabbitmq(progress: (line: string) => void): Promise<ComparedBroker> {
   const node = await startRabbit({ progress });
+  const proxy = await node.proxy();
   return {
     title: "RabbitMQ in a container, durable quorum queues",
     url: node.url,
@@ -15,6 +16,8 @@ export async function startRabbitmq(progress: (line: string) => void): Promise<C
     },
     kill: () => node.kill(),
     restart: () => node.start(),
+    detour: { url: node.urlVia(proxy), cut: () => proxy.cut() },
+    ready: (queue) => node.admin.ready(queue),
     copies: (queue) => copiesIn(node.url, queue),
     [Symbol.asyncDispose]: () => node.stop(),
   };
