@@ -83,6 +83,8 @@ export class Attempt implements Context {
   startedAt = 0;
   /** The handler was called. */
   ran = false;
+  /** `off`: the handler has returned, and its transaction is being committed. `over`: whatever its handler still does. */
+  lane: "on" | "off" | "over" = "on";
   /** Links of {@link Deadlines}. */
   listed = false;
   previous: Attempt | null = null;

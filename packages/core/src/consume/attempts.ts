@@ -47,6 +47,8 @@ export class Attempts {
   readonly #transacted: ConsumerPorts["transacted"];
   readonly #quiet: Quiet = new Quiet();
   #lateRunning = 0;
+  /** Handlers that have returned and whose transactions are not committed yet. */
+  #committing = 0;
   #closing = false;
 
   constructor(group: string, policy: ConsumerPolicy, runtime: Runtime, ports: ConsumerPorts) {
@@ -129,12 +131,15 @@ export class Attempts {
 
   /** Resolves when no handler runs, late ones included, and nothing is about to be settled. */
   idle(): Promise<void> {
-    return this.#quiet.once(() => this.lanes.running === 0 && !this.failures.some() && (this.#guard?.size ?? 0) === 0);
+    return this.#quiet.once(
+      () =>
+        this.lanes.running === 0 && this.#committing === 0 && !this.failures.some() && (this.#guard?.size ?? 0) === 0,
+    );
   }
 
   /** Fires the signals of running handlers; tells how many there are. Nothing expires any more. */
   abort(reason: TallyError): number {
-    const running = this.lanes.running;
+    const running = this.lanes.running + this.#committing;
     for (const attempt of this.#deadlines.all()) attempt.abort(reason);
     this.#deadlines.stop();
     this.#guard?.close();
@@ -199,16 +204,39 @@ export class Attempts {
 
   #transact(job: Job, attempt: Attempt, body: unknown, transactions: InboxTransactions<unknown>): void {
     if (!attempt.listed) this.#deadlines.add(attempt);
-    void handleInTransaction(transactions, this.#transacted, job.claim!, job, attempt, body).then((failed) => {
+    const lane = { enter: () => this.#backOnLane(attempt), leave: () => this.#offLane(attempt) };
+    void handleInTransaction(transactions, this.#transacted, job.claim!, job, attempt, body, lane).then((failed) => {
       if (failed === null) this.#over(job, attempt, null);
       else this.#over(job, attempt, failed.by === "handler" ? handlerFailed(job, failed.thrown) : failed.error);
     });
   }
 
+  /**
+   * The next one gets its lane before the commit, so that its claim can share that commit: at most `lanes` handlers run, but
+   * a lane does not stand empty while the disk is waited for. What is claimed then replaces what is marked.
+   */
+  #offLane(attempt: Attempt): void {
+    // A store may give up on a handler that returns after all.
+    if (attempt.lane !== "on") return;
+    attempt.lane = "off";
+    this.#committing++;
+    this.lanes.leave();
+    this.lanes.pump();
+  }
+
+  #backOnLane(attempt: Attempt): void {
+    if (attempt.lane !== "off") return;
+    attempt.lane = "on";
+    this.#committing--;
+    this.lanes.back();
+  }
+
   /** An attempt has come to rest: in time, or long after its deadline was reported. */
   #over(job: Job, attempt: Attempt, error: TallyError | null): void {
     this.#deadlines.remove(attempt);
-    this.lanes.leave();
+    if (attempt.lane === "off") this.#committing--;
+    else this.lanes.leave();
+    attempt.lane = "over";
     if (job.late === attempt) {
       job.late = null;
       this.#lateRunning--;

@@ -10,6 +10,14 @@ export type Failed =
   | { readonly by: "handler"; readonly thrown: unknown }
   | { readonly by: "store"; readonly error: TallyError };
 
+/** Where the handler of one attempt runs. */
+export interface Lane {
+  /** It begins, also when it is begun anew. */
+  enter(): void;
+  /** It has returned: what is left is the commit, and another one may run. */
+  leave(): void;
+}
+
 // What a transaction itself may end with beside a failing store.
 const KNOWN: ReadonlySet<string> = new Set(["fenced", "handler-deadline"]);
 
@@ -27,6 +35,7 @@ export async function handleInTransaction(
   job: Job,
   attempt: Attempt,
   body: unknown,
+  lane: Lane,
 ): Promise<Failed | null> {
   let failed: Failed | null = null;
   let publishes: TxPublishes | null = null;
@@ -36,6 +45,7 @@ export async function handleInTransaction(
       // A store may begin an effect anew whose first transaction was undone: what that came to is over.
       ended(publishes, "undone");
       failed = null;
+      lane.enter();
       attempt.tx = tx;
       attempt.ran = true;
       publishes = transacted?.begin(tx) ?? null;
@@ -48,6 +58,7 @@ export async function handleInTransaction(
         throw thrown;
       }
       failpoint("inbox.in-effect");
+      lane.leave();
     });
     ended(publishes, "committed");
     return null;

@@ -82,6 +82,11 @@ export class Lanes<Item extends LaneItem<Item>> {
     this.#running--;
   }
 
+  /** Back on a lane, though none be free: others wait for it to come to its end. */
+  back(): void {
+    this.#running++;
+  }
+
   /** The item is done with: the next of its key gets its turn. `pump` follows. */
   end(item: Item): void {
     if (item.key === null) return;

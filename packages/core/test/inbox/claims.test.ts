@@ -1,9 +1,10 @@
 // One consumer, one inbox: what each answer to a claim leads to, run by run.
-import { memoryInbox } from "@tallymq/testkit";
+import { type MemoryInbox, memoryInbox, type MemoryTx } from "@tallymq/testkit";
 import { describe, expect, test } from "vitest";
 import type { Context } from "../../src/consume/options.ts";
 import { release, retry } from "../../src/consume/rulings.ts";
 import { TallyError } from "../../src/error.ts";
+import type { FreshClaim, StoreHost } from "../../src/stores.ts";
 import { topic } from "../../src/topic.ts";
 import { turns, world } from "../support/guarded.ts";
 import { asJson } from "../support/receiving.ts";
@@ -371,6 +372,79 @@ describe("`tx`", () => {
     expect(a.of("attempt-failed")).toMatchObject([{ error: { code: "handler" } }]);
   });
 
+  test("a handler that has returned leaves its lane to the next one before the commit; nothing is acked before it", async () => {
+    const commit = Promise.withResolvers<void>();
+    const w = world(
+      transactingAs(async (run, claim, effect) => {
+        const value = await run(claim, effect);
+        await commit.promise;
+        return value;
+      }),
+    );
+    const a = await w.process();
+    const ran: (string | null)[] = [];
+    const consumer = await a
+      .consumer({ effect: "tx", lanes: 1 })
+      .on(orders, (_body, { id }) => void ran.push(id))
+      .start();
+    a.receiver.deliver({ id: "m1" }, { id: "m2" });
+    await turns();
+    expect(ran).toEqual(["m1", "m2"]);
+    expect(a.receiver.settled).toEqual([]);
+    let closed = false;
+    const closing = consumer.close().then(() => (closed = true));
+    await turns();
+    expect(closed).toBe(false);
+    commit.resolve();
+    await closing;
+    expect(a.receiver.settled).toEqual(["ack m1", "ack m2"]);
+  });
+
+  const undone = new Error("undone");
+  test.each<[string, Parameters<typeof transactingAs>[0], number]>([
+    [
+      "a handler that is begun anew",
+      async (run, claim, effect) => {
+        await run(claim, async (tx) => {
+          await effect(tx);
+          throw undone;
+        }).catch((thrown: unknown) => expect(thrown).toBe(undone));
+        return await run(claim, effect);
+      },
+      2,
+    ],
+    [
+      "a handler that returns after the store gave up on it",
+      async (_run, _claim, effect) => {
+        void effect({} as MemoryTx).catch(() => {});
+        await turns(1);
+        throw new TallyError("handler-deadline", "it did nothing with its tx");
+      },
+      1,
+    ],
+  ])("%s: no lane is lost by it, and none is gained", async (_name, run, times) => {
+    const w = world(transactingAs(run));
+    const a = await w.process();
+    let [ran, held] = [0, 0];
+    await a
+      .consumer({ effect: "tx", lanes: 2, attempts: 1, onError: () => release() })
+      .on(orders, async (_body, { id }) => {
+        ran++;
+        if (id === null) {
+          held++;
+          await new Promise<void>(() => {});
+        } else await turns(3);
+      })
+      .start();
+    a.receiver.deliver(...Array.from({ length: 20 }, (_, n) => ({ id: `m${n}` })));
+    await w.until(() => ran === 20 * times, 10_000);
+    await w.pass(1_000);
+    // What has no id runs beside the inbox, and never ends here.
+    a.receiver.deliver(...Array.from({ length: 5 }, () => ({ id: null })));
+    await turns();
+    expect(held).toBe(2);
+  });
+
   test("is refused by name where the inbox has no transactions", async () => {
     const w = world(memoryInbox({ transactions: false }));
     const a = await w.process();
@@ -504,3 +578,20 @@ describe("a foreign message without id", () => {
     expect(w.inbox.marks).toEqual([]);
   });
 });
+
+type Run = (claim: FreshClaim, effect: (tx: MemoryTx) => Promise<unknown>) => Promise<unknown>;
+
+/** An inbox with transactions of another kind. */
+function transactingAs(run: (inner: Run, ...args: Parameters<Run>) => Promise<unknown>): MemoryInbox {
+  const inbox = memoryInbox();
+  return Object.create(inbox, {
+    openInbox: {
+      async value(host: StoreHost) {
+        const store = await inbox.openInbox(host);
+        const inner = store.transactions!;
+        const transactions = { ...inner, run: (...args: Parameters<Run>) => run(inner.run.bind(inner), ...args) };
+        return { ...store, transactions };
+      },
+    },
+  }) as MemoryInbox;
+}

@@ -88,6 +88,7 @@ async function bench({
         job,
         attempt,
         {},
+        { enter() {}, leave() {} },
       );
     },
   };
