@@ -1,11 +1,13 @@
 import { Worker } from "node:worker_threads";
 import { type Clock, type StoreHost, TallyError } from "@tallymq/core/spi";
-import type { Failure, Now, OpenArgs, Reply, Request } from "./worker/protocol.ts";
+import { type Failure, type Now, type OpenArgs, type Replies, REPLY, WIDTH } from "./worker/protocol.ts";
 
 /** Callers that one turn of the event loop answers, about. */
 const MOST_WOKEN = 1_000;
 /** An answer for many. */
 type Weighty = { readonly codes?: { readonly length: number } } | null;
+
+const NONE: Replies = [];
 
 type Settled = (value: unknown, error: TallyError | null) => void;
 
@@ -21,14 +23,14 @@ export class Client {
   /** Distance from the clock's origin to the one that all processes since this boot share, in ms. */
   readonly #origin: number;
   readonly #exited: PromiseWithResolvers<void> = Promise.withResolvers();
-  #requests: Request[] = [];
+  #requests: unknown[] = [];
   #transfers: ArrayBuffer[] = [];
   #scheduled = false;
   #next = 1;
   #over: TallyError | null = null;
   #lost: Set<(error: TallyError) => void> = new Set();
   /** Answers of a commit that are not handed out yet. */
-  #answers: readonly Reply[] = [];
+  #answers: Replies = [];
   /** Called before a tick's requests leave: those who collect something hand it over. */
   beforeFlush: () => void = () => {};
 
@@ -41,7 +43,7 @@ export class Client {
       workerData: { ...args, now: this.now() } satisfies OpenArgs,
       name: "tally-store",
     });
-    this.#worker.on("message", (replies: readonly Reply[]) => this.#replies(replies));
+    this.#worker.on("message", (replies: Replies) => this.#replies(replies));
     this.#worker.on("error", (cause) =>
       this.#end(new TallyError("store", `the thread of ${args.path} failed`, { cause })),
     );
@@ -82,7 +84,7 @@ export class Client {
   }
 
   /** As {@link ask}, for those who settle more than one promise by it. */
-  post(op: string, args: unknown, settled: Settled | null, transfer?: ArrayBuffer): void {
+  post(op: string | number, args: unknown, settled: Settled | null, transfer?: ArrayBuffer): void {
     if (this.#over !== null) {
       settled?.(undefined, this.#over);
       return;
@@ -92,7 +94,7 @@ export class Client {
       if (this.#pending.size === 0) this.#worker.ref();
       this.#pending.set(n, settled);
     }
-    this.#requests.push({ n, op, args });
+    this.#requests.push(n, op, args);
     if (transfer !== undefined) this.#transfers.push(transfer);
     this.schedule();
   }
@@ -134,29 +136,32 @@ export class Client {
     await this.#exited.promise;
   }
 
-  #replies(replies: readonly Reply[]): void {
+  #replies(replies: Replies): void {
     if (this.#answers.length > 0) this.#answers = [...this.#answers, ...replies];
     else this.#handOut(replies);
   }
 
   /** A commit may answer thousands, whose next steps all run before anything else does: so many a turn, timers and sockets in between. */
-  #handOut(replies: readonly Reply[], most: number = MOST_WOKEN): void {
+  #handOut(replies: Replies, most: number = MOST_WOKEN): void {
     let woken = 0;
     let next = 0;
-    for (; next < replies.length && woken < most; next++) {
-      const reply = replies[next] as Reply;
-      if ("surfaced" in reply) this.host.surfaced(reply.surfaced);
+    for (; next < replies.length && woken < most; next += WIDTH) {
+      const n = replies[next] as number;
+      const kind = replies[next + 1];
+      const what = replies[next + 2];
+      if (kind === REPLY.surfaced) {
+        this.host.surfaced(what as string);
+        continue;
+      }
+      const settled = this.#pending.get(n);
+      this.#pending.delete(n);
+      if (kind === REPLY.failure) settled?.(undefined, asError(what as Failure));
       else {
-        const settled = this.#pending.get(reply.n);
-        this.#pending.delete(reply.n);
-        if ("error" in reply) settled?.(undefined, asError(reply.error));
-        else {
-          woken += Array.isArray(reply.value) ? reply.value.length : ((reply.value as Weighty)?.codes?.length ?? 1);
-          settled?.(reply.value, null);
-        }
+        woken += Array.isArray(what) ? what.length : ((what as Weighty)?.codes?.length ?? 1);
+        settled?.(what, null);
       }
     }
-    this.#answers = replies.slice(next);
+    this.#answers = next < replies.length ? replies.slice(next) : NONE;
     if (this.#answers.length > 0) setImmediate(() => this.#handOut(this.#answers));
     else if (this.#pending.size === 0 && this.#over === null) this.#worker.unref();
   }

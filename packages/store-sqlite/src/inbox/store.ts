@@ -18,8 +18,7 @@ import { unpackRecords } from "../outbox/records.ts";
 import { checkRow, FRAME, Heads, packAlone } from "../record/pack.ts";
 import type { SqliteTx } from "../tx/handle.ts";
 import { SqliteTransactions } from "../tx/transactions.ts";
-import type { Claimed } from "../worker/inbox/marks.ts";
-import type { Records } from "../worker/protocol.ts";
+import { CLAIM_WIDTH, type ClaimAnswers, type ClaimArgs, type Records } from "../worker/protocol.ts";
 
 export class SqliteInbox implements InboxStore<SqliteTx> {
   readonly id: string;
@@ -38,12 +37,12 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
   }
 
   async claim(keys: readonly ClaimAsk[], leaseMs: number): Promise<readonly Claim[]> {
-    const claimed = await this.#client.ask<readonly Claimed[]>("claim", {
-      keys: keys.map((key) => ({ ...plain(key), behind: key.behind })),
-      leaseMs,
-      now: this.#client.now(),
-    });
-    return claimed.map((each, index): Claim => ({ ...each, key: plain(keys[index] as InboxKey) }));
+    const asks: unknown[] = [];
+    for (const { group, topic, producer, id, bodyHash, behind } of keys)
+      asks.push(group, topic, producer, id, bodyHash, behind);
+    const args: ClaimArgs = { asks, leaseMs, now: this.#client.now() };
+    const answers = await this.#client.ask<ClaimAnswers>("claim", args);
+    return keys.map((key, index) => claimOf(key, answers, index * CLAIM_WIDTH));
   }
 
   renew(claim: FreshClaim, leaseMs: number): Promise<boolean> {
@@ -110,6 +109,15 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#client.close();
   }
+}
+
+function claimOf(asked: ClaimAsk, answers: ClaimAnswers, at: number): Claim {
+  const key = plain(asked);
+  const state = answers[at] as Claim["state"];
+  const what = answers[at + 1];
+  if (state === "fresh") return { state, key, attempt: what as number, fence: answers[at + 2] as number };
+  if (state === "busy") return { state, key, leftMs: what as number };
+  return state === "dead" ? { state, key, reason: what as string } : { state, key };
 }
 
 /** Only what the worker reads: a caller's key may be a larger object. */

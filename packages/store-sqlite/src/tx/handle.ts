@@ -1,6 +1,6 @@
 import { TallyError } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
-import type { PutArgs } from "../worker/protocol.ts";
+import { type PutArgs, type Ran, type SqlArgs, TURN, type TurnPutArgs } from "../worker/protocol.ts";
 
 export type SqliteValue = null | number | bigint | string | Uint8Array;
 /** By position, or by name without its prefix. */
@@ -39,23 +39,23 @@ export class TxHandle implements SqliteTx {
   }
 
   query(sql: string, params: SqliteParams = []): Promise<readonly SqliteRow[]> {
-    return this.#ask("turn.sql", { turn: this.#turn, how: "all", text: sql, params });
+    return this.#ask(TURN.sql, [this.#turn, "all", sql, params] satisfies SqlArgs);
   }
 
   get(sql: string, params: SqliteParams = []): Promise<SqliteRow | undefined> {
-    return this.#ask("turn.sql", { turn: this.#turn, how: "get", text: sql, params });
+    return this.#ask(TURN.sql, [this.#turn, "get", sql, params] satisfies SqlArgs);
   }
 
   run(
     sql: string,
     params: SqliteParams = [],
   ): Promise<{ readonly changes: number | bigint; readonly lastInsertRowid: number | bigint }> {
-    return this.#ask("turn.sql", { turn: this.#turn, how: "run", text: sql, params });
+    return this.#ask(TURN.sql, [this.#turn, "run", sql, params] satisfies SqlArgs, whatRan);
   }
 
   /** For `publish(…, { tx })`, by way of core. */
   put(pack: PutArgs): Promise<Uint8Array> {
-    return this.#ask("turn.put", { turn: this.#turn, pack });
+    return this.#ask(TURN.put, [this.#turn, pack] satisfies TurnPutArgs);
   }
 
   /** How long the handler has been at something else, in ms. */
@@ -72,16 +72,22 @@ export class TxHandle implements SqliteTx {
     this.#over = true;
   }
 
-  #ask<T>(op: string, args: unknown): Promise<T> {
+  #ask<T>(op: number, args: unknown, read: (value: unknown) => unknown = asIs): Promise<T> {
     if (this.#over) return Promise.reject(new TallyError("store", "this transaction is over"));
     if (this.#outstanding++ === 0) this.#flights++;
     return new Promise((resolve, reject) => {
       this.#client.post(op, args, (value, error) => {
-        this.#outstanding--;
-        this.#idleSince = this.#client.host.clock.now();
-        if (error === null) resolve(value as T);
+        if (--this.#outstanding === 0) this.#idleSince = this.#client.host.clock.now();
+        if (error === null) resolve(read(value) as T);
         else reject(error);
       });
     });
   }
+}
+
+const asIs = (value: unknown): unknown => value;
+
+function whatRan(value: unknown): Awaited<ReturnType<SqliteTx["run"]>> {
+  const [changes, lastInsertRowid] = value as Ran;
+  return { changes, lastInsertRowid };
 }

@@ -11,7 +11,7 @@ import type { Client } from "../client.ts";
 import { packAll, resultsOf } from "../outbox/puts.ts";
 import { SqliteOutbox } from "../outbox/store.ts";
 import { Heads } from "../record/pack.ts";
-import { AGAIN } from "../worker/protocol.ts";
+import { AGAIN, type EnterArgs, type LeaveArgs, TURN } from "../worker/protocol.ts";
 import { type SqliteTx, TxHandle } from "./handle.ts";
 
 /** A transaction is committed after so many handlers, */
@@ -85,7 +85,7 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
       await Promise.all(wave.map((next, at) => this.#turn(next, at === 0)));
       turns += wave.length;
       if (this.#queue.length > 0 && turns < GROUP_TURNS && clock.now() - began < GROUP_MS) continue;
-      this.#client.post("turn.commit", null, null);
+      this.#client.post(TURN.commit, null, null);
       turns = 0;
     }
     this.#running = false;
@@ -107,8 +107,8 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
     const { claim, effect, resolve, reject } = waiting;
     const turn = ++this.#turns;
     const { group, topic, producer, id, bodyHash } = claim.key;
-    const key = { group, topic, producer, id, bodyHash };
-    this.#client.post("turn.enter", { turn, key, fence: claim.fence, first }, null);
+    const enter: EnterArgs = [turn, claim.fence, first, group, topic, producer, id, bodyHash];
+    this.#client.post(TURN.enter, enter, null);
     const tx = new TxHandle(this.#client, turn);
     const outcome = await this.#bounded(tx, effect, claim);
     tx.end();
@@ -116,7 +116,7 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
     const simple = tx.flights === 0 || (tx.flights === 1 && outcome.is === "value");
     this.#simple.set(kindOf(waiting), simple ? (this.#simple.get(kindOf(waiting)) ?? 0) + 1 : 0);
     // Not awaited: the next turn begins behind this message, and its answer comes after the commit.
-    this.#client.post("turn.leave", { turn, done: outcome.is === "value" }, (answer, error) => {
+    this.#client.post(TURN.leave, [turn, outcome.is === "value"] satisfies LeaveArgs, (answer, error) => {
       if (error !== null) reject(error);
       else if (answer === AGAIN) this.#again(waiting);
       else if (outcome.is === "value") resolve(outcome.value);

@@ -7,7 +7,7 @@ import type { Answers } from "./group.ts";
 import { inboxRoom } from "./inbox/room.ts";
 import { kindOf } from "./kinds.ts";
 import { outboxRoom } from "./outbox/operations.ts";
-import type { OpenArgs, PutArgs, Reply, Request } from "./protocol.ts";
+import { type Failure, type OpenArgs, type PutArgs, REPLY, type Request, type Requests, WIDTH } from "./protocol.ts";
 import { Pump } from "./pump.ts";
 import { vacuumStep } from "./vacuum.ts";
 
@@ -15,7 +15,7 @@ import { vacuumStep } from "./vacuum.ts";
 const COMMIT_BYTES = 8 * 1024 * 1024;
 
 function serve(port: MessagePort, args: OpenArgs): void {
-  let replies: Reply[] = [];
+  let replies: unknown[] = [];
   let transfers: ArrayBuffer[] = [];
   const flush = (): void => {
     if (replies.length === 0) return;
@@ -24,16 +24,16 @@ function serve(port: MessagePort, args: OpenArgs): void {
     [replies, transfers] = [[], []];
   };
   const surfaced = (what: string): void => {
-    replies.push({ surfaced: what });
+    replies.push(-1, REPLY.surfaced, what);
   };
   const answers: Answers = {
     ok(n, { value, transfer }) {
-      replies.push({ n, value });
+      replies.push(n, REPLY.value, value);
       if (transfer !== undefined) transfers.push(...transfer);
     },
     failed(n, error) {
       const { code, message, retryable, cause } = asFault(error, args.path);
-      replies.push({ n, error: { code, message, retryable, sqlite: sqliteErrorOf(cause) } });
+      replies.push(n, REPLY.failure, { code, message, retryable, sqlite: sqliteErrorOf(cause) } satisfies Failure);
     },
   };
 
@@ -56,12 +56,13 @@ function serve(port: MessagePort, args: OpenArgs): void {
   const { db, close } = opened;
   const pump = new Pump(db, answers, rooms.outbox, rooms.inbox);
 
-  const round = (first: readonly Request[]): void => {
+  const round = (first: Requests): void => {
     let deleted = false;
-    for (let list: readonly Request[] | undefined = first; list !== undefined;) {
+    for (let list: Requests | undefined = first; list !== undefined;) {
       let bytes = 0;
       for (; list !== undefined && bytes < COMMIT_BYTES; list = next(port)) {
-        for (const request of list) {
+        for (let at = 0; at < list.length; at += WIDTH) {
+          const request: Request = { n: list[at] as number, op: list[at + 1] as Request["op"], args: list[at + 2] };
           if (request.op === "close") {
             pump.settle();
             rooms.outbox.close();
@@ -90,8 +91,8 @@ function serve(port: MessagePort, args: OpenArgs): void {
   port.on("message", round);
 }
 
-function next(port: MessagePort): readonly Request[] | undefined {
-  return (receiveMessageOnPort(port) as { message: readonly Request[] } | undefined)?.message;
+function next(port: MessagePort): Requests | undefined {
+  return (receiveMessageOnPort(port) as { message: Requests } | undefined)?.message;
 }
 
 if (parentPort !== null) serve(parentPort, workerData as OpenArgs);

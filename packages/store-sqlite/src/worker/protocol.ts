@@ -1,19 +1,56 @@
 // What the two threads say to each other. Each message to the worker is the list of one tick's requests; each message back is the
-// list of what one commit (or one look) answered.
+// list of what one commit (or one look) answered. Both lists are flat, three entries an item: an object for each, with its names
+// spelled out each time, took as long as a statement.
 
 import type { ErrorCode } from "@tallymq/core/spi";
 
+/** `n, op, args` of each request. */
+export type Requests = readonly unknown[];
+
 export interface Request {
   readonly n: number;
-  readonly op: string;
+  /** An operation's name, or one of {@link TURN}. */
+  readonly op: string | number;
   /** As the operation says. */
   readonly args: unknown;
 }
 
-export type Reply =
-  | { readonly n: number; readonly value: unknown }
-  | { readonly n: number; readonly error: Failure }
-  | { readonly surfaced: string };
+/** A claim's keys, {@link ASK_WIDTH} entries each: `group, topic, producer, id, bodyHash, behind`. */
+export interface ClaimArgs {
+  readonly asks: readonly unknown[];
+  readonly leaseMs: number;
+  readonly now: Now;
+}
+export const ASK_WIDTH = 6;
+/** {@link CLAIM_WIDTH} entries each: the state, and its number (`attempt` of `fresh`, `leftMs` of `busy`) or reason, and the fence of `fresh`. */
+export type ClaimAnswers = readonly unknown[];
+export const CLAIM_WIDTH = 3;
+
+/** What a handler's turn asks. Their arguments are tuples: there are several for each message. */
+export const TURN = { enter: 1, sql: 2, put: 3, leave: 4, commit: 5 } as const;
+
+/** The claim's key and fence, and whether a wave begins with it: all turns before have left. */
+export type EnterArgs = readonly [
+  turn: number,
+  fence: number,
+  first: boolean,
+  group: string,
+  topic: string,
+  producer: string,
+  id: string,
+  bodyHash: bigint,
+];
+export type SqlArgs = readonly [turn: number, how: "all" | "get" | "run", text: string, params: unknown];
+/** What `run` of a statement is answered. */
+export type Ran = readonly [changes: number | bigint, lastInsertRowid: number | bigint];
+export type TurnPutArgs = readonly [turn: number, pack: PutArgs];
+export type LeaveArgs = readonly [turn: number, done: boolean];
+
+/** `n, kind, what` of each reply; the kind is one of {@link REPLY}, and `n` of what is surfaced is -1. */
+export type Replies = readonly unknown[];
+export const REPLY = { value: 0, failure: 1, surfaced: 2 } as const;
+/** Entries of a request, or a reply. */
+export const WIDTH = 3;
 
 export interface Failure {
   readonly code: ErrorCode;

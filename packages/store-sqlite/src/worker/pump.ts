@@ -55,7 +55,7 @@ export class Pump {
     const turns = this.#turns;
     const now = (request.args as { now?: Now } | null)?.now;
     if (now !== undefined) this.#inbox?.at(now);
-    if (turns !== null && request.op.startsWith("turn.")) turns.handle(request);
+    if (turns !== null && typeof request.op === "number") turns.handle(request);
     else if (turns?.busy === true) this.#waiting.push(request);
     else this.#dispatch(request);
   }
@@ -84,7 +84,7 @@ export class Pump {
       this.#writes.add({ n: request.n, run: this.#outbox.put(request.args as PutArgs) });
       return;
     }
-    switch (this.#operations[request.op]?.phase) {
+    switch (this.#operations[request.op as string]?.phase) {
       case "write":
         return this.#writes.add({ n: request.n, run: () => this.#operation(request) });
       case "relay":
@@ -96,7 +96,7 @@ export class Pump {
   }
 
   #operation({ op, args }: Request): ReturnType<Operations[string]["run"]> {
-    const operation = this.#operations[op];
+    const operation = this.#operations[op as string];
     if (operation === undefined) throw new Error(`no such operation: ${op}`);
     return operation.run(args);
   }

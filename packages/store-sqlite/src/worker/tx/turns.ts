@@ -5,23 +5,21 @@ import type { Database } from "../file/database.ts";
 import { asFault, Fault, SQLITE, sqliteCode } from "../fault.ts";
 import type { Answers, Group } from "../group.ts";
 import type { Held, Marks } from "../inbox/marks.ts";
-import { AGAIN, type Answer, type PutAnswer, type PutArgs, type Request } from "../protocol.ts";
+import {
+  AGAIN,
+  type Answer,
+  type EnterArgs,
+  type LeaveArgs,
+  type PutAnswer,
+  type PutArgs,
+  type Ran,
+  type Request,
+  type SqlArgs,
+  TURN,
+  type TurnPutArgs,
+} from "../protocol.ts";
 import { asStatementFault, Statements } from "./statements.ts";
 
-export type Params = readonly SQLInputValue[] | Readonly<Record<string, SQLInputValue>>;
-export interface EnterArgs {
-  readonly turn: number;
-  readonly key: InboxKey;
-  readonly fence: number;
-  /** A wave begins with it; all turns before have left. */
-  readonly first: boolean;
-}
-export interface SqlArgs {
-  readonly turn: number;
-  readonly how: "all" | "get" | "run";
-  readonly text: string;
-  readonly params: Params;
-}
 interface Leave {
   readonly n: number;
   readonly done: boolean;
@@ -31,7 +29,10 @@ interface Leave {
 type Outcome = { readonly value: unknown; readonly error: null } | { readonly value: null; readonly error: unknown };
 
 /** The turn of a handler: from `enter` to `leave`, in a transaction that it shares with others. */
-interface Turn extends EnterArgs {
+interface Turn {
+  readonly turn: number;
+  readonly key: InboxKey;
+  readonly fence: number;
   readonly held: Held | null;
   /** Why nothing of it will be written. */
   failed: unknown;
@@ -101,17 +102,17 @@ export class Turns {
 
   handle(request: Request): void {
     const { n, op, args } = request;
-    if (op === "turn.enter") return this.#enter(args as EnterArgs);
-    if (op === "turn.commit") {
+    if (op === TURN.enter) return this.#enter(args as EnterArgs);
+    if (op === TURN.commit) {
       this.advance();
       this.#held = false;
       return this.#group.commit();
     }
-    const { turn: number, done } = args as { readonly turn: number; readonly done?: boolean };
+    const [number, done] = args as LeaveArgs;
     const turn = this.#turns.find((each) => each.turn === number);
     if (turn === undefined || turn.left !== null)
       return this.#answers.failed(n, new Fault("store", "this transaction is over"));
-    if (op === "turn.leave") turn.left = { n, done: done === true };
+    if (op === TURN.leave) turn.left = { n, done };
     else turn.pending.push(request);
   }
 
@@ -125,8 +126,9 @@ export class Turns {
   }
 
   /** Nobody answers an `enter`: what is wrong with it is told to whatever the turn asks next. */
-  #enter(args: EnterArgs): void {
-    if (args.first) this.advance();
+  #enter([turn, fence, first, group, topic, producer, id, bodyHash]: EnterArgs): void {
+    if (first) this.advance();
+    const key: InboxKey = { group, topic, producer, id, bodyHash };
     let failed: unknown = null;
     let held: Held | null = null;
     try {
@@ -138,14 +140,14 @@ export class Turns {
         this.#generation = this.#group.generation;
       }
       // The same claim twice in a wave: its mark is not written yet.
-      held = this.#turns.some(({ fence }) => fence === args.fence) ? null : this.#marks.held(args.key, args.fence);
+      held = this.#turns.some((other) => other.fence === fence) ? null : this.#marks.held(key, fence);
       if (held === null) failed = new Fault("fenced", "the claim ran out, and somebody else has it");
     } catch (error) {
       failed = asFault(error, this.#db.path);
       this.#broken(error);
     }
     this.#held = true;
-    this.#turns.push({ ...args, held, failed, again: false, log: [], pending: [], left: null });
+    this.#turns.push({ turn, key, fence, held, failed, again: false, log: [], pending: [], left: null });
   }
 
   /** Takes out those who left and of whom nothing stays. @returns true if what they did has to be undone. */
@@ -206,8 +208,8 @@ export class Turns {
   #outcome(turn: Turn, { op, args }: Request): Outcome {
     try {
       const value =
-        op === "turn.put"
-          ? (this.#put((args as { pack: PutArgs }).pack)().value as PutAnswer).codes
+        op === TURN.put
+          ? (this.#put((args as TurnPutArgs)[1])().value as PutAnswer).codes
           : this.#statement(turn, args as SqlArgs);
       return { value, error: null };
     } catch (error) {
@@ -216,7 +218,7 @@ export class Turns {
     }
   }
 
-  #statement(turn: Turn, { how, text, params }: SqlArgs): unknown {
+  #statement(turn: Turn, [, how, text, params]: SqlArgs): unknown {
     const statement = this.#statements.of(text);
     const result = Array.isArray(params)
       ? statement[how](...(params as SQLInputValue[]))
@@ -224,7 +226,9 @@ export class Turns {
     // OR ROLLBACK and RAISE(ROLLBACK) succeed in ending everybody's transaction.
     if (!this.#db.sql.isTransaction)
       this.#broken(new Fault("store", "a handler's statement ended the transaction that it shares"), turn);
-    return result;
+    if (how !== "run") return result;
+    const { changes, lastInsertRowid } = result as ReturnType<StatementSync["run"]>;
+    return [changes, lastInsertRowid] satisfies Ran;
   }
 
   /** SQLite gave up the whole transaction, as it does for a full disk: all who shared it are told. */
