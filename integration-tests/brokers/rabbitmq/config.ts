@@ -15,7 +15,7 @@ export const DEFAULT_MEMORY_WATERMARK = "0.6";
 export const DEFAULT_DISK_LIMIT = "50MB";
 
 export function enabledPlugins(more: readonly string[]): string {
-  return `[${["rabbitmq_management", ...more].join(",")}].\n`;
+  return `[${["rabbitmq_management", "rabbitmq_consistent_hash_exchange", ...more].join(",")}].\n`;
 }
 
 /**

@@ -48,7 +48,7 @@ export class RabbitNode implements AsyncDisposable {
     const container = await BrokerContainer.start({
       image: plan.image,
       name: plan.name,
-      ports: plan.tls === null ? [5672] : [5672, 5671],
+      ports: plan.tls === null ? [5672, 15672] : [5672, 15672, 5671],
       entrypoint: ["/bin/sh", "/tally/start.sh"],
       environment: {
         TALLY_ERLANG_COOKIE: plan.cookie,
@@ -96,7 +96,7 @@ export class RabbitNode implements AsyncDisposable {
 
   /** Of the TLS listener. @throws Error without one */
   get tlsPort(): number {
-    const port = this.#container.handle.hostPorts[1];
+    const port = this.#container.handle.hostPorts[2];
     if (port === undefined) throw new Error(`${this.name} has no TLS listener`);
     return port;
   }
@@ -104,6 +104,11 @@ export class RabbitNode implements AsyncDisposable {
   /** Straight to the node. Through a proxy: `node.urlVia(proxy)`. */
   get url(): string {
     return this.#urlAt(this.port);
+  }
+
+  /** The management API, with the guest's credentials. */
+  get managementUrl(): string {
+    return `http://guest:guest@127.0.0.1:${this.#container.handle.hostPorts[1]}`;
   }
 
   urlVia(proxy: Proxy): string {

@@ -8,6 +8,7 @@ import "./shared-rabbit.ts";
 export interface SharedRabbit extends AsyncDisposable {
   readonly vhost: string;
   readonly url: string;
+  readonly managementUrl: string;
   /** Knows this vhost. Alarms and `closeAllConnections` would hit the whole broker: not for shared use. */
   readonly admin: RabbitAdmin;
   proxy(): Promise<Proxy>;
@@ -29,6 +30,7 @@ export async function sharedRabbit(): Promise<SharedRabbit> {
   return {
     vhost,
     url: node.url,
+    managementUrl: node.managementUrl,
     admin: node.admin,
     proxy: () => node.proxy(),
     urlVia: (proxy) => node.urlVia(proxy),

@@ -32,7 +32,7 @@ const LEAVE_WITHIN = 1_000;
  * Opens a service's connection to a broker. Resolves when the first session is open, or when the first try has failed in a
  * way that waiting can mend (broker away): then it goes on trying, and publishes wait.
  * @param platform Clock, randomness and diagnostics; tests give their own.
- * @throws TallyError `bad-config`, `store`, and `unauthorized` or whatever else waiting cannot mend.
+ * @throws TallyError `bad-config`, `store`, `topology` (of `topics`), and `unauthorized` or whatever else waiting cannot mend.
  */
 export async function openTally<Tx = never>(
   options: TallyOptions<Tx>,
@@ -96,6 +96,7 @@ export async function openTally<Tx = never>(
   const tally = createTally<Tx>(runtime, publisher, halves, inbox, outbox, o.health, memory, o.durability);
   try {
     await publisher.first;
+    if (publisher.refusal !== null) throw publisher.refusal;
   } catch (error) {
     await tally.close({ within: 1 });
     throw error;

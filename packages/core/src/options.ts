@@ -23,7 +23,10 @@ export interface TallyOptions<Tx = never> {
   readonly spill?: SpillPolicyOptions;
   /** What remembers the effects of consumers, so that a redelivery has none: `sqlite(path)` … @default none */
   readonly inbox?: InboxSpec<Tx>;
-  /** Topics to declare with the first session instead of at their first use. @default [] */
+  /**
+   * Topics to declare with the first session instead of at their first use. One that contradicts what is on the broker, or
+   * is not there where it should be, rejects `openTally()`. @default []
+   */
   readonly topics?: readonly Topic<never, unknown>[];
   /** How publishing behaves. @default the defaults of {@link PublishPolicyOptions} */
   readonly publish?: PublishPolicyOptions;

@@ -51,6 +51,35 @@ describe("openTally", () => {
     expect((error as TallyError).message).toContain(text);
   });
 
+  it("rejects for a listed topic that contradicts the broker; one that was not listed rejects its own messages", async () => {
+    const real = memory();
+    const broker: Broker = {
+      name: "strict",
+      open(host) {
+        const transport = real.open(host);
+        const declare: typeof transport.admin.declare = (plans) =>
+          plans.some(({ name }) => name === "orders")
+            ? Promise.reject(new TallyError("topology", "another kind of queue"))
+            : Promise.resolve();
+        const admin = { declare, declareDelays: declare as never, backlog: () => Promise.resolve(0) };
+        return {
+          name: "strict",
+          traits: transport.traits,
+          admin,
+          halfMessages: null,
+          members: null,
+          openSender: (events, signal) => transport.openSender(events, signal),
+          openReceiver: (s, events, signal) => transport.openReceiver(s, events, signal),
+          [Symbol.asyncDispose]: () => transport[Symbol.asyncDispose](),
+        };
+      },
+    };
+    const opening = openTally({ service: "shop", broker, topics: [topic("mails"), orders] });
+    await expect(opening).rejects.toMatchObject({ code: "topology" });
+    await using tally = await openTally({ service: "shop", broker, topics: [topic("mails")] });
+    await expect(tally.publish(orders, { n: 1 })).rejects.toMatchObject({ code: "topology", mayArrive: false });
+  });
+
   it("rejects with what waiting cannot mend, and leaves nothing open", async () => {
     const clock = virtualClock();
     const broker = shut(new TallyError("unauthorized", "the broker does not know this user"));

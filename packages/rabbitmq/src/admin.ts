@@ -28,7 +28,7 @@ export class RabbitAdmin implements AdminPort {
 
   async declare(topics: readonly TopicPlan[], signal: AbortSignal): Promise<void> {
     await this.#on(signal, async (channel) => {
-      for (const plan of topics) await this.#topology.declare(channel.raw, plan, plan.groups);
+      for (const plan of topics) await this.#topology.declare(channel, plan, plan.groups, "publisher", signal);
     });
   }
 

@@ -1,4 +1,5 @@
 import { describe, type ErrorCode, TallyError } from "@tallymq/core/spi";
+import { STREAM } from "./topics.ts";
 
 /** What was being done when the driver's error came; it decides what a lost connection means. */
 export type While = "opening" | "declaring" | "open";
@@ -27,9 +28,17 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
       // NOT_FOUND: the exchange or queue is not there (any more). A declaration that is not ours to make is final;
       // for a session it is a reason to begin again, topology first. A queue whose node is down says "not_found" too.
       return during === "declaring"
-        ? make("topology", `${text}; it is not there, and declare: false says not to make it`, false)
+        ? make("topology", `${text}; it is not there, and the option declare says that others make it`, false)
         : make("session-lost", text, true);
     case 406:
+      if (during === "declaring" && /current is 'stream'|queue type rabbit_stream_queue/.test(text))
+        return make("unsupported", `it is a stream: ${STREAM}`, false);
+      if (during === "declaring" && text.includes("unknown exchange type"))
+        return make(
+          "unsupported",
+          `${text}; where it is x-consistent-hash: rabbitmq-plugins enable rabbitmq_consistent_hash_exchange`,
+          false,
+        );
       // PRECONDITION_FAILED: while declaring, what exists differs from what was asked for; on a session, a message or an
       // acknowledgement that the broker could not take (a consumer time-out comes as this one as well).
       return during === "declaring"

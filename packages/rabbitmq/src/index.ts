@@ -2,7 +2,8 @@ import type { Broker } from "@tallymq/core";
 import { type RabbitOptions, resolveRabbit } from "./options.ts";
 import { RabbitTransport } from "./transport.ts";
 
-export type { RabbitOptions, RabbitTopicOptions } from "./options.ts";
+export type { RabbitOptions } from "./options.ts";
+export type { Arguments, Declare, ExchangeType, RabbitBinding, RabbitTopicOptions } from "./topics.ts";
 export type { AskCredentials, Credentials, CredentialsRequest } from "./credentials.ts";
 export type { TlsOptions } from "./tls.ts";
 export type { RabbitNative } from "./native.ts";

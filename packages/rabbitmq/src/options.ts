@@ -1,7 +1,6 @@
 import {
   type Bounds,
   choice,
-  DEAD_LETTERS,
   type Duration,
   duration,
   flag,
@@ -13,9 +12,18 @@ import {
   value,
 } from "@tallymq/core/spi";
 import type { AskCredentials } from "./credentials.ts";
-import { LADDER, LONGEST_DELAY } from "./delays.ts";
+import { LONGEST_DELAY } from "./delays.ts";
 import { type Endpoint, readEndpoint, refuseOpenPassword } from "./endpoint.ts";
 import { type ResolvedTls, resolveTls, type TlsOptions } from "./tls.ts";
+import {
+  type Declare,
+  declareRule,
+  type RabbitTopicOptions,
+  readTopic,
+  readTopics,
+  refuseStream,
+  type ResolvedTopic,
+} from "./topics.ts";
 
 /** Options of {@link rabbitmq}. */
 export interface RabbitOptions {
@@ -74,38 +82,12 @@ export interface RabbitOptions {
   readonly longestDelay?: Duration;
   /** Where topics live on the broker, by topic name; those not named follow the default mapping. @default {} */
   readonly topics?: Readonly<Record<string, RabbitTopicOptions>>;
+  /** What of exchanges and queues this program makes; a topic may say another thing. @default true */
+  readonly declare?: Declare;
   /** For amqps: whom to trust, and this client's own certificate. @default whom Node trusts, no certificate */
   readonly tls?: TlsOptions;
   /** Largest frame in bytes; the broker may ask for less. RabbitMQ 4.1 and later want 8192 at least. @default 131072 */
   readonly frameMax?: number;
-}
-
-/** Where one topic lives. */
-export interface RabbitTopicOptions {
-  /** @default the topic's name */
-  readonly exchange?: string;
-  /** @default "fanout" */
-  readonly exchangeType?: "fanout" | "direct" | "topic" | "headers";
-  /** Of what is published. @default "" */
-  readonly routingKey?: string;
-  /** Of the groups' queues. @default the routing key; "#" on a topic exchange */
-  readonly bindingKey?: string;
-  /** One queue for all: published to through the default exchange, consumed by every group. Excludes the others. */
-  readonly queue?: string;
-  /** Queues of groups, by group, where they are not `<topic>.<group>`. @default {} */
-  readonly queues?: Readonly<Record<string, string>>;
-  /** False: exchange and queues are somebody else's; they are looked for, never made or changed. @default true */
-  readonly declare?: boolean;
-}
-
-export interface ResolvedTopic {
-  readonly exchange: string | null;
-  readonly exchangeType: "fanout" | "direct" | "topic" | "headers";
-  readonly routingKey: string;
-  readonly bindingKey: string | null;
-  readonly queue: string | null;
-  readonly queues: ReadonlyMap<string, string>;
-  readonly declare: boolean;
 }
 
 /** The resolved options: milliseconds, bytes, checked names. */
@@ -120,6 +102,8 @@ export interface ResolvedOptions {
   readonly deliveryLimit: number;
   readonly longestDelay: number;
   readonly topics: ReadonlyMap<string, ResolvedTopic>;
+  /** A topic that is not among them. */
+  readonly elsewhere: ResolvedTopic;
   readonly tls: ResolvedTls | null;
   readonly credentials: AskCredentials | null;
   readonly connectTimeout: number;
@@ -136,19 +120,6 @@ const urls: Rule<readonly Endpoint[]> = {
   },
 };
 
-/** A routing key may be empty. */
-const routing: Rule<string | null> = {
-  default: null,
-  read: (name, given) => (given === "" ? "" : text("").read(name, given)),
-};
-const name: Rule<string | null> = { default: null, read: readName };
-
-const queues: Rule<ReadonlyMap<string, string>> = {
-  default: new Map(),
-  read: (name, given) =>
-    new Map(entries(name, given).map(([group, queue]) => [group, readName(`${name}.${group}`, queue)])),
-};
-
 const seconds: Rule<number> = {
   default: 5_000,
   read(name, given) {
@@ -158,33 +129,26 @@ const seconds: Rule<number> = {
   },
 };
 
-const TOPIC_BOUNDS: Bounds<Omit<ResolvedTopic, "routingKey"> & { readonly routingKey: string | null }> = {
-  exchange: name,
-  exchangeType: choice("fanout", "direct", "topic", "headers"),
-  routingKey: routing,
-  bindingKey: routing,
-  queue: name,
-  queues,
-  declare: flag(true),
-};
+type Read = Omit<ResolvedOptions, "topics" | "elsewhere"> & { readonly topics: unknown; readonly declare: Declare };
 
-/** What a topic without an entry of its own gets. */
-export const DEFAULT_TOPIC: ResolvedTopic = readTopic("topic", {});
-
-const BOUNDS: Bounds<ResolvedOptions> = {
+const BOUNDS: Bounds<Read> = {
   urls,
   name: text("rabbitmq", 120),
   heartbeat: { default: 5_000, read: (name, given) => (given === 0 ? 0 : seconds.read(name, given)) },
   mode: choice("confirm", "tx"),
   txMessages: integer(1_000, 1, 100_000),
   txBytes: integer(4 * 1024 * 1024, 1, 1024 * 1024 * 1024),
-  queueType: choice("quorum", "classic"),
+  queueType: {
+    default: "quorum",
+    read(name, given) {
+      refuseStream(name, given);
+      return choice("quorum", "classic").read(name, given);
+    },
+  },
   deliveryLimit: integer(200, 10, 1_000_000_000),
   longestDelay: duration("7d", 0, LONGEST_DELAY),
-  topics: {
-    default: new Map(),
-    read: (name, given) => new Map(entries(name, given).map(([topic, o]) => [topic, readTopic(`${name}.${topic}`, o)])),
-  },
+  topics: { default: {}, read: (_name, given) => given },
+  declare: declareRule(true),
   tls: {
     default: null,
     read: (name, given) => resolveTls(name, given),
@@ -201,7 +165,7 @@ const BOUNDS: Bounds<ResolvedOptions> = {
 
 /** @throws TallyError `bad-config` */
 export function resolveRabbit(given: RabbitOptions): ResolvedOptions {
-  const options = resolveOptions("rabbitmq", given, BOUNDS);
+  const { declare, ...options } = resolveOptions("rabbitmq", given, BOUNDS);
   if (options.urls.length === 0)
     throw new TallyError("bad-config", 'rabbitmq: urls must be given, like ["amqp://localhost"]');
   if (options.tls !== null && options.urls.some((url) => url.protocol !== "amqps")) {
@@ -224,72 +188,14 @@ export function resolveRabbit(given: RabbitOptions): ResolvedOptions {
       if (given[key] !== undefined)
         throw new TallyError("bad-config", `rabbitmq: ${key} is given, but mode is not "tx"`);
   }
-  refuseLoops(options.topics);
-  return options;
+  return Object.freeze({
+    ...options,
+    topics: readTopics("rabbitmq: topics", options.topics, declare),
+    elsewhere: readTopic("topic", {}, declare),
+  });
 }
 
 /** As the driver and the broker understand it: none is `/`. */
 function vhostOf({ vhost }: Endpoint): string {
   return vhost === "" ? "/" : decodeURIComponent(vhost);
-}
-
-/**
- * A dead letter that gets back into the queue that it left would go round for ever, and never be anybody's.
- * @throws TallyError `bad-config`
- */
-function refuseLoops(topics: ReadonlyMap<string, ResolvedTopic>): void {
-  for (const [letters, to] of topics) {
-    if (!letters.endsWith(`.${DEAD_LETTERS}`)) continue;
-    // `<topic>.<group>`, and both may have dots.
-    const parts = letters.split(".").slice(0, -1);
-    for (let cut = 1; cut < parts.length; cut++) {
-      const [topic, group] = [parts.slice(0, cut).join("."), parts.slice(cut).join(".")];
-      const from = topics.get(topic) ?? DEFAULT_TOPIC;
-      const source = from.queue ?? from.queues.get(group) ?? `${topic}.${group}`;
-      const target = to.queue ?? to.queues.get(DEAD_LETTERS);
-      const sameExchange =
-        from.queue === null &&
-        to.queue === null &&
-        (from.exchange ?? topic) === (to.exchange ?? letters) &&
-        (to.exchangeType === "fanout" || from.routingKey === to.routingKey);
-      if (target !== source && !sameExchange) continue;
-      throw new TallyError(
-        "bad-config",
-        `rabbitmq: topics.${letters}: dead letters of group ${JSON.stringify(group)} would go back into its own queue, ${JSON.stringify(source)}${sameExchange ? `, through exchange ${JSON.stringify(from.exchange ?? topic)}` : ""}`,
-      );
-    }
-  }
-}
-
-function readName(where: string, given: unknown): string {
-  const name = text("").read(where, given);
-  if (name.startsWith(LADDER))
-    throw new TallyError("bad-config", `${where} must not begin with ${LADDER}: so the queues of delays are named`);
-  return name;
-}
-
-function readTopic(where: string, given: unknown): ResolvedTopic {
-  const o = resolveOptions(where, given as object, TOPIC_BOUNDS);
-  if (o.queue !== null) {
-    for (const key of ["exchange", "routingKey", "bindingKey"] as const) {
-      if (o[key] !== null)
-        throw new TallyError(
-          "bad-config",
-          `${where}: queue excludes ${key}: a message reaches the queue through the default exchange`,
-        );
-    }
-    if (o.queues.size > 0)
-      throw new TallyError("bad-config", `${where}: queue excludes queues: it is the queue of every group`);
-  }
-  if (o.exchangeType === "direct" && o.queue === null && (o.routingKey ?? "") === "" && o.bindingKey === null) {
-    throw new TallyError("bad-config", `${where}: exchangeType "direct" needs routingKey`);
-  }
-  return Object.freeze({ ...o, routingKey: o.routingKey ?? "" });
-}
-
-function entries(name: string, given: unknown): readonly (readonly [string, unknown])[] {
-  if (typeof given !== "object" || given === null || Array.isArray(given))
-    throw new TallyError("bad-config", `${name} must be an object, by name`);
-  if (Object.hasOwn(given, "__proto__")) throw new TallyError("bad-config", `${name} cannot name anything "__proto__"`);
-  return Object.entries(given);
 }

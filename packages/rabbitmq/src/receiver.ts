@@ -98,8 +98,10 @@ export class RabbitReceiver implements Receiver {
     try {
       // For each consumer, never for the channel: a global prefetch on a quorum queue ends the whole connection.
       await raced(raw.prefetch(Math.min(subscription.credit, MOST_CREDIT), false), signal);
+      // The priority is the default. A stream knows none, and is refused for it: with acks and a prefetch, as it wants
+      // them, it would deliver, and begin anew at each session.
       await raced(
-        raw.consume(queue, () => {}, { consumerTag: subscription.consumer, noAck: false }),
+        raw.consume(queue, () => {}, { consumerTag: subscription.consumer, noAck: false, priority: 0 }),
         signal,
       );
     } catch (thrown) {

@@ -9,9 +9,12 @@ import {
   toExchange,
   toQueue,
 } from "./delays.ts";
-import { DEAD_LETTERS, TallyError, type TopicPlan, utf8Length, type Verdict } from "@tallymq/core/spi";
-import { classify } from "./errors.ts";
-import { DEFAULT_TOPIC, type ResolvedOptions, type ResolvedTopic } from "./options.ts";
+import { DEAD_LETTERS, TallyError, type TopicPlan, type Verdict } from "@tallymq/core/spi";
+import type { RabbitChannel } from "./channel.ts";
+import type { ResolvedOptions } from "./options.ts";
+import { type DeadPlan, type ExchangePlan, Mapping, type QueuePlan } from "./plan.ts";
+import { bind, during, makeExchange, makeQueue, type On } from "./making.ts";
+import { type Work, worksOf } from "./topics.ts";
 
 /** Where messages of a topic go, and what the broker's confirm says about them. */
 export interface Route {
@@ -56,33 +59,22 @@ function nacked(text: string, mayArrive: boolean): Verdict {
   });
 }
 
-// Someone who looks through dead letters returns them again and again. The default limit of 20 would throw them away,
-// and -1 (no limit) sends what is returned to the back of the queue.
-const DEAD_DELIVERY_LIMIT = 1_000_000_000;
+/** Who declares: a program that publishes to all groups of a topic, or a consumer of one of them. */
+export type Declarer = "publisher" | "consumer";
 
-/**
- * How topics and groups are mapped, and what of it has been declared.
- *
- * | Tally | RabbitMQ |
- * |---|---|
- * | topic | durable exchange of its name, fanout |
- * | group | durable queue `<topic>.<group>`, bound to it |
- * | group `dead-letters` | the same, with no limit to speak of to its deliveries: whoever looks through it returns what it saw |
- * | what the broker gives up on | goes to the group's dead letters as well, at least once; of a queue that all groups share, to `<queue>.dead` |
- * | ordered | single active consumer |
- * | delays | see delays.ts |
- */
+/** What of the plan (plan.ts) has been declared, or seen to be there; and the ways to it. */
 export class Topology {
-  readonly #options: ResolvedOptions;
+  readonly #mapping: Mapping;
   readonly #routes: Map<string, Route> = new Map();
   readonly #exchanges: Set<string> = new Set();
-  readonly #queues: Map<string, Set<string>> = new Map();
+  /** By topic, queues that are known to be durable. */
+  readonly #durable: Map<string, Set<string>> = new Map();
   /** Steps of the ladder that are declared, and what its end leads to. */
   #levels = 0;
   readonly #due: Set<string> = new Set();
 
   constructor(options: ResolvedOptions) {
-    this.#options = options;
+    this.#mapping = new Mapping(options);
   }
 
   /**
@@ -93,7 +85,7 @@ export class Topology {
     const route = this.#routes.get(topic) ?? null;
     if (group === null || route === null) return route;
     const { accepted } = route;
-    return { exchange: "", routingKey: this.queueOf(topic, group), accepted, nacked: LATER };
+    return { exchange: "", routingKey: this.#mapping.queueOf(topic, group), accepted, nacked: LATER };
   }
 
   /**
@@ -101,7 +93,7 @@ export class Topology {
    * @returns an error: `topology` where the delay was not declared, `unsupported`
    */
   delayed(topic: string, group: string | null, delayMs: number): DelayedRoute | TallyError {
-    const at = this.#at(topic);
+    const at = this.#mapping.at(topic);
     // What it has in the ladder for a routing key would mean nothing, or something else, to any other exchange.
     if (group === null && at.queue === null && at.exchangeType !== "fanout")
       return new TallyError(
@@ -111,7 +103,7 @@ export class Topology {
     const to =
       group === null && at.queue === null
         ? toExchange(this.#exchangeOf(topic))
-        : toQueue(this.queueOf(topic, group ?? ""));
+        : toQueue(this.#mapping.queueOf(topic, group ?? ""));
     if (levels(delayMs) > this.#levels || !this.#due.has(to))
       return new TallyError(
         "topology",
@@ -123,20 +115,24 @@ export class Topology {
 
   /** Declares on this channel, which an error ends. @throws TallyError */
   async declareDelays(channel: Channel, plan: TopicPlan, upToMs: number): Promise<void> {
-    const at = this.#at(plan.name);
-    if (!at.declare)
+    const at = this.#mapping.at(plan.name);
+    // They need bindings of its queues, and of its exchange.
+    const works = worksOf(at);
+    if (works.own !== "make")
       throw new TallyError(
         "unsupported",
-        `topic ${JSON.stringify(plan.name)} cannot have delayed messages: it is declared by somebody else, and its queues would need a binding more`,
+        `topic ${JSON.stringify(plan.name)} cannot have delayed messages: its queues are somebody else's to make, and would need a binding more`,
       );
     const count = levels(upToMs);
     await during("the queues for delays", declareLadder(channel, count));
     const queues = at.queue === null ? plan.groups.map((group) => this.queueOf(plan.name, group)) : [at.queue];
+    const ours = this.#durable.get(plan.name);
     for (const queue of queues) {
+      if (works.groups !== "make" && ours?.has(queue) !== true) continue;
       await during(`queue ${JSON.stringify(queue)} for what was delayed`, bindDueQueue(channel, queue));
       this.#due.add(toQueue(queue));
     }
-    if (at.queue === null && at.exchangeType === "fanout") {
+    if (works.exchange === "make" && at.queue === null && at.exchangeType === "fanout") {
       const exchange = this.#exchangeOf(plan.name);
       await during(`exchange ${JSON.stringify(exchange)} for what was delayed`, bindDueExchange(channel, exchange));
       this.#due.add(toExchange(exchange));
@@ -151,121 +147,76 @@ export class Topology {
 
   /** @throws TallyError `bad-config` when it is longer than AMQP allows */
   queueOf(topic: string, group: string): string {
-    const at = this.#at(topic);
-    const name = at.queue ?? at.queues.get(group) ?? `${topic}.${group}`;
-    if (utf8Length(name) > 250)
-      throw new TallyError(
-        "bad-config",
-        `the queue of group ${JSON.stringify(group)} would have a name of more than 250 bytes; give it another one in rabbitmq({ topics: { …: { queues } } })`,
-      );
-    return name;
+    return this.#mapping.queueOf(topic, group);
   }
 
-  /** Declares on this channel, which an error ends. @throws TallyError */
-  async declare(channel: Channel, plan: TopicPlan, groups: readonly string[]): Promise<void> {
-    const at = this.#at(plan.name);
+  /**
+   * Declares on this channel, which an error ends, what is this program's to make, and looks at the rest.
+   * @param groups Of the topic: all of them, or the one that consumes.
+   * @throws TallyError `topology` and what is missing or differs; `unsupported`
+   */
+  async declare(
+    channel: RabbitChannel,
+    plan: TopicPlan,
+    groups: readonly string[],
+    by: Declarer,
+    signal: AbortSignal,
+  ): Promise<void> {
     if (plan.name.startsWith(LADDER))
       throw new TallyError(
         "bad-config",
         `a topic cannot be named ${JSON.stringify(plan.name)}: so the queues of delays are`,
       );
-    const exchange = at.queue !== null ? "" : this.#exchangeOf(plan.name);
-    if (exchange !== "") await this.#exchange(channel, exchange, at);
-    if (at.queue !== null)
-      await this.#queue(
-        channel,
-        at.queue,
-        plan,
-        at,
-        plan.groups.every((g) => g === DEAD_LETTERS) ? DEAD_LETTERS : null,
-      );
-    else {
+    const at = this.#mapping.at(plan.name);
+    const works = worksOf(at);
+    const work = by === "publisher" ? works.groups : works.own;
+    const on: On = { channel: channel.raw, open: () => channel.connection.channel(signal) };
+    const exchange = this.#mapping.exchange(plan.name);
+    if (exchange !== null) await makeExchange(on, exchange, works.exchange);
+    const durable: string[] = [];
+    if (exchange === null) {
+      const letters = plan.groups.every((group) => group === DEAD_LETTERS);
+      const queue = this.#mapping.queue(plan, letters ? DEAD_LETTERS : null);
+      if (await this.#queue(on, queue, work)) durable.push(queue.name);
+    } else {
       for (const group of groups) {
-        const queue = this.queueOf(plan.name, group);
-        await this.#queue(channel, queue, plan, at, group);
-        if (at.declare)
-          await during(`binding of queue ${JSON.stringify(queue)}`, channel.bindQueue(queue, exchange, bindingKey(at)));
+        const queue = this.#mapping.queue(plan, group);
+        if (await this.#queue(on, queue, work)) durable.push(queue.name);
+        if (works.bindings === "make" && (work === "make" || by === "consumer"))
+          await bind(channel.raw, queue.name, exchange.name, this.#mapping.bindings(plan.name, group));
       }
     }
-    this.#know(plan.name, exchange, at, groups);
+    this.#know(plan.name, exchange, durable);
   }
 
-  #know(topic: string, exchange: string, at: ResolvedTopic, groups: readonly string[]): void {
-    const queues = this.#queues.get(topic) ?? new Set();
-    for (const group of groups) queues.add(this.queueOf(topic, group));
-    this.#queues.set(topic, queues);
-    this.#exchanges.add(exchange);
-    const durable = at.declare && (at.queue !== null || queues.size > 0);
+  #know(topic: string, exchange: ExchangePlan | null, durable: readonly string[]): void {
+    const at = this.#mapping.at(topic);
+    const queues = this.#durable.get(topic) ?? new Set();
+    for (const queue of durable) queues.add(queue);
+    this.#durable.set(topic, queues);
+    this.#exchanges.add(exchange?.name ?? "");
     this.#routes.set(topic, {
-      exchange,
+      exchange: exchange?.name ?? "",
       routingKey: at.queue ?? at.routingKey,
-      accepted: durable ? PERSISTED : ROUTED,
+      accepted: queues.size > 0 ? PERSISTED : ROUTED,
       nacked: at.queue !== null ? LATER : PARTLY,
     });
   }
 
-  async #exchange(channel: Channel, name: string, at: ResolvedTopic): Promise<void> {
-    const what = `exchange ${JSON.stringify(name)}`;
-    if (at.declare) await during(what, channel.assertExchange(name, at.exchangeType, { durable: true }));
-    else await during(what, channel.checkExchange(name));
+  /** Whether it is known to be as planned, durable for one. */
+  async #queue(on: On, plan: QueuePlan, work: Work): Promise<boolean> {
+    // First the target: at-least-once dead-lettering to a queue that is not there retries every three minutes only.
+    if (plan.dead !== null && (work === "make" || work === "compare")) await this.#dead(on, plan.dead, work);
+    return await makeQueue(on, plan, work);
   }
 
-  async #queue(
-    channel: Channel,
-    name: string,
-    plan: TopicPlan,
-    at: ResolvedTopic,
-    group: string | null,
-  ): Promise<void> {
-    const what = `queue ${JSON.stringify(name)}`;
-    if (!at.declare) {
-      await during(what, channel.checkQueue(name));
-      return;
-    }
-    const quorum = this.#options.queueType === "quorum";
-    const args: Record<string, string | number | boolean> = { "x-queue-type": this.#options.queueType };
-    if (plan.ordered) args["x-single-active-consumer"] = true;
-    if (quorum && group === DEAD_LETTERS) args["x-delivery-limit"] = DEAD_DELIVERY_LIMIT;
-    else if (quorum) {
-      // First the target: at-least-once dead-lettering to a queue that is not there retries every three minutes only.
-      const dead = await this.#deadQueue(channel, name, plan, group);
-      args["x-delivery-limit"] = this.#options.deliveryLimit;
-      args["x-dead-letter-exchange"] = "";
-      args["x-dead-letter-routing-key"] = dead;
-      args["x-dead-letter-strategy"] = "at-least-once";
-      // The strategy needs it; without it the broker accepts the declaration and falls back to at-most-once silently.
-      args["x-overflow"] = "reject-publish";
-    }
-    await during(what, channel.assertQueue(name, { durable: true, arguments: args }));
-  }
-
-  /** Where the broker puts what it gives up on: beside what consumers give up, so that one look finds both. */
-  async #deadQueue(channel: Channel, queue: string, plan: TopicPlan, group: string | null): Promise<string> {
-    const topic = group === null ? null : `${plan.name}.${group}.${DEAD_LETTERS}`;
-    const name = topic === null ? `${queue}.dead` : this.queueOf(topic, DEAD_LETTERS);
-    const at = topic === null ? DEFAULT_TOPIC : this.#at(topic);
-    const letters = { name: topic ?? queue, ordered: false, groups: [DEAD_LETTERS] };
-    await this.#queue(channel, name, letters, at, DEAD_LETTERS);
-    return name;
+  /** The topic of dead letters may be somebody else's, where that of the letters is not. */
+  async #dead(on: On, { queue, at }: DeadPlan, work: Work): Promise<void> {
+    const own = worksOf(at).own;
+    await this.#queue(on, queue, work === "compare" && own === "make" ? "compare" : own);
   }
 
   #exchangeOf(topic: string): string {
-    return this.#at(topic).exchange ?? topic;
-  }
-
-  #at(topic: string): ResolvedTopic {
-    return this.#options.topics.get(topic) ?? DEFAULT_TOPIC;
-  }
-}
-
-function bindingKey(at: ResolvedTopic): string {
-  return at.bindingKey ?? (at.exchangeType === "topic" ? "#" : at.routingKey);
-}
-
-async function during<T>(what: string, work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (thrown) {
-    throw classify(thrown, what, "declaring");
+    return this.#mapping.exchange(topic)?.name ?? topic;
   }
 }

@@ -105,7 +105,7 @@ export class RabbitTransport implements Transport {
     const channel = await connection.channel(signal);
     try {
       // The group's own queue: it is in no topic's plan unless the topic names the group.
-      await raced(this.#topology.declare(channel.raw, topic, [group]), signal);
+      await raced(this.#topology.declare(channel, topic, [group], "consumer", signal), signal);
       this.#throwIfClosed();
       this.#warn(events);
     } catch (thrown) {

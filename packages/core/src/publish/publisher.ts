@@ -192,6 +192,11 @@ export class Publisher {
     return this.#senders.first;
   }
 
+  /** Of a topic that `openTally()` was given. */
+  get refusal(): TallyError | null {
+    return this.#topics.refusal;
+  }
+
   // ── half messages: stored elsewhere, and not yet sent ───────────────────────
 
   /** A topic that will be sent to. @throws TallyError `bad-config` when it is known with another order */

@@ -117,12 +117,21 @@ export class Topics {
   readonly #lines: Map<string, TopicLine> = new Map();
   readonly #delayed: Map<string, TopicLine> = new Map();
   readonly #stopped: AbortController = new AbortController();
+  /** Of `openTally({ topics })`; null once a session has opened. */
+  #listed: Set<string> | null;
+  #refusal: TallyError | null = null;
   /** Bumped when nothing is declared any more: a declaration of before says nothing about the session in use. */
   #generation = 0;
 
   constructor(options: TopicsOptions, plans: readonly TopicPlan[]) {
     this.#o = options;
     for (const plan of plans) this.line(plan);
+    this.#listed = new Set(this.#lines.keys());
+  }
+
+  /** Why a topic that was listed could not be declared with the first session, and will not be at another try. */
+  get refusal(): TallyError | null {
+    return this.#refusal;
   }
 
   /** @throws TallyError `bad-config` when the topic is known with another order. */
@@ -180,9 +189,12 @@ export class Topics {
   opened(): void {
     for (const line of this.#all()) {
       if (line.ready) this.#release(line);
-      else if (line.refusal !== null) this.#refuse(line, line.refusal);
-      else if (line.waiting.size > 0) void this.#declareLate(line);
+      else if (line.refusal !== null) {
+        if (this.#listed?.has(line.plan.name) === true) this.#refusal ??= line.refusal;
+        this.#refuse(line, line.refusal);
+      } else if (line.waiting.size > 0) void this.#declareLate(line);
     }
+    this.#listed = null;
   }
 
   /** The session is gone: the broker may come back without them. */
