@@ -106,7 +106,8 @@ export class TopicSubscription {
 
   /** For `health()`. */
   status(): SubscriptionStatus {
-    return { what: this.#what, downSince: this.#keeper.downSince, paused: this.#leaving !== null };
+    const { downSince, trouble } = this.#keeper;
+    return { what: this.#what, downSince, trouble, paused: this.#leaving !== null };
   }
 
   /** Deliveries of a session in use, in the order of the wire. */

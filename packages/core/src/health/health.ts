@@ -11,6 +11,8 @@ export interface PublisherStatus {
   readonly destination: string;
   /** Since when there is no session; null while there is one. */
   readonly downSince: number | null;
+  /** Why, if that is known. */
+  readonly trouble: TallyError | null;
   readonly blockedSince: number | null;
   /** When the oldest `publish()` without a verdict was called. */
   readonly oldestSince: number | null;
@@ -21,6 +23,8 @@ export interface SubscriptionStatus {
   /** Topic and group. */
   readonly what: string;
   readonly downSince: number | null;
+  /** Why, if that is known. */
+  readonly trouble: TallyError | null;
   /** Its schema could not read what came. */
   readonly paused: boolean;
 }
@@ -85,12 +89,12 @@ export class HealthRoom {
   #publisher(found: Record<CheckName, Finding[]>, stored: boolean): void {
     const { unreachableAfter, stuckAfter } = this.#o.policy;
     const now = this.#o.clock.now();
-    const { destination, downSince, blockedSince, oldestSince, breakers } = this.#o.publisher();
+    const { destination, downSince, trouble, blockedSince, oldestSince, breakers } = this.#o.publisher();
     const status = stored ? "degraded" : "failing";
-    if (downSince !== null && now - downSince >= unreachableAfter)
+    if (downSince !== null && (now - downSince >= unreachableAfter || isFinal(trouble)))
       found.unreachable.push({
         what: destination,
-        text: `no session for publishing for ${seconds(now - downSince)}`,
+        text: `no session for publishing for ${seconds(now - downSince)}${because(trouble)}`,
         status,
       });
     if (blockedSince !== null && now - blockedSince >= unreachableAfter)
@@ -115,17 +119,17 @@ export class HealthRoom {
 
   #subscriptions(found: Record<CheckName, Finding[]>): void {
     const now = this.#o.clock.now();
-    for (const { what, downSince, paused } of this.#o.subscriptions()) {
+    for (const { what, downSince, trouble, paused } of this.#o.subscriptions()) {
       if (paused)
         found.paused.push({
           what,
           text: "it has left the topic, whose bodies its schema could not read, until resume()",
           status: "degraded",
         });
-      else if (downSince !== null && now - downSince >= this.#o.policy.unreachableAfter)
+      else if (downSince !== null && (now - downSince >= this.#o.policy.unreachableAfter || isFinal(trouble)))
         found.unreachable.push({
           what,
-          text: `no session for receiving for ${seconds(now - downSince)}`,
+          text: `no session for receiving for ${seconds(now - downSince)}${because(trouble)}`,
           status: "degraded",
         });
     }
@@ -205,6 +209,15 @@ export class HealthRoom {
       timer.cancel();
     }
   }
+}
+
+/** Waiting alone does not mend it: that is said at once. */
+function isFinal(trouble: TallyError | null): boolean {
+  return trouble !== null && !trouble.retryable;
+}
+
+function because(trouble: TallyError | null): string {
+  return trouble === null ? "" : `: ${trouble.message}`;
 }
 
 function seconds(ms: number): string {

@@ -177,10 +177,11 @@ export class Publisher {
     // What comes from an outbox is as old as its row, and counted there.
     for (const { relayed, state, since } of this.#waiting())
       if (relayed === null && state !== ENDED && (oldest === null || since < oldest)) oldest = since;
-    const { current, downSince } = this.#senders;
+    const { current, downSince, trouble } = this.#senders;
     return {
       destination: this.#runtime.transport.name,
       downSince,
+      trouble,
       blockedSince: current?.blocked === true ? current.blockedSince : null,
       oldestSince: oldest,
       breakers: this.breakers,

@@ -91,6 +91,11 @@ export class Senders {
     return this.#keeper.downSince;
   }
 
+  /** Why there is no session; null while there is one, or nothing is known. */
+  get trouble(): TallyError | null {
+    return this.#keeper.trouble;
+  }
+
   /** How the first try ended: rejects when it failed for good. */
   get first(): Promise<void> {
     return this.#keeper.first;

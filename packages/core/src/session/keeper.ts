@@ -32,6 +32,7 @@ export class SessionKeeper<S extends AsyncDisposable> {
   #session: S | null = null;
   #timer: Timer | null = null;
   #downSince: number | null;
+  #trouble: TallyError | null = null;
   #attempt: AbortController | null = null;
   /** Sessions opened by tries that are still settling, and disposals under way: `close` waits for them. */
   readonly #pending: Set<Promise<unknown>> = new Set();
@@ -53,6 +54,11 @@ export class SessionKeeper<S extends AsyncDisposable> {
   /** Monotonic: since when there is no session; null while there is one. */
   get downSince(): number | null {
     return this.#downSince;
+  }
+
+  /** Why there is no session, as far as a try or the end of the last one has said; null while there is one. */
+  get trouble(): TallyError | null {
+    return this.#trouble;
   }
 
   /** How the first try ended. Rejects only with what waiting cannot mend (not `retryable`); the keeper goes on regardless. */
@@ -91,6 +97,7 @@ export class SessionKeeper<S extends AsyncDisposable> {
       case "connect":
         return this.#track(this.#connect(effect.epoch));
       case "wait":
+        this.#trouble = effect.error;
         o.events.emit({
           type: "reconnect",
           role: o.role,
@@ -104,6 +111,7 @@ export class SessionKeeper<S extends AsyncDisposable> {
         return;
       case "use":
         this.#downSince = null;
+        this.#trouble = null;
         o.events.emit({ type: "session-opened", role: o.role, what: o.what, epoch: effect.epoch, tries: effect.tries });
         if (this.#session !== null) o.opened(this.#session, effect.epoch);
         return;

@@ -7,6 +7,7 @@ import {
   type SubscriptionStatus,
 } from "../../src/health/health.ts";
 import type { HalfStats } from "../../src/half/store.ts";
+import { TallyError } from "../../src/error.ts";
 import { HEALTH_BOUNDS } from "../../src/health/options.ts";
 import type { Finding, Health } from "../../src/health/report.ts";
 import { resolveOptions } from "../../src/policy.ts";
@@ -31,8 +32,15 @@ function rig({ stores = true, spills = true }: { readonly stores?: boolean; read
   const clock = virtualClock();
   const r: Rig = {
     clock,
-    publisher: { destination: "rabbit", downSince: null, blockedSince: null, oldestSince: null, breakers: [] },
-    subscriptions: [{ what: "orders / billing", downSince: null, paused: false }],
+    publisher: {
+      destination: "rabbit",
+      downSince: null,
+      trouble: null,
+      blockedSince: null,
+      oldestSince: null,
+      breakers: [],
+    },
+    subscriptions: [{ what: "orders / billing", downSince: null, trouble: null, paused: false }],
     stats: { rows: 0, parked: 0, oldestAt: null },
     halves: { undecided: 0, parked: 0, oldestAt: null },
     keys: [],
@@ -107,9 +115,26 @@ describe("health()", () => {
     });
   });
 
+  it("what waiting does not mend is said at once, and why, for publishing and receiving", async () => {
+    const r = rig();
+    const gone = new TallyError("topology", 'queue "orders.billing" is not there');
+    r.publisher.downSince = r.clock.now();
+    r.publisher.trouble = gone;
+    r.subscriptions = [{ what: "orders / billing", downSince: r.clock.now(), trouble: gone, paused: false }];
+    const { status, checks } = await r.look();
+    expect(status).toBe("failing");
+    expect(checks.find(({ name }) => name === "unreachable")?.findings.map(({ text }) => text)).toEqual([
+      'no session for publishing for 0 s: [topology] queue "orders.billing" is not there',
+      'no session for receiving for 0 s: [topology] queue "orders.billing" is not there',
+    ]);
+    r.publisher.trouble = new TallyError("unreachable", "refused", { retryable: true });
+    r.subscriptions = [];
+    expect((await r.look()).status).toBe("ok");
+  });
+
   it("finds a consumer without a session", async () => {
     const r = rig();
-    r.subscriptions = [{ what: "orders / billing", downSince: r.clock.now(), paused: false }];
+    r.subscriptions = [{ what: "orders / billing", downSince: r.clock.now(), trouble: null, paused: false }];
     await r.clock.advance(9_900);
     expect((await r.look()).status).toBe("ok");
     await r.clock.advance(100);
@@ -202,7 +227,7 @@ describe("health()", () => {
   it("finds topics that the broker does not take, and topics that a consumer has left", async () => {
     const r = rig();
     r.publisher.breakers = [{ topic: "orders", since: r.clock.now() }];
-    r.subscriptions = [{ what: "orders / billing", downSince: r.clock.now(), paused: true }];
+    r.subscriptions = [{ what: "orders / billing", downSince: r.clock.now(), trouble: null, paused: true }];
     await r.clock.advance(20_000);
     expect(findings(await r.look())).toMatchObject({
       breaker: [{ what: "orders", text: "the broker has not taken its messages for 20 s" }],
