@@ -1,4 +1,5 @@
 import { type Codec, json } from "./codec.ts";
+import { type Compression, COMPRESSION_BOUNDS, type Encoding } from "./compress/options.ts";
 import type { Duration } from "./duration.ts";
 import { TallyError } from "./error.ts";
 import type { OutboxMode } from "./outbox/options.ts";
@@ -29,6 +30,19 @@ export interface TopicOptions<In> {
    */
   readonly maxBytes?: number;
   /**
+   * How bodies are compressed on their way, under the standard `content-encoding`: any client reads them, and consumers of
+   * any topic read `gzip`, `zstd`, `deflate` and `br`. What does not get smaller goes as it is. A body may then be as large
+   * as `maxInflatedBytes`, if what is sent of it is not more than the broker takes. @default none
+   */
+  readonly compress?: Encoding;
+  /** Smallest body, in bytes, that is compressed. @default 1024 */
+  readonly compressFrom?: number;
+  /**
+   * Most bytes that a compressed body may become at a consumer, which stops there: it cannot be read (`decode`).
+   * @default `maxBytes`, or 16 MiB
+   */
+  readonly maxInflatedBytes?: number;
+  /**
    * How long the inboxes of its consumers remember an id. A row that may have been sent before and is older than this is
    * parked for a person, not sent: a second copy might have a second effect. Shorter than the shortest `keepFor` of
    * these inboxes, by what their consumers' attempts can take. 1 minute to 400 days. @default "7d"
@@ -37,7 +51,7 @@ export interface TopicOptions<In> {
 }
 
 /** What flows under one name. Made by {@link topic}; a plain frozen value, without a connection. */
-export interface Topic<In, Out = In> extends TopicPlan {
+export interface Topic<In, Out = In> extends TopicPlan, Compression {
   /** As written on the wire. */
   readonly type: string;
   // `In` only where bodies go in: so each topic is also a Topic<never, Out>, which is what a consumer asks for.
@@ -51,7 +65,7 @@ export interface Topic<In, Out = In> extends TopicPlan {
   readonly maxBytes: number | null;
 }
 
-interface Resolved {
+interface Resolved extends Compression {
   readonly schema: StandardSchema | null;
   readonly codec: Codec<never>;
   readonly key: ((body: never) => string) | null;
@@ -88,6 +102,7 @@ export function topic(name: string, options: object = {}): unknown {
     type: text(name),
     outbox: choice<OutboxMode>("fallback", "always", "off"),
     maxBytes,
+    ...COMPRESSION_BOUNDS,
     dedupeFor: duration("7d", 60_000, 400 * 86_400_000),
   });
   if (o.ordered && o.key === null) {

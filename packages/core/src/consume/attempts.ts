@@ -6,6 +6,7 @@ import type { InboxTransactions, ParkedPlace } from "../stores.ts";
 import { parkedDelivery } from "../park/copy.ts";
 import { type Ran, ReplaySource } from "../park/runners.ts";
 import { Attempt, Job } from "./attempt.ts";
+import { inflated } from "../compress/inflate.ts";
 import { readBody } from "./body.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Delays } from "./delays.ts";
@@ -158,17 +159,22 @@ export class Attempts {
     if (job.claim !== null && job.claim.fenced) return this.#fenced(job);
     const attempt = new Attempt(job, ++job.attempts);
     job.running = attempt;
+    const { topic } = job.subscription;
     let body: unknown;
+    let waits: boolean;
     try {
       identify(this.#policy.id, attempt);
       // Read anew for each attempt: a handler may have changed the body that it got before.
-      body = readBody(job.subscription.topic, job.delivery.message);
+      const plain = inflated(topic, job.delivery.message);
+      waits = plain instanceof Promise;
+      body = plain instanceof Promise ? plain.then((bytes) => readBody(topic, bytes)) : readBody(topic, plain);
+      waits ||= topic.schema !== null && body instanceof Promise;
     } catch (error) {
       return this.#over(job, attempt, error as TallyError);
     }
-    if (!(body instanceof Promise) || job.subscription.topic.schema === null) return this.#handle(job, attempt, body);
+    if (!waits) return this.#handle(job, attempt, body);
     this.#deadlines.add(attempt);
-    body.then(
+    (body as Promise<unknown>).then(
       (output) => (job.late === attempt ? this.#over(job, attempt, null) : this.#handle(job, attempt, output)),
       (error: unknown) => this.#over(job, attempt, error as TallyError),
     );

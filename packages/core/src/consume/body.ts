@@ -1,25 +1,25 @@
 import { describe, TallyError } from "../error.ts";
+import { inflated } from "../compress/inflate.ts";
 import type { Incoming } from "../message.ts";
 import { describeIssues, type SchemaResult } from "../schema.ts";
 import type { Topic } from "../topic.ts";
 
-// What says "as it is". Kombu (Celery) writes the character set here; JSON is UTF-8 in any case, and bytes are bytes.
-const PLAIN: ReadonlySet<string> = new Set(["", "identity", "utf-8", "utf8", "binary"]);
-
 /**
  * What the handler gets: decoded, then validated, and the schema's output. A promise only if the schema is asynchronous.
+ * @param plain The message's body, not compressed any more.
  * @throws TallyError `decode` or `schema`, or rejects with it; neither quotes the body.
  */
-export function readBody(topic: Topic<never, unknown>, message: Incoming): unknown {
-  const { contentEncoding } = message;
-  if (contentEncoding !== null && !PLAIN.has(contentEncoding.toLowerCase())) {
-    throw new TallyError("decode", `${topic.name}: a content-encoding that this consumer cannot read`);
-  }
-  const { length } = message.body;
-  if (topic.maxBytes !== null && length > topic.maxBytes)
-    throw new TallyError("decode", `${topic.name}: a body of ${length} bytes, and its maxBytes is ${topic.maxBytes}`);
-  const body = decode(topic, message.body);
+export function readBody(topic: Topic<never, unknown>, plain: Uint8Array): unknown {
+  const body = decode(topic, plain);
   return topic.schema === null ? body : validate(topic, body);
+}
+
+/** The same of a whole message, for whoever can wait. */
+export async function readMessage(
+  topic: Topic<never, unknown>,
+  message: Pick<Incoming, "body" | "contentEncoding">,
+): Promise<unknown> {
+  return await readBody(topic, await inflated(topic, message));
 }
 
 function decode(topic: Topic<never, unknown>, bytes: Uint8Array): unknown {

@@ -1,6 +1,7 @@
 import { deadLetterTopic } from "../dead-letters/letter.ts";
 import { TallyError } from "../error.ts";
 import type { SubscriptionStatus } from "../health/health.ts";
+import { inflatedMost } from "../compress/options.ts";
 import { creditFor, largestOf } from "../memory.ts";
 import type { Runners } from "../park/runners.ts";
 import { type Bounds, duration, resolveOptions, text } from "../policy.ts";
@@ -75,10 +76,14 @@ export function createConsumerBuilder(
       started = true;
       const release = ports.memory.add(
         where,
-        [...handlers.values()].map(({ topic }) => {
+        [...handlers.values()].flatMap(({ topic }) => {
           const largest = largestOf(topic, runtime.transport.traits);
           const credit = policy.credit ?? creditFor(policy.lanes, largest);
-          return { what: `${topic.name} / ${group}: ${credit} × ${largest} bytes =`, bytes: credit * largest };
+          const held = { what: `${topic.name} / ${group}: ${credit} × ${largest} bytes =`, bytes: credit * largest };
+          if (topic.compress === null && topic.maxInflatedBytes === null) return [held];
+          const most = inflatedMost(topic);
+          const what = `${topic.name} / ${group}, inflated: ${policy.lanes} × ${most} bytes =`;
+          return [held, { what, bytes: policy.lanes * most }];
         }),
       );
       const consumer = new RunningConsumer(runtime, ports, group, policy, (ended) => {

@@ -2,7 +2,7 @@ import { sleep } from "../clock.ts";
 import { TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { storeError } from "../inbox/claims.ts";
-import { bodyHash } from "../inbox/hash.ts";
+import { fingerprint } from "../compress/fingerprint.ts";
 import { copyTopic } from "../publish/copies.ts";
 import type { Own, Publish } from "../publish/options.ts";
 import type { Runtime } from "../runtime.ts";
@@ -170,10 +170,11 @@ async function walk({ runtime, topic, group, signal }: Place, look: Look, visito
 }
 
 /** Only under its own identity: what is replayed under another id is another message to the inbox. */
-async function revive({ topic, group, inbox }: Place, { id, letterId, producer, body }: DeadLetter): Promise<void> {
+async function revive({ topic, group, inbox }: Place, letter: DeadLetter): Promise<void> {
+  const { id, letterId, producer } = letter;
   if (inbox === null || id === null || id !== letterId) return;
   try {
-    await inbox.revive({ group, topic: topic.name, producer: producer ?? "", id, bodyHash: bodyHash(body) });
+    await inbox.revive({ group, topic: topic.name, producer: producer ?? "", id, bodyHash: fingerprint(letter) });
   } catch (thrown) {
     throw storeError("the inbox did not lift a dead mark", thrown);
   }

@@ -1,3 +1,4 @@
+import { inflatedNow } from "../compress/inflate.ts";
 import { readBody } from "../consume/body.ts";
 import type { Incoming } from "../message.ts";
 import type { Topic } from "../topic.ts";
@@ -31,7 +32,7 @@ export function readLetter(topic: Topic<never, unknown>, group: string, message:
     contentEncoding: message.contentEncoding,
     headers: Object.freeze(headers),
     body: message.body,
-    decode: () => readBody({ ...topic, schema: null }, message),
+    decode: () => readBody({ ...topic, schema: null }, inflatedNow(topic, message)),
   });
 }
 

@@ -1,4 +1,4 @@
-import { readBody } from "../consume/body.ts";
+import { readMessage } from "../consume/body.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Outgoing } from "../message.ts";
 import type { Decision } from "../spi.ts";
@@ -23,7 +23,7 @@ export async function ask(
     limit.reject(new TallyError("handler-deadline", `no answer within ${policy.lease} ms`)),
   );
   try {
-    const body = await readBody(topic, { ...message, native: null });
+    const body = await readMessage(topic, message);
     const answer: unknown = await Promise.race([check(body as never, context), limit.promise]);
     return isDecision(answer) ? { answer, error: null } : { answer: "unknown", error: notADecision("check", answer) };
   } catch (thrown) {

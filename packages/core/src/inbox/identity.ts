@@ -1,6 +1,6 @@
 import type { Delivery } from "../spi.ts";
 import type { InboxKey } from "../stores.ts";
-import { bodyHash } from "./hash.ts";
+import { fingerprint } from "../compress/fingerprint.ts";
 
 /** Stands for the producer where the broker's place is the id: no service is called so. */
 export const BY_PLACE = "tally:place";
@@ -24,6 +24,6 @@ export function inboxKey(
     topic,
     producer: id === null ? BY_PLACE : (message.producer ?? ""),
     id: id ?? place!,
-    bodyHash: bodyHash(message.body),
+    bodyHash: fingerprint(message),
   };
 }

@@ -1,7 +1,7 @@
-import { readBody } from "../consume/body.ts";
+import { readMessage } from "../consume/body.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Events } from "../events.ts";
-import { bodyHash } from "../inbox/hash.ts";
+import { fingerprint } from "../compress/fingerprint.ts";
 import { type Bounds, integer, resolveOptions, type Rule, value } from "../policy.ts";
 import type { InboxStore, ParkedKey, ParkedPlace } from "../stores.ts";
 import type { Topic } from "../topic.ts";
@@ -154,8 +154,8 @@ export class KeysOfInbox implements ParkedKeys {
    * whoever would run it at this moment.
    */
   async #giveUp({ group, topic, message, place }: ParkedPlace): Promise<number> {
-    const { producer, id, body } = message;
-    const ask = { group, topic, producer, id, bodyHash: bodyHash(body), behind: null };
+    const { producer, id } = message;
+    const ask = { group, topic, producer, id, bodyHash: fingerprint(message), behind: null };
     const [claim] = await this.#store.claim([ask], CLAIM_MS);
     const ours = claim?.state === "fresh" ? await this.#store.end(claim, { is: "done" }) : claim?.state !== "busy";
     if (!ours)
@@ -184,7 +184,7 @@ async function letter(parked: ParkedPlace, decode: Topic<never, unknown> | null)
   const { id, producer, type, time, contentType, headers, body } = message;
   let decoded: unknown;
   try {
-    if (decode !== null) decoded = await readBody(decode, message);
+    if (decode !== null) decoded = await readMessage(decode, message);
   } catch (thrown) {
     decoded = TallyError.is(thrown) ? thrown : new TallyError("decode", describe(thrown), { cause: thrown });
   }

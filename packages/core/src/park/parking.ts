@@ -5,7 +5,7 @@ import { TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { storeError } from "../inbox/claims.ts";
 import { BY_PLACE } from "../inbox/identity.ts";
-import { bodyHash } from "../inbox/hash.ts";
+import { fingerprint } from "../compress/fingerprint.ts";
 import type { Runtime } from "../runtime.ts";
 import type { FreshClaim, InboxKey, InboxStore, ParkResult } from "../stores.ts";
 import { parkedCopy } from "./copy.ts";
@@ -129,7 +129,7 @@ export class Parking {
             topic: job.subscription.topic.name,
             producer: BY_PLACE,
             id: `unidentified ${bytes.join("")}`,
-            bodyHash: bodyHash(job.delivery.message.body),
+            bodyHash: fingerprint(job.delivery.message),
           });
         },
         (thrown: unknown) => {

@@ -18,6 +18,8 @@ export class Entry implements Timed, Admitted, Spillable {
   readonly line: TopicLine;
   /** Bytes that it takes in the window. */
   readonly bytes: number;
+  /** See `Taken.given`. */
+  readonly given: bigint | null;
   /** Who waits for it and gives up first; null: everyone has been answered, what is left happens in the background. */
   caller: Caller | null = null;
   /** The others that wait for it: its id was published again. */
@@ -65,7 +67,8 @@ export class Entry implements Timed, Admitted, Spillable {
   ahead: Queued | null = null;
   behind: Queued | null = null;
 
-  constructor(line: TopicLine, message: Draft) {
+  constructor(line: TopicLine, message: Draft, given: bigint | null = null) {
+    this.given = given;
     this.line = line;
     this.message = message;
     this.bytes = message.body.byteLength;

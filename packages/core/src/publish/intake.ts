@@ -1,3 +1,5 @@
+import { compressed } from "../compress/compress.ts";
+import { bodyHash } from "../inbox/hash.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SchemaResult } from "../schema.ts";
 import type { Topic } from "../topic.ts";
@@ -9,7 +11,11 @@ import { type Draft, snapshot } from "./snapshot.ts";
 export interface Taken {
   readonly message: Draft;
   readonly verdict: PromiseLike<SchemaResult<unknown>> | null;
+  /** Of the body as it was given, where it is being compressed off the loop: until then, nobody can compare its bytes. */
+  readonly given: bigint | null;
 }
+
+const VALID: SchemaResult<unknown> = Object.freeze({ value: undefined });
 
 /**
  * Checks, encodes and validates a call, before anything else happens.
@@ -25,11 +31,22 @@ export function take<In>(
 ): Taken {
   options?.signal?.throwIfAborted();
   const message = snapshot(runtime, topic, body, options);
-  if (own !== null) Object.assign(message, own);
   const verdict = topic.schema === null ? null : topic.schema["~standard"].validate(body);
-  if (verdict === null || isPromise(verdict)) return { message, verdict };
-  assertValid(message, verdict);
-  return { message, verdict: null };
+  const later = verdict !== null && isPromise(verdict) ? verdict : null;
+  if (verdict !== null && !isPromise(verdict)) assertValid(message, verdict);
+  if (own !== null) {
+    // What core passes on is as it came.
+    Object.assign(message, own);
+    return { message, verdict: later, given: null };
+  }
+  const plain = message.body;
+  const compressing = compressed(message, topic, runtime.transport.traits);
+  if (compressing === null) return { message, verdict: later, given: null };
+  const both = compressing.then(() => later ?? VALID);
+  // Nobody may come to wait for these: the call can still be refused.
+  both.catch(() => {});
+  later?.then(undefined, () => {});
+  return { message, verdict: both, given: bodyHash(plain) };
 }
 
 /** As the specification allows: also promises of another realm. */

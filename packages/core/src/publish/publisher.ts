@@ -19,7 +19,6 @@ import { Wire } from "./lanes.ts";
 import { type Own, type PublishOptions, type PublishPolicy, type Receipt, resendBackoff } from "./options.ts";
 import { aborted, asError, assertValid, rejection, sameBytes } from "./rejections.ts";
 import { type Batch, Senders } from "./senders.ts";
-import type { Draft } from "./snapshot.ts";
 import { type Spill, Spilling } from "./spilling.ts";
 import { type TopicLine, Topics } from "./topics.ts";
 import { Transacted } from "./transacted.ts";
@@ -267,12 +266,12 @@ export class Publisher {
       if (first !== undefined && first.state !== ENDED) {
         // The same body has the same verdict, and the first call waits for it.
         verdict?.then(undefined, () => {});
-        return this.#join(first, message, options);
+        return this.#join(first, taken, options);
       }
     }
 
     failpoint("publisher.called");
-    const entry = new Entry(line, message);
+    const entry = new Entry(line, message, taken.given);
     this.#spilling?.fence(entry, topic);
     if (message.seq === 0) message.seq = ++known.seq;
     entry.since = this.#runtime.clock.now();
@@ -333,12 +332,12 @@ export class Publisher {
   }
 
   /** The same id published again: the same body joins the call in flight, another one is a conflict. */
-  #join(entry: Entry, message: Draft, options: PublishOptions | undefined): Promise<Receipt> {
+  #join(entry: Entry, { message, given }: Taken, options: PublishOptions | undefined): Promise<Receipt> {
     const { id } = message;
     if (
       entry.message.producer !== message.producer ||
       entry.message.key !== message.key ||
-      !sameBytes(entry.message.body, message.body)
+      !(given !== null && entry.given !== null ? given === entry.given : sameBytes(entry.message.body, message.body))
     ) {
       const error = new TallyError("conflict", `${id} is in flight on ${message.topic} with another body or key`, {
         id,

@@ -1,7 +1,7 @@
 import { type Duration, milliseconds } from "../duration.ts";
 import { describe, TallyError } from "../error.ts";
 import { uuidV7 } from "../ids.ts";
-import { largestOf } from "../memory.ts";
+import { largestGiven } from "../compress/compress.ts";
 import { type Outgoing, RESERVED_PREFIX } from "../message.ts";
 import { nearest, utf8Length } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
@@ -46,7 +46,7 @@ export function snapshot<In>(
     options.id === undefined ? uuidV7(runtime.clock.wall(), runtime.random) : name("id", options.id, undefined);
   const { cause } = options;
   const bytes = topic.codec.encode(body);
-  const most = largestOf(topic, runtime.transport.traits);
+  const most = largestGiven(topic, runtime.transport.traits);
   if (bytes.byteLength > most) {
     throw new TallyError(
       "too-large",
