@@ -12,6 +12,9 @@ describe("a topic", () => {
     expect(plain).toEqual({
       name: "orders",
       type: "orders",
+      compress: null,
+      compressFrom: 1_024,
+      maxInflatedBytes: null,
       schema: null,
       codec: json,
       key: null,

@@ -27,10 +27,10 @@ export function largestGiven(topic: Compressing, traits: Pick<Traits, "maxBytes"
  * @throws TallyError `too-large`, or rejects with it: compressed, it is still more than the broker takes
  */
 export function compressed(message: Draft, topic: Compressing, traits: Pick<Traits, "maxBytes">): Promise<void> | null {
-  const most = largestOf(topic, traits);
   const { compress, compressFrom } = topic;
-  const plain = message.body;
   if (compress === null) return null;
+  const most = largestOf(topic, traits);
+  const plain = message.body;
   if (plain.length < compressFrom) return put(message, null, plain, most);
   const coder = coderOf(compress)!;
   if (plain.length <= ON_LOOP) return put(message, compress, coder.deflateSync(plain), most);

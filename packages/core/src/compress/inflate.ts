@@ -61,7 +61,8 @@ function coderFor(
   const { length } = body;
   if (topic.maxBytes !== null && length > topic.maxBytes)
     throw new TallyError("decode", `${topic.name}: a body of ${length} bytes, and its maxBytes is ${topic.maxBytes}`);
-  const encoding = contentEncoding?.toLowerCase() ?? "";
+  if (contentEncoding === null) return null;
+  const encoding = contentEncoding.toLowerCase();
   if (PLAIN.has(encoding)) return null;
   const coder = coderOf(encoding === "x-gzip" ? "gzip" : encoding);
   if (coder === null)
