@@ -25,9 +25,13 @@ export async function installed(program: string): Promise<boolean> {
 export async function ensurePrograms(wanted: Readonly<Record<string, string>>, progress: Progress): Promise<void> {
   const missing: string[] = [];
   for (const [program, name] of Object.entries(wanted)) if (!(await installed(program))) missing.push(name);
-  if (missing.length === 0) return;
-  await refuseElsewhere(missing);
-  const packages = [...new Set(missing)];
+  await install([...new Set(missing)], "start Docker (or set DOCKER_HOST), or run this as root", progress);
+}
+
+/** @param otherwise What to do where nothing can be installed. */
+export async function install(packages: readonly string[], otherwise: string, progress: Progress): Promise<void> {
+  if (packages.length === 0) return;
+  await refuseElsewhere(packages, otherwise);
   progress(`installing ${packages.join(", ")} from Debian's packages …`);
   const env = { DEBIAN_FRONTEND: "noninteractive", PATH: systemPath() };
   const started = performance.now();
@@ -38,12 +42,11 @@ export async function ensurePrograms(wanted: Readonly<Record<string, string>>, p
   progress(`installed in ${((performance.now() - started) / 1000).toFixed(0)} s`);
 }
 
-async function refuseElsewhere(packages: readonly string[]): Promise<void> {
+async function refuseElsewhere(packages: readonly string[], otherwise: string): Promise<void> {
   const release = await readFile("/etc/os-release", "utf8").catch(() => "");
   const debian = /^ID(_LIKE)?=.*debian/m.test(release) && (await installed("apt-get"));
   if (debian && process.getuid?.() === 0) return;
   throw new Error(
-    `no Docker answers here, and ${packages.join(", ")} can be installed only by root on Debian: ` +
-      "start Docker (or set DOCKER_HOST), or run this as root",
+    `${packages.join(", ")} is missing here and can be installed only by root on Debian or its like: ${otherwise}`,
   );
 }
