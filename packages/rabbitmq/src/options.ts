@@ -9,7 +9,6 @@ import {
   type Rule,
   TallyError,
   text,
-  value,
 } from "@tallymq/core/spi";
 import type { AskCredentials } from "./credentials.ts";
 import { LONGEST_DELAY } from "./delays.ts";
@@ -153,11 +152,14 @@ const BOUNDS: Bounds<Read> = {
     default: null,
     read: (name, given) => resolveTls(name, given),
   },
-  credentials: value<AskCredentials | null>(
-    null,
-    "a function that gives { username, password }",
-    (v): v is AskCredentials => typeof v === "function",
-  ),
+  credentials: {
+    default: null,
+    read(name, given) {
+      if (typeof given === "function") return given as AskCredentials;
+      // It may be the password itself: not shown.
+      throw new TallyError("bad-config", `${name} must be a function that gives { username, password }`);
+    },
+  },
   connectTimeout: duration("5s", 100, 600_000),
   plaintextPassword: flag(false),
   frameMax: integer(131_072, 8_192, 16 * 1024 * 1024),

@@ -1,4 +1,4 @@
-import { resolveOptions, TallyError, value } from "@tallymq/core/spi";
+import { resolveOptions, type Rule, TallyError, value } from "@tallymq/core/spi";
 
 /**
  * For `amqps`. Certificates are always checked, and TLS is 1.2 at least: no option and no environment variable turns that
@@ -39,16 +39,25 @@ const isText = (v: unknown): v is string => typeof v === "string" && v.length > 
 const isCa = (v: unknown): v is string | Uint8Array =>
   isPem(v) && (typeof v === "string" ? v : new TextDecoder("latin1").decode(v)).includes("-----BEGIN");
 
-const pem = value<string | Uint8Array | undefined>(undefined, "PEM as a string or bytes", isPem);
+/** As `value`, but what was given may be a secret in the wrong place: not even a short one is shown. */
+function unshown<T>(what: string, is: (v: unknown) => v is T): Rule<T | undefined> {
+  return {
+    default: undefined,
+    read(name, given) {
+      if (is(given)) return given;
+      throw new TallyError("bad-config", `${name} must be ${what}; got a ${typeof given}`);
+    },
+  };
+}
+
+const pem = unshown("PEM as a string or bytes", isPem);
 const BOUNDS = {
-  ca: value<TlsOptions["ca"]>(
-    undefined,
-    "PEM as a string or bytes, or a list of these",
-    (v): v is string | Uint8Array => (Array.isArray(v) ? v.length > 0 && v.every(isCa) : isCa(v)),
+  ca: unshown("PEM as a string or bytes, or a list of these", (v): v is string | Uint8Array =>
+    Array.isArray(v) ? v.length > 0 && v.every(isCa) : isCa(v),
   ),
   cert: pem,
   key: pem,
-  passphrase: value<string | undefined>(undefined, "a string", isText),
+  passphrase: unshown("a string", isText),
   servername: value<string | undefined>(undefined, "a host name", isText),
   /** Known, so that who looks for it hears what to do instead. */
   rejectUnauthorized: {
@@ -64,6 +73,8 @@ const BOUNDS = {
 
 /** @throws TallyError `bad-config` */
 export function resolveTls(where: string, given: unknown): ResolvedTls {
+  if (typeof given !== "object")
+    throw new TallyError("bad-config", `${where} must be an object of options; got a ${typeof given}`);
   const all = resolveOptions<
     { readonly [K in keyof TlsOptions]-?: TlsOptions[K] | undefined } & { readonly rejectUnauthorized: undefined }
   >(where, given as object, BOUNDS);

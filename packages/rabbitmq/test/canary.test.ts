@@ -347,6 +347,15 @@ describe("security: a canary in URL, headers and body never shows", () => {
       { urls: ["amqps://h"], name: PASSWORD.repeat(20) },
     ];
     for (const options of bad) shown.hear(thrownBy(() => rabbitmq(options as RabbitOptions)));
+    // A word of letters is shown where a word was to be given, but never where a secret was.
+    for (const word of ["hunter2"])
+      for (const options of [
+        { credentials: word },
+        { tls: word },
+        { tls: { ca: word } },
+        { tls: { passphrase: word } },
+      ])
+        expect(thrownBy(() => rabbitmq({ urls: ["amqps://h"], ...options } as never)).message).not.toContain(word);
     for (const spelling of SPELLINGS) expect(shown.text).not.toContain(spelling);
   });
 
