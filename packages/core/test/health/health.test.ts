@@ -116,7 +116,7 @@ describe("health()", () => {
   });
 
   it("what waiting does not mend is said at once, and why, for publishing and receiving", async () => {
-    const r = rig();
+    const r = rig({ stores: false });
     const gone = new TallyError("topology", 'queue "orders.billing" is not there');
     r.publisher.downSince = r.clock.now();
     r.publisher.trouble = gone;
