@@ -68,7 +68,8 @@ export class Pump {
     if (this.#relay !== this.#writes) this.#writes.commit();
     for (const request of this.#relayJobs.splice(0))
       this.#relay.add({ n: request.n, run: () => this.#operation(request) });
-    this.#relay.commit();
+    if (this.#turns === null) this.#relay.commit();
+    else this.#turns.commit();
     for (const request of this.#reads.splice(0)) {
       try {
         this.#answers.ok(request.n, this.#operation(request));

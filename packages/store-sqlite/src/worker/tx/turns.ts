@@ -70,6 +70,8 @@ export class Turns {
   /** A wave is under way: its savepoint is set, or could not be. */
   #wave = false;
   #held = false;
+  /** The transaction is to be committed. */
+  #due = false;
 
   constructor(
     db: Database,
@@ -106,7 +108,9 @@ export class Turns {
     if (op === TURN.commit) {
       this.advance();
       this.#held = false;
-      return this.#group.commit();
+      // Not at once: what came with it, such as the claims of those who go next, is in the same commit.
+      this.#due = true;
+      return;
     }
     const [number, done] = args as LeaveArgs;
     const turn = this.#turns.find((each) => each.turn === number);
@@ -114,6 +118,12 @@ export class Turns {
       return this.#answers.failed(n, new Fault("store", "this transaction is over"));
     if (op === TURN.leave) turn.left = { n, done };
     else turn.pending.push(request);
+  }
+
+  /** Those who left are answered. */
+  commit(): void {
+    this.#due = false;
+    this.#group.commit();
   }
 
   /** Runs what was asked since, in the order of the turns. */
@@ -128,6 +138,7 @@ export class Turns {
   /** Nobody answers an `enter`: what is wrong with it is told to whatever the turn asks next. */
   #enter([turn, fence, first, group, topic, producer, id, bodyHash]: EnterArgs): void {
     if (first) this.advance();
+    if (this.#due) this.commit();
     const key: InboxKey = { group, topic, producer, id, bodyHash };
     let failed: unknown = null;
     let held: Held | null = null;
