@@ -60,7 +60,8 @@ export class Relay {
   #flows = false;
   /** By slot: places behind a row that is being parked. Given back when it is, for the store to hold them there. */
   readonly #behind: Map<number, number[]> = new Map();
-  #ended: { readonly row: Row; readonly proof: Proof }[] = [];
+  #ended: Row[] = [];
+  #proofs: { readonly place: number; readonly proof: Proof }[] = [];
   #taking = false;
   #limits: ReadonlyMap<string, number> = new Map();
   #finishing = false;
@@ -221,21 +222,17 @@ export class Relay {
 
   /** One deletion for all rows that were accepted in one tick. */
   #end(lease: OutboxLease, row: Row, proof: Proof): void {
-    this.#ended.push({ row, proof });
-    if (this.#ended.length > 1) return;
+    this.#proofs.push({ place: row.place, proof });
+    if (this.#ended.push(row) > 1) return;
     queueMicrotask(() => {
-      const ended = this.#ended;
-      this.#ended = [];
-      const places = ended.map((e) => ({ place: e.row.place, proof: e.proof }));
+      const [ended, places] = [this.#ended, this.#proofs];
+      [this.#ended, this.#proofs] = [[], []];
       const readings = this.#o.readings();
       this.#track(
         lease.end(places).then(
           () => {
             failpoint("relay.ended");
-            this.#o.ended(
-              ended.map((e) => e.row),
-              readings,
-            );
+            this.#o.ended(ended, readings);
             this.#take();
           },
           (thrown: unknown) => this.#failed(lease, thrown),

@@ -1,10 +1,12 @@
+// One thing: what of a publisher's messages lies in a store, or comes out of one.
 import { TallyError } from "../error.ts";
+import type { Outgoing } from "../message.ts";
 import { slotOf } from "../outbox/fence.ts";
 import type { OutboxMode, SpillPolicy } from "../outbox/options.ts";
 import { Outbox } from "../outbox/outbox.ts";
 import type { RelayOutcome } from "../outbox/relay.ts";
 import type { Runtime } from "../runtime.ts";
-import type { Proof } from "../spi.ts";
+import type { Proof, TopicPlan } from "../spi.ts";
 import type { OutboxStore, PutResult, Row } from "../stores.ts";
 import { Entry } from "./entry.ts";
 import type { Wire } from "./lanes.ts";
@@ -59,6 +61,7 @@ export class Spilling {
   readonly #fallback: Outbox<Entry> | null;
   readonly #transactions: Outbox<Entry> | null;
   readonly #relayed: Map<Entry, OutboxStore> = new Map();
+  #lastPlan: TopicPlan | null = null;
 
   constructor(options: SpillingOptions) {
     this.#o = options;
@@ -254,20 +257,17 @@ export class Spilling {
 
   /** A stored row on its way to the broker: tracked like any message, without a caller, and never given up. */
   #relay(store: OutboxStore, row: Row, done: (outcome: RelayOutcome) => void): void {
-    const { topic: name, ordered, time } = row.message;
+    const { message } = row;
     // Counted from `publish()`, by the wall clock: the broker keeps it for what is left.
-    const delayMs = Math.max(
-      0,
-      Math.min(row.message.delayMs, row.message.delayMs + time - this.#o.runtime.clock.wall()),
-    );
-    const plan = { name, ordered, groups: [] };
+    const delayMs = message.delayMs === 0 ? 0 : leftOf(message, this.#o.runtime.clock.wall());
+    const plan = this.#plan(message);
     let line: TopicLine;
     try {
       line = delayMs > 0 ? this.#o.topics.delayed(plan, delayMs) : this.#o.topics.line(plan);
     } catch (thrown) {
-      return done({ is: "refused", error: asError(thrown, row.message.id) });
+      return done({ is: "refused", error: asError(thrown, message.id) });
     }
-    const entry = new Entry(line, { ...row.message, delayMs });
+    const entry = new Entry(line, delayMs === message.delayMs ? message : { ...message, delayMs });
     entry.relayed = done;
     entry.validated = true;
     entry.doubted = row.doubtful;
@@ -275,6 +275,13 @@ export class Spilling {
     entry.slot = row.slot;
     this.#relayed.set(entry, store);
     this.#o.relay(entry);
+  }
+
+  /** The last one again: rows of one topic come together. */
+  #plan({ topic: name, ordered }: Outgoing): TopicPlan {
+    const last = this.#lastPlan;
+    if (last !== null && last.name === name && last.ordered === ordered) return last;
+    return (this.#lastPlan = { name, ordered, groups: [] });
   }
 
   /**
@@ -294,4 +301,8 @@ export class Spilling {
     entry.state = next(entry.state, "withdrawnLast");
     this.#o.end(entry);
   }
+}
+
+function leftOf({ delayMs, time }: Outgoing, wall: number): number {
+  return Math.max(0, Math.min(delayMs, delayMs + time - wall));
 }

@@ -34,6 +34,11 @@ export class TopicLine {
   /** In flight by the caller's own id; generated ids are unique and not in it. */
   readonly byId: Map<string, Entry> = new Map();
   readonly #keys: Map<string, KeyLine> = new Map();
+  /**
+   * Rows of a key on their way from the outbox have a line of their own: a new message of the key may be waiting for them to
+   * be gone, and they must not stand behind it.
+   */
+  readonly #rows: Map<string, KeyLine> = new Map();
 
   constructor(topic: TopicPlan) {
     this.plan = { name: topic.name, ordered: topic.ordered, groups: topic.groups };
@@ -42,9 +47,9 @@ export class TopicLine {
 
   /** Takes a place behind the earlier messages of its key. */
   lineUp(entry: Entry): void {
-    const key = lineOf(entry);
-    const line = this.#keys.get(key);
-    if (line === undefined) this.#keys.set(key, { head: entry, tail: entry });
+    const [lines, key] = [this.#linesOf(entry), entry.message.key ?? ""];
+    const line = lines.get(key);
+    if (line === undefined) lines.set(key, { head: entry, tail: entry });
     else {
       line.tail.nextOfKey = entry;
       entry.prevOfKey = line.tail;
@@ -67,14 +72,14 @@ export class TopicLine {
     const { prevOfKey: before, nextOfKey: after } = entry;
     entry.prevOfKey = null;
     entry.nextOfKey = null;
-    const key = lineOf(entry);
+    const [lines, key] = [this.#linesOf(entry), entry.message.key ?? ""];
     if (before === null && after === null) {
-      this.#keys.delete(key);
+      lines.delete(key);
       return null;
     }
     if (before !== null) before.nextOfKey = after;
     if (after !== null) after.prevOfKey = before;
-    const line = this.#keys.get(key);
+    const line = lines.get(key);
     if (line === undefined) return null;
     if (before !== null) {
       if (after === null) line.tail = before;
@@ -83,15 +88,10 @@ export class TopicLine {
     if (after !== null) line.head = after;
     return after;
   }
-}
 
-/**
- * Rows of a key on their way from the outbox have a line of their own: a new message of the key may be waiting for them to
- * be gone, and they must not stand behind it. No key holds NUL.
- */
-function lineOf({ message, relayed }: Entry): string {
-  const key = message.key ?? "";
-  return relayed === null ? key : `\0${key}`;
+  #linesOf({ relayed }: Entry): Map<string, KeyLine> {
+    return relayed === null ? this.#keys : this.#rows;
+  }
 }
 
 export interface TopicsOptions {

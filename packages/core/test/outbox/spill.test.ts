@@ -38,9 +38,12 @@ describe("while the broker cannot be reached", () => {
     expect(ids(s.r)).toEqual(["m1", "m2", "m1", "m2", "m3"]);
     // A row goes when the broker has it, and not before.
     expect(s.outbox.rows).toHaveLength(3);
+    const late0 = s.r.count("late-verdict");
     await s.accept();
     expect(s.outbox.rows).toHaveLength(0);
     expect(s.r.publisher.live).toBe(0);
+    // Nobody waits for a row any more, and yet its verdict is not a late one.
+    expect(s.r.count("late-verdict")).toBe(late0);
     const direct = watch(s.r.publisher.publish(plain, { key: "a", n: 4 }, { id: "m4" }));
     await s.accept();
     expect(direct.value).toMatchObject({ state: "confirmed" });

@@ -14,7 +14,7 @@ import {
 } from "@tallymq/core/spi";
 import { BUFFER_BYTES } from "../buffers.ts";
 import type { Client } from "../client.ts";
-import { unpackRecords } from "../outbox/records.ts";
+import { unpackRows } from "../outbox/records.ts";
 import { checkRow, FRAME, Heads, packAlone } from "../record/pack.ts";
 import type { SqliteTx } from "../tx/handle.ts";
 import { SqliteTransactions } from "../tx/transactions.ts";
@@ -91,7 +91,7 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
       "parkedMessages",
       { group, topic, key, most },
     );
-    return unpackRecords(records, ({ message }, place, parkedAt, index) => ({
+    return unpackRows(records).map(({ message, place, storedAt: parkedAt }, index) => ({
       group,
       topic,
       key,

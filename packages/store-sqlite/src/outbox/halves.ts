@@ -12,7 +12,7 @@ import type { Client } from "../client.ts";
 import { checkRow, FRAME, Heads, packFor } from "../record/pack.ts";
 import type { HalfLine, PreparedLine } from "../worker/outbox/halves.ts";
 import type { Records } from "../worker/protocol.ts";
-import { unpackRecords } from "./records.ts";
+import { unpackRows } from "./records.ts";
 
 interface Lines {
   readonly records: Records;
@@ -85,7 +85,7 @@ export class SqliteHalves implements HalfStore {
 }
 
 function halvesOf(name: string, { records, lines }: Lines): readonly StoredHalf[] {
-  return unpackRecords(records, (row, place, preparedAt, index) => {
+  return unpackRows(records).map(({ place, storedAt: preparedAt, ...row }, index) => {
     const { committed, ...line } = lines[index] as HalfLine;
     return { ...line, name, row, place, preparedAt, state: committed ? "committed" : "undecided" };
   });

@@ -1,7 +1,7 @@
 import { type OutboxLease, type Proof, type Row, TallyError } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
 import type { Records } from "../worker/protocol.ts";
-import { unpackRecords } from "./records.ts";
+import { unpackRows } from "./records.ts";
 
 /** How often somebody who waits asks for the right to relay; the system frees it the moment its holder dies. */
 const ASK_MS = 25;
@@ -60,7 +60,7 @@ class Lease implements OutboxLease {
     this.#check();
     try {
       const records = await this.#client.ask<Records>("take", { lease: this.#lease, most, limits: this.#limits });
-      return unpackRecords(records, (row, place, storedAt) => ({ ...row, place, storedAt }));
+      return unpackRows(records);
     } catch (error) {
       if (TallyError.is(error) && error.code === "fenced") {
         this.#end(error);

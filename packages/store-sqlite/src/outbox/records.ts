@@ -1,14 +1,14 @@
-import type { NewRow } from "@tallymq/core/spi";
+import type { Row } from "@tallymq/core/spi";
 import { unpack } from "../record/unpack.ts";
 import type { Records } from "../worker/protocol.ts";
 
-/** Records from the worker as rows again; `with` adds what stands beside them. */
-export function unpackRecords<T>(
-  { places, at, ends, bytes }: Records,
-  make: (row: NewRow, place: number, at: number, index: number) => T,
-): readonly T[] {
+/** Records from the worker as rows again. */
+export function unpackRows({ places, at, ends, bytes }: Records): readonly Row[] {
+  let from = 0;
   return places.map((place, index) => {
-    const from = index === 0 ? 0 : (ends[index - 1] ?? 0);
-    return make(unpack(new Uint8Array(bytes, from, (ends[index] ?? 0) - from)), place, at[index] ?? 0, index);
+    const end = ends[index] ?? 0;
+    const record = new Uint8Array(bytes, from, end - from);
+    from = end;
+    return unpack(record, place, at[index] ?? 0);
   });
 }

@@ -1,6 +1,6 @@
 import type { StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { AT, partsOf, viewOf } from "../../record/layout.ts";
+import { AT } from "../../record/layout.ts";
 import type { Database } from "../file/database.ts";
 import { Fault } from "../fault.ts";
 import type { Answer, Records } from "../protocol.ts";
@@ -18,6 +18,12 @@ interface Taken {
   readonly record: Uint8Array;
 }
 
+/** What the worker has to know of a row's destination and topic. */
+interface Head {
+  readonly served: boolean;
+  readonly topic: string;
+}
+
 /** What one lease has been given, and how far it has read. */
 export class Relay {
   readonly lock: RelayLock;
@@ -26,7 +32,8 @@ export class Relay {
   readonly #path: string;
   readonly #parked: Parked;
   readonly #next: StatementSync;
-  readonly #heads: Map<string, { readonly served: boolean; readonly topic: string }> = new Map();
+  readonly #heads: Map<string, Head> = new Map();
+  #last: { readonly bytes: Buffer; readonly head: Head } | null = null;
   readonly #destinations: ReadonlySet<string>;
   /** Rows up to here were given or passed over. Rows that are stored later lie behind it: places rise with commits. */
   #cursor = 0;
@@ -98,15 +105,21 @@ export class Relay {
     this.#passed.set(topic, Math.min(place, this.#passed.get(topic) ?? place));
   }
 
-  #headOf(record: Uint8Array): { readonly served: boolean; readonly topic: string } {
-    const text = Buffer.from(record.buffer, record.byteOffset, record.length).toString(
-      "latin1",
-      AT.texts,
-      partsOf(viewOf(record)).id,
-    );
+  #headOf(record: Uint8Array): Head {
+    const end = AT.texts + ((record[AT.head] ?? 0) | ((record[AT.head + 1] ?? 0) << 8));
+    // Rows of one topic lie together, mostly.
+    if (this.#last !== null && this.#last.bytes.compare(record, AT.texts, end) === 0) return this.#last.head;
+    const bytes = Buffer.from(record.subarray(AT.texts, end));
+    const head = this.#parsed(bytes);
+    this.#last = { bytes, head };
+    return head;
+  }
+
+  #parsed(bytes: Buffer): Head {
+    const text = bytes.toString("latin1");
     let head = this.#heads.get(text);
     if (head === undefined) {
-      const [destination, , topic] = JSON.parse(Buffer.from(text, "latin1").toString()) as [string, string, string];
+      const [destination, , topic] = JSON.parse(bytes.toString()) as [string, string, string];
       head = { served: this.#destinations.has(destination), topic };
       // As many as there are topics; should that grow without end, it begins anew.
       if (this.#heads.size > 10_000) this.#heads.clear();
