@@ -52,8 +52,13 @@ export class RabbitCluster implements AsyncDisposable {
   async leaderOf(queue: string): Promise<RabbitNode> {
     return await until(`a leader of ${queue}`, 90_000, async () => {
       const running = await this.#running();
-      const name = await running[0]?.admin.leaderOf(queue);
-      return running.find((node) => erlangName(node) === name);
+      // Each reads its own table, and one that has just been started may have nothing in it.
+      for (const node of running) {
+        const name = await node.admin.leaderOf(queue);
+        const leader = running.find((one) => erlangName(one) === name);
+        if (leader !== undefined) return leader;
+      }
+      return undefined;
     });
   }
 
