@@ -1,4 +1,6 @@
 /** The one place where tests, demos and benchmarks get real brokers from. */
+export { KafkaNode } from "./kafka/node.ts";
+export { startKafka, type KafkaStartOptions } from "./kafka/start.ts";
 export { silent, toStderr, type Progress } from "./engine/progress.ts";
 export { startProxy, type CutAfter, type Proxy, type Side, type Slowness } from "./proxy/proxy.ts";
 export type { Alarm, PolicyPlan, QueueInfo, RabbitAdmin } from "./rabbitmq/admin.ts";

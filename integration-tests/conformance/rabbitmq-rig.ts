@@ -23,6 +23,7 @@ export function rabbitRig(node: RabbitNode, proxy: Proxy, options: Partial<Rabbi
     limitMs: 30_000,
     quietMs: 300,
     fetch: 0,
+    endsWithConnection: true,
     kill: {
       async begin() {
         await sleep(UNTIL_QUEUES_ARE_SAFE_MS);

@@ -90,6 +90,8 @@ describe("packages", () => {
   it("leave the driver to the user: a peer within a range", () => {
     expect(manifest("@tallymq/rabbitmq").peerDependencies?.["amqplib"]).toMatch(/^[~^]/);
     expect(manifest("@tallymq/rabbitmq").dependencies ?? {}).toEqual({});
+    expect(manifest("@tallymq/kafka").peerDependencies?.["kafkajs"]).toMatch(/^[~^]/);
+    expect(manifest("@tallymq/kafka").dependencies ?? {}).toEqual({});
   });
 
   it("ship dist, run nothing at install, and want Node 22.22", () => {

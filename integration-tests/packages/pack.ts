@@ -83,8 +83,8 @@ export async function writeAll(folder: string, files: Readonly<Record<string, st
   }
 }
 
-/** The driver version that the adapter is tested with here. */
-export async function amqplibVersion(): Promise<string> {
-  const text = await readFile(join(root, "packages", "rabbitmq", "package.json"), "utf8");
-  return (JSON.parse(text) as { devDependencies: Record<string, string> }).devDependencies["amqplib"] ?? "";
+/** The driver version that an adapter is tested with here. */
+export async function driverVersion(adapter: string, driver: string): Promise<string> {
+  const text = await readFile(join(root, "packages", adapter, "package.json"), "utf8");
+  return (JSON.parse(text) as { devDependencies: Record<string, string> }).devDependencies[driver] ?? "";
 }

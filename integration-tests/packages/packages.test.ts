@@ -4,9 +4,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { amqplibVersion, freshProject, type Outcome, packAll, type Packed, run, tool, writeAll } from "./pack.ts";
+import { driverVersion, freshProject, type Outcome, packAll, type Packed, run, tool, writeAll } from "./pack.ts";
 
-const NAMES = ["@tallymq/core", "@tallymq/rabbitmq", "@tallymq/store-sqlite", "@tallymq/testkit"];
+const NAMES = ["@tallymq/core", "@tallymq/kafka", "@tallymq/rabbitmq", "@tallymq/store-sqlite", "@tallymq/testkit"];
 
 let scratch = "";
 let project = "";
@@ -32,7 +32,8 @@ beforeAll(async () => {
     "--no-audit",
     "--no-fund",
     ...packed.map(({ tarball }) => tarball),
-    `amqplib@${await amqplibVersion()}`,
+    `amqplib@${await driverVersion("rabbitmq", "amqplib")}`,
+    `kafkajs@${await driverVersion("kafka", "kafkajs")}`,
     "@types/node@24",
   );
 });
@@ -194,11 +195,12 @@ console.log("got", await arrived.promise);
 `;
 
 const KILLED = `import { openTally, topic, type Broker } from "@tallymq/core";
+import { kafka } from "@tallymq/kafka";
 import { rabbitmq } from "@tallymq/rabbitmq";
 import { memory, startMemoryBroker } from "@tallymq/testkit";
 
 const at = \`unix:\${import.meta.dirname}/broker.sock\`;
-const brokers: readonly Broker[] = [memory({ at }), rabbitmq({ urls: ["amqp://localhost"] })];
+const brokers: readonly Broker[] = [memory({ at }), rabbitmq({ urls: ["amqp://localhost"] }), kafka({ brokers: ["localhost:9092"] })];
 await using process = await startMemoryBroker({ at, dataDir: \`\${import.meta.dirname}/data\` });
 const orders = topic<{ id: number }>("orders");
 await using tally = await openTally({ service: "shop", broker: brokers[0]! });

@@ -101,6 +101,10 @@ export class Sending extends Watched implements SenderEvents {
     return sending;
   }
 
+  retired(): void {
+    throw new Error("a RabbitMQ session does not retire by itself");
+  }
+
   post(batch: readonly Outgoing[]): void {
     this.#sender.send(0, batch, (index, verdict) => {
       const { id } = batch[index]!;

@@ -3,7 +3,8 @@ import type { Broker } from "@tallymq/core";
 /** What a workload process needs to connect; travels as JSON. */
 export type Endpoint =
   | { readonly broker: "memory"; readonly at: string }
-  | { readonly broker: "rabbitmq"; readonly url: string };
+  | { readonly broker: "rabbitmq"; readonly url: string }
+  | { readonly broker: "kafka"; readonly brokers: readonly string[] };
 
 /** Loaded when asked for: a run on the embedded broker must not need a driver. */
 export async function brokerAt(endpoint: Endpoint): Promise<Broker> {
@@ -12,5 +13,12 @@ export async function brokerAt(endpoint: Endpoint): Promise<Broker> {
       return (await import("@tallymq/testkit")).memory({ at: endpoint.at });
     case "rabbitmq":
       return (await import("@tallymq/rabbitmq")).rabbitmq({ urls: [endpoint.url] });
+    case "kafka":
+      // A killed consumer's partitions stand still for the session time-out: these runs are in a hurry.
+      return (await import("@tallymq/kafka")).kafka({
+        brokers: endpoint.brokers,
+        sessionTimeout: "3s",
+        heartbeat: "500ms",
+      });
   }
 }

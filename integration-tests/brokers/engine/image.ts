@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { ensureEngine, type Docker, type Engine } from "./engine.ts";
+import { fetchJars } from "./jars.ts";
 import { withLock } from "./lock.ts";
 import { ensurePrograms, systemPath } from "./packages.ts";
 import { places } from "./places.ts";
@@ -15,13 +16,22 @@ export interface ImageSource {
   readonly setting: string;
   /** The image of the broker's own makers, used where a registry answers. */
   readonly official: string;
-  /** What we build of Debian's packages where none answers. */
+  /** What we build of Debian's packages, and of jars, where none answers. */
   readonly recipe: Recipe;
 }
 
 export interface Recipe {
   readonly suite: string;
   readonly packages: readonly string[];
+  /** A broker that Debian does not have, as artifacts of Maven's repository. */
+  readonly jars?: Jars;
+}
+
+export interface Jars {
+  /** `group:artifact:version`; what they need at run time comes with them. */
+  readonly artifacts: readonly string[];
+  /** Folder in the image. */
+  readonly into: string;
 }
 
 export interface Image {
@@ -124,7 +134,11 @@ async function build(docker: Docker, reference: string, recipe: Recipe, progress
   await ensurePrograms({ mmdebstrap: "mmdebstrap" }, progress);
   const started = performance.now();
   const seconds = (): string => ((performance.now() - started) / 1000).toFixed(0);
-  const args = ["--variant=minbase", `--include=${recipe.packages.join(",")}`, recipe.suite, "-"];
+  await using jars = recipe.jars === undefined ? null : await fetchJars(recipe.jars.artifacts, progress);
+  const args = ["--variant=minbase", `--include=${recipe.packages.join(",")}`];
+  if (jars !== null) args.push(`--customize-hook=mkdir -p "$1"${recipe.jars!.into}`);
+  if (jars !== null) args.push(`--customize-hook=cp -r ${jars.folder}/. "$1"${recipe.jars!.into}`);
+  args.push(recipe.suite, "-");
   if (process.getuid?.() === 0) args.unshift("--mode=root");
   const maker = spawn("mmdebstrap", args, {
     stdio: ["ignore", "pipe", "pipe"],

@@ -24,18 +24,18 @@ export interface CutAfter {
  */
 export class Proxy implements AsyncDisposable {
   readonly port: number;
-  readonly #target: number;
+  readonly #target: () => number;
   readonly #links = new Set<Link>();
   #server: Server | null = null;
   #fault: Fault = NONE;
   #budget: Budget | null = null;
 
-  private constructor(port: number, target: number) {
+  private constructor(port: number, target: () => number) {
     this.port = port;
     this.#target = target;
   }
 
-  static async start(target: number): Promise<Proxy> {
+  static async start(target: () => number): Promise<Proxy> {
     for (let attempt = 1; ; attempt++) {
       const proxy = new Proxy(await freePort(), target);
       try {
@@ -114,7 +114,7 @@ export class Proxy implements AsyncDisposable {
   }
 
   #accept(client: Socket): void {
-    const broker = createConnection({ host: "127.0.0.1", port: this.#target, noDelay: true });
+    const broker = createConnection({ host: "127.0.0.1", port: this.#target(), noDelay: true });
     const link = new Link(client, broker, {
       fault: () => this.#fault,
       budget: () => this.#budget,
@@ -155,9 +155,9 @@ export interface Budget {
 
 const NONE: Fault = { held: null, slow: null };
 
-/** A proxy on a free loopback port in front of another loopback port. */
-export async function startProxy(target: number): Promise<Proxy> {
-  return await Proxy.start(target);
+/** A proxy on a free loopback port in front of another loopback port, which may become known later. */
+export async function startProxy(target: number | (() => number)): Promise<Proxy> {
+  return await Proxy.start(typeof target === "number" ? () => target : target);
 }
 
 async function freed(port: number): Promise<void> {

@@ -13,5 +13,7 @@ export async function startBroker(
       return await (await import("./memory.ts")).startMemory(folder);
     case "rabbitmq":
       return await (await import("./rabbitmq.ts")).startRabbitmq(progress);
+    case "kafka":
+      return await (await import("./kafka.ts")).startKafkaBroker(progress);
   }
 }

@@ -14,7 +14,7 @@ const LEASE = "3s";
 
 /** Tally as its README shows it, lanes too; its defaults but for the lease. */
 export const tally: Client = {
-  brokers: ["memory", "rabbitmq"],
+  brokers: ["memory", "rabbitmq", "kafka"],
   awaitsAnswer: true,
   countsResends: true,
 

@@ -184,6 +184,11 @@ export interface SenderEvents {
   /** The broker reads no more from this session; what `send` is given now stays in memory or comes back `unsent`. */
   blocked(reason: string): void;
   unblocked(): void;
+  /**
+   * It can take no more, though what it has out still ends by itself (Kafka: a producer of which one send was rejected). A
+   * successor is to be opened. Once, before the verdict that says why; what `send` is given from here comes back `unsent`.
+   */
+  retired(error: TallyError): void;
   /** The session is over, whoever ended it except `dispose`. Once. */
   lost(error: TallyError): void;
   /** Something that a person should know, and that no verdict says (a tag out of range, a return without a publish). */

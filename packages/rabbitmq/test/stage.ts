@@ -147,6 +147,10 @@ export class Sending extends Watched implements SenderEvents {
     });
   }
 
+  retired(error: TallyError): void {
+    this.#note(`retired: ${error.code}`);
+  }
+
   /** The kinds of all verdicts so far, by id, sorted as posted. */
   get kinds(): Readonly<Record<string, string>> {
     return Object.fromEntries([...this.verdicts].map(([id, all]) => [id, all.map((v) => v.kind).join("+")]));

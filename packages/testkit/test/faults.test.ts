@@ -181,7 +181,7 @@ describe("faults on opening", () => {
     const transport = open(broker);
     broker.faults.on("openSender").hang();
     const stop = new AbortController();
-    const events = { blocked() {}, unblocked() {}, lost() {}, surfaced() {} };
+    const events = { blocked() {}, unblocked() {}, retired() {}, lost() {}, surfaced() {} };
     const opening = transport.openSender(events, stop.signal);
     stop.abort(new TallyError("aborted", "enough"));
     expect(await code(opening)).toBe("aborted");

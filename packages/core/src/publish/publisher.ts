@@ -111,6 +111,7 @@ export class Publisher {
         this.#wire.lost();
         this.#spilling?.health();
       },
+      retired: () => this.#spilling?.health(),
       blocked: () => this.#spilling?.health(),
       unblocked: () => {
         this.#wire.resume(false);

@@ -40,6 +40,8 @@ export interface SendersOptions {
   declare(signal: AbortSignal): Promise<void>;
   opened(): void;
   dropped(): void;
+  /** The session in use was retired: there is none until its successor is open. */
+  retired(): void;
   blocked(): void;
   unblocked(): void;
   verdict(batch: Batch, index: number, verdict: Verdict): void;
@@ -116,7 +118,7 @@ export class Senders {
     failpoint(entries[0]?.relayed == null ? "publisher.sent" : "relay.sent");
   }
 
-  /** Retires the session in use, of which a copy is overdue, and opens a successor at once. */
+  /** Retires the session in use, of which a copy is overdue or which takes no more, and opens a successor at once. */
   retire(): void {
     const session = this.#current;
     if (session === null || this.#keeper.replace() === null) return;
@@ -132,6 +134,7 @@ export class Senders {
     this.#retired.push(session);
     const [oldest] = this.#retired;
     if (this.#retired.length > MOST_RETIRED && oldest !== undefined) this.#end(oldest);
+    this.#o.retired();
   }
 
   async close(): Promise<void> {
@@ -148,6 +151,7 @@ export class Senders {
       {
         blocked: (reason) => this.#blocked(epoch, reason),
         unblocked: () => this.#unblocked(epoch),
+        retired: (error) => this.#spent(epoch, error),
         lost: (error) => {
           lost(error);
           const retired = this.#retired.find((s) => s.epoch === epoch);
@@ -170,6 +174,13 @@ export class Senders {
       retired: null,
     };
     this.#o.opened();
+  }
+
+  /** By its own word: it takes no more. */
+  #spent(epoch: number, error: TallyError): void {
+    const { events, transport } = this.#o.runtime;
+    events.emit({ type: "surfaced", what: transport.name, text: `a session takes no more: ${error.message}` });
+    if (this.#current?.epoch === epoch) this.retire();
   }
 
   #blocked(epoch: number, reason: string): void {

@@ -7,6 +7,20 @@ import { accepted, no, watch } from "../support/scripted-transport.ts";
 import { away, heal, ids, open, type Order, ordered, outage, plain } from "../support/spilling.ts";
 
 describe("while the broker cannot be reached", () => {
+  it("also when the session took no more by its own word, and no successor can be opened", async () => {
+    const s = await open();
+    const first = watch(s.r.publisher.publish(plain, { key: "a", n: 1 }, { id: "m-1" }));
+    await s.settle();
+    s.r.away = away;
+    s.r.sessions[0]!.events.retired(new TallyError("in-doubt", "no answer", { mayArrive: true }));
+    s.r.copies[0]!.verdict(no("doubt"));
+    await s.r.clock.advance(900);
+    expect(first.state).toBe("pending");
+    await s.r.clock.advance(200);
+    await s.settle();
+    expect(first).toMatchObject({ state: "resolved", value: { state: "stored" } });
+  });
+
   it("what waits is stored after a while, what comes is stored at once, and all of it is sent in order afterwards", async () => {
     const s = await open();
     await s.settle();

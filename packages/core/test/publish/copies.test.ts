@@ -61,6 +61,24 @@ describe("verdicts of copies, joined", () => {
     expect(r.count("session-lost")).toBe(1);
   });
 
+  it("a session that says it takes no more has a successor at once; only what it gave as doubt is sent again, the rest ends by itself", async () => {
+    const r = rig({ lane: (m) => (m.id === "o-1" ? 0 : 1) });
+    const all = [1, 2].map((n) => r.publisher.publish(orders, { n }, { id: `o-${n}` }));
+    await r.clock.advance(0);
+    r.sessions[0]?.events.retired(new TallyError("in-doubt", "no answer", { mayArrive: true }));
+    r.copies[0]?.verdict(no("doubt"));
+    await r.clock.runUntil(() => r.copies.length === 3, 5_000);
+    expect(r.copies.slice(2).map((c) => [c.session, c.message.id])).toEqual([[2, "o-1"]]);
+    expect([r.count("session-retired"), r.count("session-lost"), r.sessions[0]?.disposed]).toEqual([1, 0, false]);
+    r.copies[1]?.verdict(accepted);
+    r.copies[2]?.verdict(accepted);
+    await Promise.all(all);
+    expect(r.sessions[0]?.disposed).toBe(true);
+    // Said of a session that has been replaced already.
+    r.sessions[0]?.events.retired(new TallyError("in-doubt", "again", { mayArrive: true }));
+    expect(r.count("session-retired")).toBe(1);
+  });
+
   it("resends a nacked message after a back-off with full jitter that doubles up to its bound", async () => {
     const waits: number[][] = [];
     for (let seed = 1; seed <= 40; seed++) {

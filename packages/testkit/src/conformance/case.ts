@@ -17,6 +17,7 @@ export interface ConformanceCase {
  * | need | met when |
  * |---|---|
  * | `kill`, `cut`, `pause`, `block`, `nack`, `foreign` | the rig can do it (its field is not null) |
+ * | `ends` | a session ends with its connection (`rig.endsWithConnection`) |
  * | `unroutable` | `traits.unroutable` is `"reported"` |
  * | `release` | `traits.release` is not `"none"` |
  * | `order` | `traits.order` is not `"none"` |
@@ -25,7 +26,7 @@ export interface ConformanceCase {
  * | `delay` | `traits.longestDelay` is not 0 |
  * | `members` | `transport.members` is not null |
  */
-export type Need = Ability | "unroutable" | "release" | "order" | "count" | "position" | "delay" | "members";
+export type Need = Ability | "ends" | "unroutable" | "release" | "order" | "count" | "position" | "delay" | "members";
 /** What a rig can do to its broker. */
 export type Ability = "kill" | "cut" | "pause" | "block" | "nack" | "foreign";
 
@@ -42,6 +43,11 @@ export interface Rig {
   readonly quietMs: number;
   /** Deliveries beyond the credit that one fetch of the driver may bring; 0 where credit is exact. */
   readonly fetch: number;
+  /**
+   * True: a session ends when its connection does, and says so at once. False: the driver goes on with another connection
+   * in the same session (Kafka), and it ends only when that fails for long.
+   */
+  readonly endsWithConnection: boolean;
   /** kill -9 of the broker with its data kept, and its start again. `end` resolves when it serves. */
   readonly kill: Outage | null;
   /** Ends every connection of `broker()`'s at once, as a reset does; new ones are welcome. Also works while paused. */

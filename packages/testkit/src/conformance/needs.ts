@@ -33,6 +33,8 @@ async function capabilitiesOf(rig: Rig): Promise<Capabilities> {
 
 function met(need: Need, rig: Rig, { traits, members }: Capabilities): boolean {
   switch (need) {
+    case "ends":
+      return rig.endsWithConnection;
     case "unroutable":
       return traits.unroutable === "reported";
     case "release":

@@ -5,6 +5,8 @@ import type { Watch } from "./wait.ts";
 /** A receiver under observation. Nothing is settled but by the case, unless `auto`. */
 export class TestReceiver {
   readonly deliveries: Delivery[] = [];
+  /** By lane, the newest epoch that was taken away. */
+  readonly #revoked: Map<number, number> = new Map();
   readonly lost: TallyError[] = [];
   readonly unsettled: Delivery[] = [];
   /** Most deliveries that were out without a settlement at one time. */
@@ -33,7 +35,10 @@ export class TestReceiver {
       this.#watch.changed();
     },
     revoking: () => Promise.resolve(),
-    revoked: () => {},
+    revoked: (epoch, lanes) => {
+      for (const lane of lanes) this.#revoked.set(lane, Math.max(epoch, this.#revoked.get(lane) ?? epoch));
+      this.#watch.changed();
+    },
     unsettled: (batch) => {
       this.unsettled.push(...batch);
       this.#watch.changed();
@@ -53,6 +58,11 @@ export class TestReceiver {
   get port(): Receiver {
     assert.ok(this.#receiver !== null, "the receiver is open");
     return this.#receiver;
+  }
+
+  /** Deliveries that have not been taken away. */
+  get held(): readonly Delivery[] {
+    return this.deliveries.filter(({ lane, epoch }) => (this.#revoked.get(lane) ?? -1) < epoch);
   }
 
   get ids(): readonly string[] {

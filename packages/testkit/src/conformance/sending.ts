@@ -11,9 +11,10 @@ import type { Watch } from "./wait.ts";
 
 /** A sender under observation: what it reports is recorded, in order. */
 export class TestSender {
-  /** `lost`, `blocked`, `unblocked`, and the kind of each verdict, in the order in which they were reported. */
+  /** `lost`, `retired`, `blocked`, `unblocked`, and the kind of each verdict, in the order in which they were reported. */
   readonly journal: string[] = [];
   readonly lost: TallyError[] = [];
+  readonly retired: TallyError[] = [];
   /** Verdicts that came in a later turn of the event loop than `lost`. */
   lateVerdicts = 0;
   disposed = false;
@@ -32,6 +33,10 @@ export class TestSender {
   readonly events: SenderEvents = {
     blocked: () => this.#note("blocked"),
     unblocked: () => this.#note("unblocked"),
+    retired: (error) => {
+      this.retired.push(error);
+      this.#note("retired");
+    },
     lost: (error) => {
       this.lost.push(error);
       if (this.disposed) this.#lostAfterDispose++;
@@ -44,6 +49,11 @@ export class TestSender {
   use(sender: Sender, traits: Traits): void {
     this.#sender = sender;
     this.#traits = traits;
+  }
+
+  /** Takes no more: a successor would be opened. */
+  get over(): boolean {
+    return this.lost.length + this.retired.length > 0;
   }
 
   /** Hands the messages over now, one batch a lane; where a lane takes one batch at a time, the next waits for it. */
@@ -79,6 +89,7 @@ export class TestSender {
 
   /** Sends and expects every copy to be accepted. */
   async accepted(messages: readonly Outgoing[]): Promise<void> {
+    if (messages.length === 0) return;
     const verdicts = await this.post(messages).all();
     assert.deepEqual(tally(verdicts), { accepted: messages.length }, "every copy is accepted");
   }
@@ -92,6 +103,7 @@ export class TestSender {
   check(): void {
     for (const copies of this.#copies) copies.check();
     assert.ok(this.lost.length <= 1, `expected lost at most once for a sender; got ${this.lost.length}`);
+    assert.ok(this.retired.length <= 1, `expected retired at most once for a sender; got ${this.retired.length}`);
     assert.equal(this.#lostAfterDispose, 0, "expected no lost from a sender that was disposed of");
     for (const error of this.lost)
       assert.ok(TallyError.is(error), `expected lost with a TallyError; got ${String(error)}`);

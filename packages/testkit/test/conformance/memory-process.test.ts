@@ -24,6 +24,7 @@ const rig: Rig = {
   limitMs: 8_000,
   quietMs: 60,
   fetch: 0,
+  endsWithConnection: true,
   kill: { begin: () => broker.kill(), end: () => broker.restart() },
   cut: async () => relay.cut(),
   pause: { begin: async () => relay.hold(true), end: async () => relay.hold(false) },

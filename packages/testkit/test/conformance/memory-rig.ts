@@ -27,6 +27,7 @@ export function memoryRig(limitMs = 3_000): Rig {
     limitMs,
     quietMs: 40,
     fetch: 0,
+    endsWithConnection: true,
     kill: {
       async begin() {
         await strike();

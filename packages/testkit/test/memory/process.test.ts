@@ -202,7 +202,7 @@ describe("a broker process", () => {
 
   it("gives up opening when its signal fires", async () => {
     const silent = createServer(() => {}).listen(join(home.dir, "silent"));
-    const events = { blocked() {}, unblocked() {}, lost() {}, surfaced() {} };
+    const events = { blocked() {}, unblocked() {}, retired() {}, lost() {}, surfaced() {} };
     const stop = new AbortController();
     const opening = transport(`unix:${join(home.dir, "silent")}`).openSender(events, stop.signal);
     setImmediate(() => stop.abort(new Error("enough")));

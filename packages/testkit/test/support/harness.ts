@@ -69,6 +69,7 @@ export async function sender(transport: Transport): Promise<TestSender> {
   const events: SenderEvents = {
     blocked: (reason) => seen.push(`blocked ${reason}`),
     unblocked: () => seen.push("unblocked"),
+    retired: (error) => seen.push(`retired ${error.code}`),
     lost: (error) => seen.push(`lost ${error.code}`),
     surfaced: (what) => seen.push(`surfaced ${what}`),
   };

@@ -8,7 +8,7 @@ import { portCase, type Stage } from "../stage.ts";
 export const faultCases: readonly ConformanceCase[] = [
   portCase(
     "a lost sender reports lost once, then each open copy as doubt or unsent, in the same turn",
-    ["cut", "pause"],
+    ["cut", "pause", "ends"],
     async (s) => {
       const topic = await s.topic("lost");
       const sender = await s.main.sender();
@@ -46,7 +46,7 @@ export const faultCases: readonly ConformanceCase[] = [
     },
   ),
 
-  portCase("what a lost sender is given comes back unsent", ["cut"], async (s) => {
+  portCase("what a lost sender is given comes back unsent", ["cut", "ends"], async (s) => {
     const topic = await s.topic("after-lost");
     const sender = await s.main.sender();
     await s.rig.cut!();
@@ -85,7 +85,7 @@ export const faultCases: readonly ConformanceCase[] = [
 
   portCase(
     "a lost receiver says so once; what it had not settled comes again, and no more than that",
-    ["cut"],
+    ["cut", "ends"],
     async (s) => {
       const topic = await s.topic("receiver-cut");
       const messages = s.main.messages.many(topic, 14);
@@ -142,16 +142,21 @@ export const faultCases: readonly ConformanceCase[] = [
   }),
 ];
 
-/** Sends in small batches, ten of them open at most, until the fault has ended the session. */
+/** Batches that are sent after a fault that the session outlives. */
+const AFTER_FAULT = 50;
+
+/** Sends in small batches, ten of them open at most, until the fault has ended the session, or for a while after it. */
 async function underLoad(s: Stage, topic: TopicPlan, fault: () => Promise<void>): Promise<Load> {
   const sender = await s.main.sender();
   const batches: Copies[] = [];
   const end = performance.now() + s.rig.limitMs;
   let struck: Promise<void> | null = null;
-  while (sender.lost.length === 0) {
+  let after = 0;
+  while (!sender.over && after < AFTER_FAULT) {
     assert.ok(performance.now() < end, "expected the fault to end the session");
     batches.push(sender.post(s.main.messages.many(topic, 20)));
     if (batches.length === 20) struck = fault();
+    else if (struck !== null && !s.rig.endsWithConnection) after++;
     await batches.at(-10)?.all();
   }
   await struck;

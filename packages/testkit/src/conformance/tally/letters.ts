@@ -145,7 +145,7 @@ export const letterCases: readonly ConformanceCase[] = [
 
   tallyCase(
     "a letter is out, the connection cut before the ack, and the handler would succeed now: no effect beside the letter",
-    ["cut"],
+    ["cut", "ends"],
     async (s) => {
       const orders = s.topic<Order>("letter-or-effect");
       const acks = new Acks();

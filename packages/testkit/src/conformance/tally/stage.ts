@@ -118,6 +118,12 @@ export class TallyStage {
     return this.rig.broker();
   }
 
+  /** A session has ended, or is giving up: the broker is away. */
+  async outage(of: ObservedTally): Promise<void> {
+    const over = (): boolean => of.events.some((e) => e.type === "session-lost" || e.type === "session-retired");
+    await this.watch.until("a session to end", over, () => [...new Set(of.events.map((e) => e.type))]);
+  }
+
   async event(of: ObservedTally, type: TallyEvent["type"]): Promise<void> {
     await this.watch.until(
       `the event ${type}`,

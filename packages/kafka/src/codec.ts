@@ -1,0 +1,87 @@
+import { HEADER, type Incoming, type Outgoing, parseAttempt, parseSeq, RESERVED_PREFIX } from "@tallymq/core/spi";
+import type { DriverRecord, ReceivedRecord } from "./driver/driver.ts";
+
+const NONE: Readonly<Record<string, string>> = Object.freeze(Object.create(null) as Record<string, string>);
+const EMPTY = new Uint8Array(0);
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+const encoder = new TextEncoder();
+
+/**
+ * The envelope on its way out. Kafka has a place for the key; all else is headers.
+ *
+ * The record's timestamp is left to the client, which writes when it sends: the broker's retention counts from it, and what
+ * waited in an outbox for a week must not be old on arrival. The time of `publish()` is a header.
+ */
+export function record(m: Outgoing): DriverRecord {
+  const headers = Object.create(null) as Record<string, string>;
+  for (const name of Object.keys(m.headers)) headers[name] = m.headers[name]!;
+  headers[HEADER.id] = m.id;
+  headers[HEADER.producer] = m.producer;
+  headers[HEADER.seq] = `${m.run}/${m.seq}`;
+  headers[HEADER.contentType] = m.contentType;
+  headers[HEADER.time] = String(m.time);
+  if (m.attempt !== 1) headers[HEADER.attempt] = String(m.attempt);
+  if (m.type !== null) headers[HEADER.type] = m.type;
+  if (m.contentEncoding !== null) headers[HEADER.contentEncoding] = m.contentEncoding;
+  if (m.correlationId !== null) headers[HEADER.correlationId] = m.correlationId;
+  if (m.causationId !== null) headers[HEADER.causationId] = m.causationId;
+  return { key: m.key === null ? null : encoder.encode(m.key), value: m.body, headers };
+}
+
+/** The envelope on its way in, from any sender: nothing in it is believed to have the type that it should have. */
+export function incoming(topic: string, { key, value, headers, native }: ReceivedRecord): Incoming {
+  const seq = parseSeq(text(headers, HEADER.seq));
+  const time = text(headers, HEADER.time);
+  return {
+    id: text(headers, HEADER.id),
+    // Empty: a copy of a message whose sender gave none.
+    producer: text(headers, HEADER.producer) || null,
+    run: seq.run,
+    seq: seq.seq,
+    topic,
+    key: key === null ? null : decoder.decode(key),
+    type: text(headers, HEADER.type),
+    contentType: text(headers, HEADER.contentType),
+    contentEncoding: text(headers, HEADER.contentEncoding),
+    time: time !== null && /^\d{1,15}$/.test(time) ? Number(time) : null,
+    attempt: parseAttempt(text(headers, HEADER.attempt) ?? undefined),
+    correlationId: text(headers, HEADER.correlationId),
+    causationId: text(headers, HEADER.causationId),
+    headers: callers(headers),
+    // A foreign tombstone.
+    body: value ?? EMPTY,
+    native,
+  };
+}
+
+/** Those of ours, as strings, for {@link spoofedHeaders}. */
+export function ownHeaders(headers: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const seq = text(headers, HEADER.seq);
+  const attempt = text(headers, HEADER.attempt);
+  return {
+    ...(seq === null ? {} : { [HEADER.seq]: seq }),
+    ...(attempt === null ? {} : { [HEADER.attempt]: attempt }),
+  };
+}
+
+function callers(headers: Readonly<Record<string, unknown>>): Readonly<Record<string, string>> {
+  let own: Record<string, string> | null = null;
+  for (const name of Object.keys(headers)) {
+    if (name.startsWith(RESERVED_PREFIX)) continue;
+    const value = text(headers, name);
+    if (value !== null) (own ??= Object.create(null) as Record<string, string>)[name] = value;
+  }
+  return own ?? NONE;
+}
+
+/**
+ * A header as text. One that comes several times has the last value, as Java's `lastHeader` gives it. kafkajs looks a name
+ * up on a plain object while it reads, so that a header called `constructor` comes as a list that begins with what it found
+ * there: only bytes are a sender's.
+ */
+function text(headers: Readonly<Record<string, unknown>>, name: string): string | null {
+  const value: unknown = Object.hasOwn(headers, name) ? headers[name] : null;
+  const last: unknown = Array.isArray(value) ? value.findLast((one) => one instanceof Uint8Array) : value;
+  if (last instanceof Uint8Array) return decoder.decode(last);
+  return typeof last === "string" ? last : null;
+}

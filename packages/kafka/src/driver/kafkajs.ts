@@ -1,0 +1,212 @@
+import { type Admin, Kafka, type KafkaConfig, logLevel, type Producer } from "kafkajs";
+import type {
+  Committed,
+  Driver,
+  DriverAdmin,
+  DriverProducer,
+  DriverRecord,
+  NewTopic,
+  Produced,
+  Range,
+} from "./driver.ts";
+import { SendFailure } from "./driver.ts";
+import { type ConsumerTimes, joinGroup } from "./kafkajs-consumer.ts";
+
+export interface KafkaJsPlan {
+  readonly brokers: readonly string[];
+  readonly clientId: string;
+  readonly connectTimeout: number;
+  readonly requestTimeout: number;
+  readonly consumer: ConsumerTimes;
+}
+
+/** Retries of the client itself, for metadata and the like: opening is one try, which a moved controller must not fail. */
+const QUICK = { retries: 2, initialRetryTime: 50, maxRetryTime: 500 } as const;
+/**
+ * Retries of a send, in place: about seven seconds, which is longer than a leader's election. It keeps the sequence number,
+ * so the broker stores the batch once. Metadata that is older than a second is read again, or it would go on asking a
+ * leader that was.
+ */
+const IN_PLACE = { retries: 10, initialRetryTime: 50, maxRetryTime: 1_000 } as const;
+const METADATA_MAX_AGE = 1_000;
+/** Kafka's name for a topic among the kinds of resources that have settings. */
+const TOPIC = 2;
+
+/**
+ * kafkajs as a driver. Each producer and each consumer has a client of its own: kafkajs keeps committed offsets, brokers
+ * and metadata with the client, and a broken pool must not outlive the session.
+ */
+export class KafkaJs implements Driver {
+  readonly #plan: KafkaJsPlan;
+
+  constructor(plan: KafkaJsPlan) {
+    this.#plan = plan;
+  }
+
+  async producer(): Promise<DriverProducer> {
+    return await KafkaJsProducer.open(this.#client());
+  }
+
+  consumer: Driver["consumer"] = (plan, events) => joinGroup(this.#client(), plan, this.#plan.consumer, events);
+
+  async admin(): Promise<DriverAdmin> {
+    const admin = this.#client().admin();
+    try {
+      await admin.connect();
+    } catch (thrown) {
+      void admin.disconnect().catch(() => {});
+      throw thrown;
+    }
+    return new KafkaJsAdmin(admin);
+  }
+
+  #client(): Kafka {
+    const { brokers, clientId, connectTimeout, requestTimeout } = this.#plan;
+    const config: KafkaConfig = {
+      brokers: [...brokers],
+      clientId,
+      connectionTimeout: connectTimeout,
+      requestTimeout,
+      // What goes wrong comes back as an error; its log would tell each of them again, several times.
+      logLevel: logLevel.NOTHING,
+      retry: { ...QUICK },
+    };
+    return new Kafka(config);
+  }
+}
+
+class KafkaJsProducer implements DriverProducer {
+  readonly #producer: Producer;
+  readonly #out: Set<Promise<unknown>> = new Set();
+  #closed = false;
+
+  private constructor(client: Kafka) {
+    this.#producer = client.producer({
+      idempotent: true,
+      allowAutoTopicCreation: false,
+      metadataMaxAge: METADATA_MAX_AGE,
+      retry: { ...IN_PLACE },
+      createPartitioner:
+        () =>
+        ({ message }) => {
+          // Asked for each message in each attempt: the one place where a retry can be seen, and ended.
+          if (this.#closed) throw new TypeError("the producer is closed");
+          const { attempt } = message as unknown as Counted;
+          if (attempt !== undefined) attempt.count++;
+          return message.partition!;
+        },
+    });
+  }
+
+  static async open(client: Kafka): Promise<KafkaJsProducer> {
+    const made = new KafkaJsProducer(client);
+    try {
+      await made.#producer.connect();
+    } catch (thrown) {
+      void made.#producer.disconnect().catch(() => {});
+      throw thrown;
+    }
+    return made;
+  }
+
+  async send(topic: string, partition: number, records: readonly DriverRecord[]): Promise<readonly Produced[]> {
+    const attempt = { count: 0 };
+    const messages = records.map(({ key, value, headers }, at) => ({
+      key: key === null ? null : buffer(key),
+      value: buffer(value),
+      headers: headers as Record<string, string>,
+      partition,
+      ...(at === 0 ? { attempt } : {}),
+    }));
+    const sending = this.#producer.send({ topic, messages, acks: -1 });
+    this.#out.add(sending);
+    try {
+      const answer = await sending;
+      return answer.map((one) => ({
+        partition: one.partition,
+        errorCode: one.errorCode,
+        offset: one.baseOffset === undefined ? null : Number(one.baseOffset),
+      }));
+    } catch (thrown) {
+      throw new SendFailure(attempt.count, thrown);
+    } finally {
+      this.#out.delete(sending);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#producer.disconnect();
+    if (this.#out.size === 0) return;
+    // A retry that is due opens the connections again before it asks for its partition.
+    await Promise.allSettled(this.#out);
+    await this.#producer.disconnect();
+  }
+}
+
+/** On the first message of a batch. */
+interface Counted {
+  readonly attempt?: { count: number };
+}
+
+class KafkaJsAdmin implements DriverAdmin {
+  readonly #admin: Admin;
+
+  constructor(admin: Admin) {
+    this.#admin = admin;
+  }
+
+  async brokers(): Promise<number> {
+    return (await this.#admin.describeCluster()).brokers.length;
+  }
+
+  async create(topics: readonly NewTopic[]): Promise<void> {
+    await this.#admin.createTopics({
+      topics: topics.map(({ name, partitions, replicationFactor, config }) => ({
+        topic: name,
+        numPartitions: partitions,
+        replicationFactor,
+        configEntries: Object.entries(config).map(([name, value]) => ({ name, value })),
+      })),
+    });
+  }
+
+  async partitions(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    const there = new Set(await this.#admin.listTopics());
+    const asked = topics.filter((topic) => there.has(topic));
+    if (asked.length === 0) return new Map();
+    const { topics: found } = await this.#admin.fetchTopicMetadata({ topics: asked });
+    return new Map(found.map(({ name, partitions }) => [name, partitions.length]));
+  }
+
+  async settings(topic: string, names: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    const { resources } = await this.#admin.describeConfigs({
+      resources: [{ type: TOPIC, name: topic, configNames: [...names] }],
+      includeSynonyms: false,
+    });
+    const entries = resources[0]?.configEntries ?? [];
+    return new Map(entries.map(({ configName, configValue }) => [configName, configValue]));
+  }
+
+  async committed(group: string, topic: string): Promise<readonly Committed[]> {
+    const [found] = await this.#admin.fetchOffsets({ groupId: group, topics: [topic] });
+    return (found?.partitions ?? []).map(({ partition, offset, metadata }) => ({
+      partition,
+      offset: Number(offset) < 0 ? null : Number(offset),
+      metadata: metadata ?? "",
+    }));
+  }
+
+  async ranges(topic: string): Promise<readonly Range[]> {
+    const found = await this.#admin.fetchTopicOffsets(topic);
+    return found.map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }));
+  }
+
+  async close(): Promise<void> {
+    await this.#admin.disconnect();
+  }
+}
+
+function buffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,112 @@
+import { type Delivery, type ReceiverEvents, spoofedHeaders, type Subscription } from "@tallymq/core/spi";
+import { incoming, ownHeaders } from "./codec.ts";
+import type { DriverConsumer, ReceivedRecord } from "./driver/driver.ts";
+import type { Lane } from "./lane.ts";
+
+/** Hands out what lanes hold, within the credit, and keeps the broker from sending more of what waits here already. */
+export class Handing {
+  readonly #subscription: Subscription;
+  readonly #events: ReceiverEvents;
+  readonly #consumer: () => DriverConsumer | null;
+  /** Lanes take turns. */
+  #turn: Lane[] = [];
+  #open = 0;
+  #due = false;
+  #held = true;
+  #stopped = false;
+  #spoofed = false;
+
+  constructor(subscription: Subscription, events: ReceiverEvents, consumer: () => DriverConsumer | null) {
+    this.#subscription = subscription;
+    this.#events = events;
+    this.#consumer = consumer;
+  }
+
+  /** From a join until it is known where the group is, nothing is handed out. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  resume(lanes: Iterable<Lane>): void {
+    this.#turn = [...lanes];
+    this.#held = false;
+    this.due();
+  }
+
+  /** For good. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** So many are not out any more. */
+  closed(count: number): void {
+    this.#open -= count;
+  }
+
+  /** What one tick settles and fetches is handed out together. */
+  due(): void {
+    if (this.#due) return;
+    this.#due = true;
+    queueMicrotask(() => {
+      this.#due = false;
+      if (this.#stopped || this.#held) return;
+      const batch = this.#take(this.#subscription.credit - this.#open);
+      if (batch.length === 0) return;
+      this.#open += batch.length;
+      this.#events.deliver(batch);
+    });
+  }
+
+  /** A fetch brings what it brings; no other is asked for while this much waits here. */
+  brake(lane: Lane): void {
+    const most = this.#subscription.credit;
+    if (!lane.full && lane.held >= most) {
+      lane.full = true;
+      this.#consumer()?.pause(lane.topic, lane.partition);
+    } else if (lane.full && lane.held < most / 2) {
+      lane.full = false;
+      if (!this.#stopped) this.#consumer()?.resume(lane.topic, lane.partition);
+    }
+  }
+
+  /** One message of each lane in turn, so that a full one does not keep the others waiting. */
+  #take(most: number): Delivery[] {
+    const batch: Delivery[] = [];
+    let idle = 0;
+    while (batch.length < most && idle < this.#turn.length) {
+      const lane = this.#turn.shift()!;
+      this.#turn.push(lane);
+      const record = lane.next();
+      if (record === null) idle++;
+      else {
+        idle = 0;
+        batch.push(this.#delivery(lane, record));
+      }
+    }
+    for (const lane of this.#turn) this.brake(lane);
+    return batch;
+  }
+
+  #delivery(lane: Lane, record: ReceivedRecord): Delivery {
+    if (!this.#spoofed) this.#lookForSpoofed(record);
+    return {
+      token: record.offset,
+      lane: lane.number,
+      epoch: lane.epoch,
+      place: `${lane.topic}/${lane.partition}/${record.offset}`,
+      count: null,
+      message: incoming(this.#subscription.topic.name, record),
+    };
+  }
+
+  /** Once a session: whoever floods us with such messages must not flood the log too. */
+  #lookForSpoofed({ headers }: ReceivedRecord): void {
+    const spoofed = spoofedHeaders(ownHeaders(headers));
+    if (spoofed.length === 0) return;
+    this.#spoofed = true;
+    const { topic, group } = this.#subscription;
+    this.#events.surfaced(
+      `a message of ${topic.name} for ${group} has a ${spoofed.join(" and a ")} that no Tally has written: read as if it were not there`,
+    );
+  }
+}

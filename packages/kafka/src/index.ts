@@ -1,0 +1,26 @@
+import type { Broker } from "@tallymq/core";
+import { KafkaJs } from "./driver/kafkajs.ts";
+import { type KafkaOptions, resolveKafka } from "./options.ts";
+import { KafkaTransport } from "./transport.ts";
+
+export type { KafkaOptions, KafkaTopicOptions } from "./options.ts";
+
+/**
+ * Kafka 4, over kafkajs.
+ *
+ * Idempotent producers, acks of all in-sync replicas and commits by hand are always on.
+ * @throws TallyError `bad-config`
+ */
+export function kafka(options: KafkaOptions): Broker {
+  const resolved = resolveKafka(options);
+  const { brokers, name, connectTimeout, requestTimeout } = resolved;
+  return Object.freeze({
+    name,
+    open: (host) =>
+      new KafkaTransport(
+        resolved,
+        host,
+        new KafkaJs({ brokers, clientId: host.service, connectTimeout, requestTimeout, consumer: resolved }),
+      ),
+  } satisfies Broker);
+}

@@ -1,0 +1,179 @@
+import {
+  type Bounds,
+  choice,
+  type Duration,
+  duration,
+  flag,
+  integer,
+  resolveOptions,
+  type Rule,
+  TallyError,
+  text,
+} from "@tallymq/core/spi";
+
+/** Options of {@link kafka}. */
+export interface KafkaOptions {
+  /** `host:port` of some brokers of the cluster; the others are learned from them. */
+  readonly brokers: readonly string[];
+  /** Name of this destination: stands in events and outbox rows. @default "kafka" */
+  readonly name?: string;
+  /** Where topics live on the broker, by topic name; those not named follow the default mapping. @default {} */
+  readonly topics?: Readonly<Record<string, KafkaTopicOptions>>;
+  /** Of topics that are made. @default 6 */
+  readonly partitions?: number;
+  /** Of topics that are made. @default 3, or as many as there are brokers when the first topic is made */
+  readonly replicationFactor?: number;
+  /** `min.insync.replicas` of topics that are made. @default one less than the replication factor, and at least 1 */
+  readonly minInsyncReplicas?: number;
+  /**
+   * Largest body in bytes. Topics that are made take it, with its headers; of others `max.message.bytes` must.
+   * @default 1048576
+   */
+  readonly maxBytes?: number;
+  /** Bodies of one batch, in bytes; a larger one travels alone. @default 1048576 */
+  readonly batchBytes?: number;
+  /**
+   * What to do when messages that a group has not had are gone (retention, a topic made anew), or its offset lies beyond the
+   * end. Surfaced in any case. `"fail"`: its consumers do not start, or end, until a person decides; the others go on.
+   * @default "fail"
+   */
+  readonly offsetReset?: "fail" | "earliest" | "latest";
+  /** A member that the coordinator has not heard of for so long is out of its group. @default "10s" */
+  readonly sessionTimeout?: Duration;
+  /** Between two heartbeats. They are sent whatever handlers do. At most a third of `sessionTimeout`. @default "1s" */
+  readonly heartbeat?: Duration;
+  /** How long members have to come back when a group rebalances. @default "30s" */
+  readonly rebalanceTimeout?: Duration;
+  /** Of one connection. @default "3s" */
+  readonly connectTimeout?: Duration;
+  /** An answer that has not come after so long is asked for again. @default "10s" */
+  readonly requestTimeout?: Duration;
+  /** The broker answers a fetch that finds nothing after so long. @default "100ms" */
+  readonly fetchWait?: Duration;
+  /** Of one partition in one fetch; a larger message comes alone. @default 262144 */
+  readonly fetchBytes?: number;
+}
+
+/** Where one topic lives. */
+export interface KafkaTopicOptions {
+  /** @default the topic's name */
+  readonly topic?: string;
+  /** Consumer groups, by group, where they are not `<topic>.<group>`. @default {} */
+  readonly groups?: Readonly<Record<string, string>>;
+  /** False: the topic is somebody else's; it is looked for, never made. Topics for copies are made all the same. @default true */
+  readonly declare?: boolean;
+}
+
+export interface ResolvedTopic {
+  readonly topic: string | null;
+  readonly groups: ReadonlyMap<string, string>;
+  readonly declare: boolean;
+}
+
+/** The resolved options: milliseconds, bytes, checked names. */
+export interface ResolvedOptions {
+  readonly brokers: readonly string[];
+  readonly name: string;
+  readonly topics: ReadonlyMap<string, ResolvedTopic>;
+  readonly partitions: number;
+  readonly replicationFactor: number | null;
+  readonly minInsyncReplicas: number | null;
+  readonly maxBytes: number;
+  readonly batchBytes: number;
+  readonly offsetReset: "fail" | "earliest" | "latest";
+  readonly sessionTimeout: number;
+  readonly heartbeat: number;
+  readonly rebalanceTimeout: number;
+  readonly connectTimeout: number;
+  readonly requestTimeout: number;
+  readonly fetchWait: number;
+  readonly fetchBytes: number;
+}
+
+const brokers: Rule<readonly string[]> = {
+  default: [],
+  read(name, given) {
+    if (!Array.isArray(given) || given.length === 0)
+      throw new TallyError("bad-config", `${name} must be a list of at least one host:port`);
+    return Object.freeze(given.map((broker, at) => readBroker(`${name}[${at}]`, broker)));
+  },
+};
+
+/** A client takes a broker without a port for port NaN, and says so after many retries. What is given is never quoted: it may be a URL with a password. */
+function readBroker(where: string, given: unknown): string {
+  const found =
+    typeof given === "string" ? /^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9._-]{1,253}):([0-9]{1,5})$/.exec(given) : null;
+  const port = Number(found?.[2]);
+  if (found === null || port < 1 || port > 65_535)
+    throw new TallyError(
+      "bad-config",
+      `${where} must be host:port, like "localhost:9092"; no URL, and no port left out`,
+    );
+  return given as string;
+}
+
+const orNull = (rule: Rule<number>): Rule<number | null> => ({ default: null, read: (name, v) => rule.read(name, v) });
+
+const TOPIC_BOUNDS: Bounds<ResolvedTopic> = {
+  topic: { default: null, read: (name, given) => text("").read(name, given) },
+  groups: {
+    default: new Map(),
+    read: (name, given) =>
+      new Map(entries(name, given).map(([group, id]) => [group, text("").read(`${name}.${group}`, id)])),
+  },
+  declare: flag(true),
+};
+
+const BOUNDS: Bounds<ResolvedOptions> = {
+  brokers,
+  name: text("kafka", 120),
+  topics: {
+    default: new Map(),
+    read: (name, given) =>
+      new Map(
+        entries(name, given).map(([topic, o]) => [
+          topic,
+          resolveOptions<ResolvedTopic>(`${name}.${topic}`, o as object, TOPIC_BOUNDS),
+        ]),
+      ),
+  },
+  partitions: integer(6, 1, 10_000),
+  replicationFactor: orNull(integer(3, 1, 15)),
+  minInsyncReplicas: orNull(integer(2, 1, 15)),
+  maxBytes: integer(1_048_576, 1, 256 * 1024 * 1024),
+  batchBytes: integer(1_048_576, 1, 256 * 1024 * 1024),
+  offsetReset: choice("fail", "earliest", "latest"),
+  sessionTimeout: duration("10s", 1_000, 1_800_000),
+  heartbeat: duration("1s", 100, 600_000),
+  rebalanceTimeout: duration("30s", 1_000, 1_800_000),
+  connectTimeout: duration("3s", 100, 600_000),
+  requestTimeout: duration("10s", 1_000, 600_000),
+  fetchWait: duration("100ms", 10, 5_000),
+  fetchBytes: integer(262_144, 1_024, 256 * 1024 * 1024),
+};
+
+/** @throws TallyError `bad-config` */
+export function resolveKafka(given: KafkaOptions): ResolvedOptions {
+  const options = resolveOptions<ResolvedOptions>("kafka", given, BOUNDS);
+  if (options.brokers.length === 0)
+    throw new TallyError("bad-config", 'kafka: brokers must be given, like ["localhost:9092"]');
+  if (options.heartbeat * 3 > options.sessionTimeout)
+    throw new TallyError(
+      "bad-config",
+      `kafka: heartbeat must be at most a third of sessionTimeout (${options.sessionTimeout} ms), or one that is late ends the membership; got ${options.heartbeat} ms`,
+    );
+  const { replicationFactor: factor, minInsyncReplicas: min } = options;
+  if (factor !== null && min !== null && min > factor)
+    throw new TallyError(
+      "bad-config",
+      `kafka: minInsyncReplicas must be at most replicationFactor (${factor}), or nothing could be written; got ${min}`,
+    );
+  return options;
+}
+
+function entries(name: string, given: unknown): readonly (readonly [string, unknown])[] {
+  if (typeof given !== "object" || given === null || Array.isArray(given))
+    throw new TallyError("bad-config", `${name} must be an object, by name`);
+  if (Object.hasOwn(given, "__proto__")) throw new TallyError("bad-config", `${name} cannot name anything "__proto__"`);
+  return Object.entries(given);
+}

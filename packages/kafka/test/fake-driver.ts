@@ -1,0 +1,239 @@
+import type { Host, Outgoing, TallyError, TopicPlan, Verdict } from "@tallymq/core/spi";
+import { type VirtualClock, virtualClock } from "@tallymq/testkit";
+import type {
+  Commit,
+  Committed,
+  ConsumerEvents,
+  ConsumerPlan,
+  Driver,
+  DriverAdmin,
+  DriverConsumer,
+  DriverProducer,
+  DriverRecord,
+  NewTopic,
+  Produced,
+  Range,
+  ReceivedRecord,
+} from "../src/driver/driver.ts";
+import { type KafkaOptions, resolveKafka } from "../src/options.ts";
+import { KafkaTransport } from "../src/transport.ts";
+
+export const ORDERS: TopicPlan = Object.freeze({ name: "orders", ordered: false, groups: ["billing"] });
+export const SIGNAL: AbortSignal = new AbortController().signal;
+
+/** One request to the broker, answered by the test. */
+export interface Request {
+  readonly topic: string;
+  readonly partition: number;
+  readonly records: readonly DriverRecord[];
+  readonly producer: number;
+  answer(answer: readonly Produced[]): void;
+  fail(thrown: unknown): void;
+}
+
+/** Ids of the messages of a request. */
+export function ids({ records }: Request): readonly string[] {
+  return records.map(({ headers }) => headers["tally-id"]!);
+}
+
+export function taken(request: Request, offset = 0): void {
+  request.answer([{ partition: request.partition, errorCode: 0, offset }]);
+}
+
+/** A consumer of the client's, moved by the test. */
+export class FakeMember implements DriverConsumer {
+  readonly plan: ConsumerPlan;
+  readonly events: ConsumerEvents;
+  /** `seek orders/0 12`, `pause orders/0`, `resume orders/0`, `close`. */
+  readonly journal: string[] = [];
+  readonly commits: (readonly Commit[])[] = [];
+  /** What the next commits come to; by default the broker takes them. */
+  refuse: Error | null = null;
+  readonly #driver: FakeDriver;
+
+  constructor(plan: ConsumerPlan, events: ConsumerEvents, driver: FakeDriver) {
+    this.plan = plan;
+    this.events = events;
+    this.#driver = driver;
+  }
+
+  seek(topic: string, partition: number, offset: number): void {
+    this.journal.push(`seek ${topic}/${partition} ${offset}`);
+  }
+
+  pause(topic: string, partition: number): void {
+    this.journal.push(`pause ${topic}/${partition}`);
+  }
+
+  resume(topic: string, partition: number): void {
+    this.journal.push(`resume ${topic}/${partition}`);
+  }
+
+  commit(commits: readonly Commit[]): Promise<void> {
+    this.commits.push(commits);
+    if (this.refuse !== null) return Promise.reject(this.refuse);
+    for (const { topic, partition, offset, metadata } of commits)
+      this.#driver.committed.set(`${topic}/${partition}`, { partition, offset, metadata });
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    this.journal.push("close");
+    return Promise.resolve();
+  }
+
+  /** Messages with these offsets come. */
+  fetch(topic: string, partition: number, ...offsets: readonly number[]): void {
+    this.events.fetched(topic, partition, offsets.map(received));
+  }
+
+  /** The last commit of this partition. */
+  last(partition: number, topic = "orders"): Commit | undefined {
+    return this.commits.flat().findLast((one) => one.partition === partition && one.topic === topic);
+  }
+}
+
+export function received(offset: number): ReceivedRecord {
+  const headers = { "tally-id": Buffer.from(`m${offset}`), "tally-producer": Buffer.from("shop") };
+  return { offset, key: null, value: Buffer.from("{}"), headers, native: null };
+}
+
+/** A cluster that does what the test says. */
+export class FakeDriver implements Driver {
+  readonly clock: VirtualClock = virtualClock();
+  readonly requests: Request[] = [];
+  readonly members: FakeMember[] = [];
+  /** Partitions that the next member gets of `orders` when it joins. */
+  assigned: readonly number[] = [0, 1];
+  readonly partitions: Map<string, number> = new Map();
+  readonly made: NewTopic[] = [];
+  /** By `topic/partition`. */
+  readonly committed: Map<string, Committed> = new Map();
+  readonly ranges: Map<string, Range> = new Map();
+  minIsr = "2";
+  brokers = 3;
+  producers = 0;
+  /** What the cluster says of groups comes only then. */
+  gate: Promise<void> = Promise.resolve();
+  closed: number[] = [];
+
+  transport(options: Partial<KafkaOptions> = {}): KafkaTransport {
+    const host: Host = {
+      service: "shop",
+      run: "0123456789abcdef0123456789abcdef",
+      clock: this.clock,
+      random: { unit: () => 0.5, bytes: (length) => new Uint8Array(length) },
+    };
+    return new KafkaTransport(resolveKafka({ brokers: ["localhost:9092"], partitions: 2, ...options }), host, this);
+  }
+
+  producer(): Promise<DriverProducer> {
+    const producer = ++this.producers;
+    return Promise.resolve({
+      send: (topic, partition, records) =>
+        new Promise<readonly Produced[]>((answer, fail) => {
+          this.requests.push({ topic, partition, records, producer, answer, fail });
+        }),
+      close: () => {
+        this.closed.push(producer);
+        return Promise.resolve();
+      },
+    });
+  }
+
+  consumer(plan: ConsumerPlan, events: ConsumerEvents): Promise<DriverConsumer> {
+    const member = new FakeMember(plan, events, this);
+    this.members.push(member);
+    events.joined(new Map([["orders", this.assigned]]));
+    return Promise.resolve(member);
+  }
+
+  admin(): Promise<DriverAdmin> {
+    return Promise.resolve({
+      brokers: () => Promise.resolve(this.brokers),
+      create: (topics) => {
+        for (const topic of topics) {
+          this.made.push(topic);
+          if (!this.partitions.has(topic.name)) this.partitions.set(topic.name, topic.partitions);
+        }
+        return Promise.resolve();
+      },
+      partitions: (topics) =>
+        Promise.resolve(new Map(topics.flatMap((t) => (this.partitions.has(t) ? [[t, this.partitions.get(t)!]] : [])))),
+      settings: () => Promise.resolve(new Map([["min.insync.replicas", this.minIsr]])),
+      committed: async (_group, topic) => {
+        await this.gate;
+        return this.#each(
+          topic,
+          (at, partition) => this.committed.get(at) ?? { partition, offset: null, metadata: "" },
+        );
+      },
+      ranges: (topic) =>
+        Promise.resolve(this.#each(topic, (at, partition) => this.ranges.get(at) ?? { partition, low: 0, high: 1e9 })),
+      close: () => Promise.resolve(),
+    });
+  }
+
+  #each<T>(topic: string, of: (at: string, partition: number) => T): T[] {
+    return Array.from({ length: this.partitions.get(topic) ?? 2 }, (_, n) => of(`${topic}/${n}`, n));
+  }
+}
+
+let seq = 0;
+
+export function message(id: string, given: Partial<Outgoing> = {}): Outgoing {
+  return {
+    id,
+    producer: "shop",
+    run: "0123456789abcdef0123456789abcdef",
+    seq: ++seq,
+    topic: "orders",
+    key: null,
+    ordered: false,
+    type: null,
+    contentType: "application/json",
+    contentEncoding: null,
+    time: 1_700_000_000_000,
+    attempt: 1,
+    correlationId: null,
+    causationId: null,
+    headers: Object.freeze({}),
+    body: Buffer.from("{}"),
+    native: null,
+    group: null,
+    delayMs: 0,
+    ...given,
+  };
+}
+
+/** Real turns of the event loop: what waits for promises alone happens. */
+export async function turns(): Promise<void> {
+  for (let n = 0; n < 5; n++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** `id kind`, and what the session said of itself. */
+export class Journal {
+  readonly lines: string[] = [];
+  readonly verdicts: Map<string, Verdict> = new Map();
+  readonly errors: TallyError[] = [];
+  readonly events = {
+    blocked: (): void => {},
+    unblocked: (): void => {},
+    retired: (error: TallyError): void => this.#said("retired", error),
+    lost: (error: TallyError): void => this.#said("lost", error),
+    surfaced: (): void => {},
+  };
+
+  of(batch: readonly Outgoing[]): (index: number, verdict: Verdict) => void {
+    return (index, verdict) => {
+      const { id } = batch[index]!;
+      this.lines.push(`${id} ${verdict.kind}`);
+      this.verdicts.set(id, verdict);
+    };
+  }
+
+  #said(what: string, error: TallyError): void {
+    this.lines.push(what);
+    this.errors.push(error);
+  }
+}

@@ -1,0 +1,129 @@
+import { TallyError } from "@tallymq/core/spi";
+import { kafka, type KafkaOptions } from "@tallymq/kafka";
+import { describe, expect, it } from "vitest";
+import { resolveKafka } from "../src/options.ts";
+import { FakeDriver, SIGNAL } from "./fake-driver.ts";
+
+function refused(given: object): TallyError {
+  try {
+    kafka(given as KafkaOptions);
+  } catch (thrown) {
+    expect(TallyError.is(thrown)).toBe(true);
+    expect((thrown as TallyError).code).toBe("bad-config");
+    return thrown as TallyError;
+  }
+  throw new Error("nothing was thrown");
+}
+
+const OK = { brokers: ["localhost:9092"] };
+
+describe("options", () => {
+  it("have the defaults that the documentation names", () => {
+    expect(resolveKafka(OK)).toMatchObject({
+      name: "kafka",
+      partitions: 6,
+      replicationFactor: null,
+      minInsyncReplicas: null,
+      maxBytes: 1_048_576,
+      batchBytes: 1_048_576,
+      offsetReset: "fail",
+      sessionTimeout: 10_000,
+      heartbeat: 1_000,
+      rebalanceTimeout: 30_000,
+      connectTimeout: 3_000,
+      requestTimeout: 10_000,
+      fetchWait: 100,
+      fetchBytes: 262_144,
+    });
+  });
+
+  it.each([
+    ["no brokers", {}, /brokers must be given/],
+    ["an empty list of brokers", { brokers: [] }, /at least one host:port/],
+    ["a broker without a port", { brokers: ["localhost"] }, /brokers\[0\] must be host:port/],
+    ["a broker with port 0", { brokers: ["localhost:0"] }, /host:port/],
+    ["a broker with port 65536", { brokers: ["localhost:65536"] }, /host:port/],
+    ["a URL as a broker", { brokers: ["localhost:9092", "http://user:s3cret@h:1"] }, /brokers\[1\] must be host:port/],
+    ["an unknown option", { ...OK, broker: "x" }, /did you mean "brokers"/],
+    ["an unknown option of a topic", { ...OK, topics: { orders: { topik: "x" } } }, /did you mean "topic"/],
+    ["a heartbeat that a session time-out could miss", { ...OK, sessionTimeout: "3s", heartbeat: "2s" }, /a third/],
+    ["more replicas in sync than there are", { ...OK, replicationFactor: 2, minInsyncReplicas: 3 }, /at most/],
+    ["a time-out of 0", { ...OK, requestTimeout: 0 }, /requestTimeout/],
+    ["a time-out in parsecs", { ...OK, sessionTimeout: "5 parsecs" }, /sessionTimeout/],
+    ["no partitions", { ...OK, partitions: 0 }, /partitions/],
+    ["an unknown offsetReset", { ...OK, offsetReset: "newest" }, /offsetReset/],
+    ["configuration with __proto__", { ...OK, topics: JSON.parse('{"__proto__": {}}') as object }, /__proto__/],
+  ] as const)("%s: refused at once, and nothing of a URL is quoted", (_, given, words) => {
+    const error = refused(given);
+    expect(error.message).toMatch(words);
+    expect(error.message).not.toContain("s3cret");
+  });
+});
+
+describe("topics that are made", () => {
+  const made = async (brokers: number, options: Partial<KafkaOptions> = {}, name = "orders") => {
+    const driver = new FakeDriver();
+    driver.brokers = brokers;
+    await driver.transport(options).admin.declare([{ name, ordered: false, groups: ["billing"] }], SIGNAL);
+    return driver.made;
+  };
+
+  it("have three replicas of which two must be in sync, or as many as there are brokers", async () => {
+    const replicas = async (brokers: number): Promise<unknown> => {
+      const [topic] = await made(brokers);
+      return [topic!.replicationFactor, topic!.config["min.insync.replicas"]];
+    };
+    expect([await replicas(5), await replicas(2), await replicas(1)]).toEqual([
+      [3, "2"],
+      [2, "1"],
+      [1, "1"],
+    ]);
+  });
+
+  it("take the largest body with its headers, and elect no leader that lacks messages", async () => {
+    const [topic] = await made(3, { maxBytes: 5_000_000 });
+    expect(Number(topic!.config["max.message.bytes"])).toBeGreaterThan(5_000_000 + 64 * 1024);
+    expect(topic!.config["unclean.leader.election.enable"]).toBe("false");
+  });
+
+  it("are the topic and, for each group, one for copies that go to it alone", async () => {
+    expect((await made(3)).map(({ name }) => name)).toEqual(["orders", "orders.billing.copies"]);
+  });
+
+  it("keep dead letters until a person has seen them", async () => {
+    const [topic] = await made(3, {}, "orders.billing.dead-letters");
+    expect(topic!.config["retention.ms"]).toBe("-1");
+  });
+
+  it("have a name that Kafka takes, or are refused by name", async () => {
+    await expect(made(3, {}, "bestellungen für dich")).rejects.toMatchObject({
+      code: "topology",
+      message: expect.stringContaining("bestellungen für dich"),
+    });
+    expect(
+      (await made(3, { topics: { "für dich": { topic: "fuer-dich", groups: { billing: "b" } } } }, "orders")).length,
+    ).toBe(2);
+  });
+
+  it("are not made where they are somebody else's: looked for, and missing ones named", async () => {
+    const driver = new FakeDriver();
+    const transport = driver.transport({ topics: { orders: { declare: false } } });
+    const plan = { name: "orders", ordered: false, groups: [] };
+    await expect(transport.admin.declare([plan], SIGNAL)).rejects.toMatchObject({
+      code: "topology",
+      retryable: false,
+      message: expect.stringContaining("declare: false"),
+    });
+    driver.partitions.set("orders", 4);
+    await transport.admin.declare([plan], SIGNAL);
+    expect(driver.made).toEqual([]);
+  });
+});
+
+it("what Kafka cannot do is refused by name", async () => {
+  const transport = new FakeDriver().transport();
+  expect(transport.traits).toMatchObject({ longestDelay: 0, release: "none", unroutable: "hidden", position: true });
+  expect([transport.halfMessages, transport.members]).toEqual([null, null]);
+  const plan = { name: "orders", ordered: false, groups: ["billing"] };
+  await expect(transport.admin.declareDelays(plan, 1, SIGNAL)).rejects.toMatchObject({ code: "unsupported" });
+});

@@ -1,0 +1,186 @@
+import { describe, expect, it } from "vitest";
+import { MOST_AHEAD } from "../src/progress.ts";
+import { received, turns } from "./fake-driver.ts";
+import { Stage } from "./receiving.ts";
+
+const upTo = (n: number): number[] => Array.from({ length: n }, (_, offset) => offset);
+
+describe("joining", () => {
+  it("begins each partition where the group is, before anything of it is fetched", async () => {
+    const stage = new Stage();
+    stage.driver.committed.set("orders/0", { partition: 0, offset: 40, metadata: "" });
+    stage.driver.ranges.set("orders/1", { partition: 1, low: 7, high: 90 });
+    await stage.open();
+    expect(stage.member.journal).toEqual([
+      "seek orders/0 40",
+      "resume orders/0",
+      // Without a commit: at the oldest message that is there.
+      "seek orders/1 7",
+      "resume orders/1",
+    ]);
+    expect(stage.member.plan).toEqual({ group: "orders.billing", topics: ["orders", "orders.billing.copies"] });
+  });
+
+  it("does not hand out again what the metadata of the commit says is done", async () => {
+    const first = await new Stage().open();
+    await first.fetch(0, 0, 1, 2, 3);
+    await first.ack(1, 3);
+    await first.receiver[Symbol.asyncDispose]();
+    const second = new Stage();
+    for (const [at, committed] of first.driver.committed) second.driver.committed.set(at, committed);
+    await second.open();
+    await second.fetch(0, 0, 1, 2, 3);
+    expect(second.offsets).toEqual([0, 2]);
+  });
+});
+
+describe("handing out", () => {
+  it("keeps to the credit, and goes on as acks come", async () => {
+    const stage = await new Stage().open({ credit: 3 });
+    await stage.fetch(0, 0, 1, 2, 3, 4);
+    expect(stage.offsets).toEqual([0, 1, 2]);
+    await stage.ack(1);
+    expect(stage.offsets).toEqual([0, 1, 2, 3]);
+    await stage.ack(1, 0, 2, 3);
+    expect(stage.offsets).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  it("asks the broker for no more of a partition while enough waits here", async () => {
+    const stage = await new Stage().open({ credit: 4 });
+    await stage.fetch(0, ...upTo(10));
+    expect(stage.member.journal.at(-1)).toBe("pause orders/0");
+    await stage.ack(0, 1, 2, 3);
+    expect(stage.member.journal.at(-1)).toBe("pause orders/0");
+    await stage.ack(4, 5, 6, 7);
+    expect(stage.member.journal.at(-1)).toBe("resume orders/0");
+  });
+
+  it("takes partitions in turn", async () => {
+    const stage = await new Stage().open({ credit: 4 });
+    stage.member.fetch("orders", 0, 0, 1, 2, 3);
+    await stage.fetch(1, 100, 101);
+    expect(stage.offsets.toSorted((a, b) => a - b)).toEqual([0, 1, 100, 101]);
+  });
+
+  it("waits for the oldest message when the others are too far ahead to be remembered", async () => {
+    const stage = await new Stage().open({ credit: 1_000 });
+    const all = upTo(MOST_AHEAD + 100);
+    stage.member.fetch("orders", 0, ...all);
+    await turns();
+    for (let at = 1; stage.got.length < MOST_AHEAD && at < MOST_AHEAD; at += 900) {
+      stage.receiver.settle(stage.got.slice(at, at + 900).map((delivery) => ({ kind: "ack", delivery })));
+      await turns();
+    }
+    stage.receiver.settle(stage.got.slice(1).map((delivery) => ({ kind: "ack", delivery })));
+    await stage.driver.clock.advance(10);
+    expect(stage.got).toHaveLength(MOST_AHEAD);
+    expect(stage.member.last(0)!.metadata.length).toBeLessThanOrEqual(4_096);
+    await stage.ack(0);
+    expect(stage.got).toHaveLength(MOST_AHEAD + 100);
+  });
+
+  it("stops at once at stop, and settling goes on", async () => {
+    const stage = await new Stage().open({ credit: 2 });
+    await stage.fetch(0, 0, 1, 2);
+    await stage.receiver.stop();
+    await stage.ack(0, 1);
+    await stage.fetch(0, 3);
+    expect(stage.offsets).toEqual([0, 1]);
+    expect(stage.member.last(0)!.offset).toBe(2);
+  });
+
+  it("leaves a paused lane alone until it is resumed", async () => {
+    const stage = await new Stage().open();
+    await stage.fetch(0, 0);
+    stage.receiver.pause(stage.got[0]!.lane);
+    await stage.fetch(0, 1);
+    expect(stage.offsets).toEqual([0]);
+    stage.receiver.resume(stage.got[0]!.lane);
+    await turns();
+    expect(stage.offsets).toEqual([0, 1]);
+  });
+});
+
+describe("commits", () => {
+  it("go out together, of the prefix only", async () => {
+    const stage = await new Stage().open();
+    await stage.fetch(0, 0, 1, 2);
+    await stage.fetch(1, 10, 11);
+    await stage.ack(2, 10);
+    expect(stage.member.commits).toHaveLength(1);
+    expect(stage.member.last(0)!.offset).toBe(0);
+    expect(stage.member.last(1)!.offset).toBe(11);
+    await stage.ack(0, 1);
+    expect(stage.member.last(0)).toMatchObject({ offset: 3, metadata: "" });
+  });
+
+  it("that fail are tried again", async () => {
+    const stage = await new Stage().open();
+    await stage.fetch(0, 0);
+    stage.member.refuse = new Error("broken pipe");
+    await stage.ack(0);
+    stage.member.refuse = null;
+    expect(stage.driver.committed.size).toBe(0);
+    await stage.driver.clock.advance(1_000);
+    expect(stage.driver.committed.get("orders/0")).toMatchObject({ offset: 1 });
+    expect(stage.said).toEqual([]);
+  });
+
+  it("of what was settled last are flushed before the member leaves", async () => {
+    const stage = await new Stage().open();
+    await stage.fetch(0, 0, 1);
+    stage.receiver.settle([{ kind: "ack", delivery: stage.got[0]! }]);
+    await stage.receiver[Symbol.asyncDispose]();
+    expect(stage.driver.committed.get("orders/0")).toMatchObject({ offset: 1 });
+    expect(stage.member.journal.at(-1)).toBe("close");
+  });
+});
+
+describe("the client", () => {
+  it("that has crashed is a lost session, once", async () => {
+    const stage = await new Stage().open();
+    await stage.fetch(0, 0);
+    stage.receiver.settle([{ kind: "ack", delivery: stage.got[0]! }]);
+    stage.member.events.crashed(new Error("gave up"));
+    stage.member.events.crashed(new Error("gave up"));
+    await stage.driver.clock.advance(1_000);
+    expect(stage.said).toEqual(["unsettled 0", "lost session-lost"]);
+    expect(stage.member.journal.at(-1)).toBe("close");
+    expect(stage.driver.clock.pending()).toBe(0);
+  });
+
+  it("that hangs without a word is taken for dead after three session time-outs", async () => {
+    const stage = await new Stage().open({ options: { sessionTimeout: "6s", heartbeat: "1s" } });
+    for (let n = 0; n < 20; n++) {
+      await stage.driver.clock.advance(5_000);
+      stage.member.events.alive();
+    }
+    expect(stage.said).toEqual([]);
+    await stage.driver.clock.advance(30_000);
+    expect(stage.said).toEqual(["lost session-lost"]);
+  });
+});
+
+describe("a received message", () => {
+  it("with a spoofed header of ours is read as if it were not there, and surfaced once", async () => {
+    const stage = await new Stage().open();
+    const spoofed = (offset: number) => ({
+      ...received(offset),
+      headers: { "tally-attempt": Buffer.from("1e308"), "tally-seq": Buffer.from("x") },
+    });
+    stage.member.events.fetched("orders", 0, [spoofed(0), spoofed(1)]);
+    await turns();
+    expect(stage.got.map(({ message }) => [message.attempt, message.seq])).toEqual([
+      [1, null],
+      [1, null],
+    ]);
+    expect(stage.said).toHaveLength(1);
+    expect(stage.said[0]).toMatch(/tally-seq and a tally-attempt/);
+  });
+
+  it("has a place by which foreign ones are told apart", async () => {
+    const stage = await new Stage().open();
+    await stage.fetch(1, 12);
+    expect(stage.got[0]!.place).toBe("orders/1/12");
+  });
+});

@@ -1,0 +1,213 @@
+import type { Outgoing, Sender } from "@tallymq/core/spi";
+import { beforeEach, describe, expect, it } from "vitest";
+import { SendFailure } from "../src/driver/driver.ts";
+import { FakeDriver, ids, Journal, message, ORDERS, SIGNAL, taken, turns } from "./fake-driver.ts";
+
+let driver: FakeDriver;
+let journal: Journal;
+let sender: Sender;
+
+async function open(options: Parameters<FakeDriver["transport"]>[0] = {}): Promise<void> {
+  driver = new FakeDriver();
+  const transport = driver.transport(options);
+  await transport.admin.declare([ORDERS], SIGNAL);
+  journal = new Journal();
+  sender = await transport.openSender(journal.events, SIGNAL);
+}
+
+beforeEach(() => open());
+
+function send(...batch: readonly Outgoing[]): void {
+  const lanes = Map.groupBy(batch, (m) => sender.lane(m));
+  for (const [lane, some] of lanes) sender.send(lane, some, journal.of(some));
+}
+
+/** Ids whose keys lie in one partition each. */
+const A = (id: string): Outgoing => message(id, { key: "a" });
+const B = (id: string): Outgoing => message(id, { key: "d" });
+
+const failure = (attempts: number, type: string): SendFailure =>
+  new SendFailure(attempts, Object.assign(new Error(type), { type }));
+
+describe("a request", () => {
+  it("carries one partition", () => {
+    send(A("a1"), B("b1"), A("a2"));
+    expect(driver.requests.map((r) => [r.topic, ids(r)])).toEqual([
+      ["orders", ["a1", "a2"]],
+      ["orders", ["b1"]],
+    ]);
+    expect(driver.requests[0]!.partition).not.toBe(driver.requests[1]!.partition);
+  });
+
+  it("holds bodies up to its bound; a batch that is larger goes as several, one after the other", async () => {
+    await open({ batchBytes: 100 });
+    const m = (id: string, size: number): Outgoing => message(id, { key: "a", body: Buffer.alloc(size) });
+    send(m("1", 60), m("2", 40), m("3", 1), m("4", 150), m("5", 10));
+    const sent: (readonly string[])[] = [];
+    while (sent.length < 4) {
+      expect(driver.requests).toHaveLength(sent.length + 1);
+      const request = driver.requests.at(-1)!;
+      sent.push(ids(request));
+      taken(request);
+      await turns();
+    }
+    expect(sent).toEqual([["1", "2"], ["3"], ["4"], ["5"]]);
+    expect(journal.lines).toHaveLength(5);
+  });
+
+  it("of keyless messages goes to one partition, the next one to the next", () => {
+    send(message("1"), message("2"));
+    send(message("3"));
+    send(message("4"));
+    expect(driver.requests.map((r) => [r.partition, ids(r)])).toEqual([
+      [0, ["1", "2"]],
+      [1, ["3"]],
+      [0, ["4"]],
+    ]);
+  });
+
+  it("of a copy for one group goes to the group's own topic", () => {
+    send(message("copy", { group: "billing" }));
+    expect(driver.requests[0]!.topic).toBe("orders.billing.copies");
+  });
+});
+
+describe("a send counts only if its answer names that one partition, without an error and with an offset", () => {
+  const other = { partition: 7, errorCode: 0, offset: 3 };
+  it.each([
+    ["[]: kafkajs' pool has another broker under the leader's number", []],
+    ["another partition", [other]],
+    ["two partitions", [{ partition: 1, errorCode: 0, offset: 1 }, other]],
+    ["an error", [{ partition: 1, errorCode: 6, offset: 1 }]],
+    ["no offset", [{ partition: 1, errorCode: 0, offset: null }]],
+    ["offset -1", [{ partition: 1, errorCode: 0, offset: -1 }]],
+  ])("%s", async (_, answer) => {
+    send(message("1", { key: "d" }));
+    driver.requests[0]!.answer(answer);
+    await turns();
+    expect(journal.lines).toEqual(["retired", "1 doubt"]);
+  });
+
+  it("and then it is accepted, with what the topic's replicas vouch for", async () => {
+    send(A("a1"));
+    taken(driver.requests[0]!, 12);
+    await turns();
+    expect(journal.verdicts.get("a1")).toEqual({
+      kind: "accepted",
+      proof: { routed: "yes", persisted: "unverified", replicated: "yes" },
+    });
+  });
+
+  it("where one replica is enough, replication is not vouched for", async () => {
+    driver = new FakeDriver();
+    driver.minIsr = "1";
+    const transport = driver.transport();
+    await transport.admin.declare([ORDERS], SIGNAL);
+    sender = await transport.openSender(journal.events, SIGNAL);
+    send(A("a1"));
+    taken(driver.requests[0]!);
+    await turns();
+    expect(journal.verdicts.get("a1")).toMatchObject({ proof: { replicated: "unverified" } });
+  });
+});
+
+describe("a rejected send", () => {
+  it("retires the producer: its batch is in doubt, what is out on other partitions ends by itself, nothing new is taken", async () => {
+    send(A("a1"), B("b1"));
+    const [a, b] = driver.requests;
+    a!.fail(failure(11, "REQUEST_TIMED_OUT"));
+    await turns();
+    expect(journal.lines).toEqual(["retired", "a1 doubt"]);
+    send(A("a2"));
+    expect(journal.verdicts.get("a2")!.kind).toBe("unsent");
+    taken(b!);
+    await turns();
+    expect(journal.verdicts.get("b1")!.kind).toBe("accepted");
+    expect(journal.errors).toHaveLength(1);
+    expect(driver.closed).toEqual([]);
+  });
+
+  it("of OUT_OF_ORDER_SEQUENCE, UNKNOWN_PRODUCER_ID and what nobody knows: doubt, and a new producer", async () => {
+    for (const type of ["OUT_OF_ORDER_SEQUENCE_NUMBER", "UNKNOWN_PRODUCER_ID", "KAFKAJS_UNKNOWN_ERROR_CODE"]) {
+      await open();
+      send(A("a1"));
+      driver.requests[0]!.fail(failure(1, type));
+      await turns();
+      expect(journal.lines, type).toEqual(["retired", "a1 doubt"]);
+      expect(journal.verdicts.get("a1")).toMatchObject({ error: { mayArrive: true, retryable: true } });
+    }
+  });
+
+  it("leaves unsent what was to follow in the same batch", async () => {
+    await open({ batchBytes: 1 });
+    send(A("a1"), A("a2"), A("a3"));
+    driver.requests[0]!.fail(failure(2, "NETWORK_EXCEPTION"));
+    await turns();
+    expect(journal.lines).toEqual(["retired", "a1 doubt", "a2 unsent", "a3 unsent"]);
+    expect(driver.requests).toHaveLength(1);
+  });
+
+  it("is definite only when the broker said no to the one attempt there was", async () => {
+    send(A("a1"));
+    driver.requests[0]!.fail(failure(1, "TOPIC_AUTHORIZATION_FAILED"));
+    await turns();
+    expect(journal.verdicts.get("a1")).toMatchObject({ kind: "refused", error: { code: "unauthorized" } });
+    send(A("a2"));
+    driver.requests[1]!.fail(failure(2, "TOPIC_AUTHORIZATION_FAILED"));
+    await turns();
+    expect(journal.verdicts.get("a2")!.kind).toBe("doubt");
+  });
+});
+
+describe("a record that is too large", () => {
+  it("for us is refused alone, before anything leaves", async () => {
+    await open({ maxBytes: 10 });
+    send(A("a1"), message("large", { key: "a", body: Buffer.alloc(11) }), A("a2"));
+    expect(ids(driver.requests[0]!)).toEqual(["a1", "a2"]);
+    expect(journal.verdicts.get("large")).toMatchObject({ kind: "refused", error: { code: "too-large", id: "large" } });
+    taken(driver.requests[0]!);
+    await turns();
+    expect(journal.verdicts.get("a2")!.kind).toBe("accepted");
+  });
+
+  it("for the broker is found by sending each alone; its siblings are accepted, and the producer stays", async () => {
+    send(A("a1"), A("large"), A("a2"));
+    driver.requests[0]!.fail(failure(1, "MESSAGE_TOO_LARGE"));
+    await turns();
+    taken(driver.requests[1]!);
+    await turns();
+    driver.requests[2]!.fail(failure(1, "MESSAGE_TOO_LARGE"));
+    await turns();
+    taken(driver.requests[3]!);
+    await turns();
+    expect(journal.lines).toEqual(["a1 accepted", "large refused", "a2 accepted"]);
+    expect(journal.verdicts.get("large")).toMatchObject({ error: { code: "too-large", mayArrive: false } });
+  });
+});
+
+describe("what cannot be sent", () => {
+  it("with raw properties is refused by name", () => {
+    send(message("1", { native: { partition: 3 } }));
+    expect(journal.verdicts.get("1")).toMatchObject({ kind: "refused", error: { code: "bad-message" } });
+    expect(driver.requests).toEqual([]);
+  });
+
+  it("of a topic that nobody has declared is unsent", () => {
+    send(message("1", { topic: "unknown" }));
+    expect(journal.lines).toEqual(["1 unsent"]);
+  });
+});
+
+describe("disposing", () => {
+  it("ends what is out as doubt, without a loss, and closes the producer once", async () => {
+    send(A("a1"), A("a2"), B("b1"));
+    const [first, second] = [sender[Symbol.asyncDispose](), sender[Symbol.asyncDispose]()];
+    expect(journal.lines).toEqual(["a1 doubt", "a2 doubt", "b1 doubt"]);
+    await Promise.all([first, second]);
+    expect(driver.closed).toEqual([1]);
+    taken(driver.requests[0]!);
+    driver.requests[1]!.fail(failure(1, "NETWORK_EXCEPTION"));
+    await turns();
+    expect(journal.lines).toHaveLength(3);
+  });
+});
