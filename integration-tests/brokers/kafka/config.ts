@@ -1,11 +1,20 @@
 /** Ports inside the container. */
-export const PORTS = { direct: 9092, proxied: 9094, controller: 9093, internal: 9095 } as const;
+export const PORTS = {
+  direct: 9092,
+  controller: 9093,
+  proxied: 9094,
+  internal: 9095,
+  login: 9096,
+  mutual: 9097,
+} as const;
 
 export interface ConfigPlan {
   readonly node: number;
   /** `id@host:port` of each controller. */
   readonly voters: string;
   readonly nodes: number;
+  /** What listeners beyond these add to each list of listeners. */
+  readonly extra: { readonly listeners: string; readonly advertised: string; readonly protocols: string };
   /** Lines of server.properties after ours; a later line wins. */
   readonly more: string;
 }
@@ -14,15 +23,15 @@ export interface ConfigPlan {
  * Two listeners for clients, since a broker tells them where it is: one straight, one through a proxy. What is written in
  * capitals between signs is put in by the start script, which knows the host's ports.
  */
-export function serverProperties({ node, voters, nodes, more }: ConfigPlan): string {
+export function serverProperties({ node, voters, nodes, extra, more }: ConfigPlan): string {
   return `
 process.roles=broker,controller
 node.id=${node}
 controller.quorum.voters=${voters}
 controller.listener.names=CONTROLLER
-listeners=DIRECT://:${PORTS.direct},PROXIED://:${PORTS.proxied},INTERNAL://:${PORTS.internal},CONTROLLER://:${PORTS.controller}
-advertised.listeners=DIRECT://127.0.0.1:@DIRECT@,PROXIED://127.0.0.1:@PROXIED@,INTERNAL://@HOST@:${PORTS.internal}
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,DIRECT:PLAINTEXT,PROXIED:PLAINTEXT,INTERNAL:PLAINTEXT
+listeners=DIRECT://:${PORTS.direct},PROXIED://:${PORTS.proxied},INTERNAL://:${PORTS.internal},CONTROLLER://:${PORTS.controller}${extra.listeners}
+advertised.listeners=DIRECT://127.0.0.1:@DIRECT@,PROXIED://127.0.0.1:@PROXIED@,INTERNAL://@HOST@:${PORTS.internal}${extra.advertised}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,DIRECT:PLAINTEXT,PROXIED:PLAINTEXT,INTERNAL:PLAINTEXT${extra.protocols}
 inter.broker.listener.name=INTERNAL
 log.dirs=${DATA}
 num.partitions=6
@@ -66,10 +75,11 @@ set -ef
 ulimit -n 65536 2>/dev/null || true
 mkdir -p ${DATA}
 conf=/tmp/tally-kafka/server.properties
-sed -e "s/@DIRECT@/\${TALLY_HOST_PORTS%%,*}/" -e "s/@PROXIED@/$TALLY_PROXY_PORT/" -e "s/@HOST@/$(hostname)/" /tally/server.properties >$conf
+port() { echo "$TALLY_HOST_PORTS" | cut -d, -f"$1"; }
+sed -e "s/@DIRECT@/$(port 1)/" -e "s/@LOGIN@/$(port 3)/" -e "s/@MUTUAL@/$(port 4)/" -e "s/@PROXIED@/$TALLY_PROXY_PORT/" -e "s/@HOST@/$(hostname)/" /tally/server.properties >$conf
 flags="-Xms96m -Xmx256m -XX:+UseSerialGC -XX:MaxDirectMemorySize=64m -XX:ReservedCodeCacheSize=64m -XX:TieredStopAtLevel=1"
 flags="$flags -Dlog4j2.configurationFile=/tally/log4j2.properties"
 libs='/opt/kafka/libs/*'
-[ -f ${DATA}/meta.properties ] || java $flags -cp "$libs" kafka.tools.StorageTool format -t "$TALLY_CLUSTER" -c $conf
+[ -f ${DATA}/meta.properties ] || java $flags -cp "$libs" kafka.tools.StorageTool format -t "$TALLY_CLUSTER" -c $conf $TALLY_SCRAM_USERS
 exec java $flags -cp "$libs" kafka.Kafka $conf
 `;

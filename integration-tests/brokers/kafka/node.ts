@@ -2,6 +2,7 @@ import { BrokerContainer, type ContainerHandle } from "../engine/container.ts";
 import { startProxy, type Proxy } from "../proxy/proxy.ts";
 import { LOG4J, PORTS, serverProperties, START_SCRIPT } from "./config.ts";
 import { handshake } from "./handshake.ts";
+import { scramUsers, SECURE, type SecureListeners, secureFiles, secureLines } from "./secure.ts";
 
 const HANDSHAKE_MS = 60_000;
 
@@ -14,6 +15,7 @@ export interface KafkaNodePlan {
   readonly voters: string;
   readonly nodes: number;
   readonly network: string | null;
+  readonly secure: SecureListeners | null;
   readonly config: string;
 }
 
@@ -37,16 +39,25 @@ export class KafkaNode implements AsyncDisposable {
       at.container = await BrokerContainer.start({
         image: plan.image,
         name: plan.name,
-        ports: [PORTS.direct, PORTS.proxied],
+        ports: [PORTS.direct, PORTS.proxied, ...(plan.secure === null ? [] : [PORTS.login, PORTS.mutual])],
         entrypoint: ["/bin/sh", "/tally/start.sh"],
-        environment: { TALLY_CLUSTER: plan.cluster, TALLY_PROXY_PORT: String(proxy.port) },
+        environment: {
+          TALLY_CLUSTER: plan.cluster,
+          TALLY_PROXY_PORT: String(proxy.port),
+          TALLY_SCRAM_USERS: scramUsers(plan.secure),
+        },
         files: [
           { target: "/tally/start.sh", content: START_SCRIPT, mode: 0o755 },
           {
             target: "/tally/server.properties",
-            content: serverProperties({ ...plan, more: plan.config }),
+            content: serverProperties({
+              ...plan,
+              extra: plan.secure === null ? { listeners: "", advertised: "", protocols: "" } : SECURE,
+              more: `${secureLines(plan.secure)}${plan.config}`,
+            }),
             mode: 0o644,
           },
+          ...secureFiles(plan.secure),
           { target: "/tally/log4j2.properties", content: LOG4J, mode: 0o644 },
         ],
         labels: { "tally.broker": "kafka" },
@@ -80,6 +91,16 @@ export class KafkaNode implements AsyncDisposable {
   /** `host:port` of the proxy. */
   get proxied(): string {
     return `127.0.0.1:${this.proxy.port}`;
+  }
+
+  /** `host:port` of the listener that asks for user and password, over TLS. */
+  get login(): string {
+    return `127.0.0.1:${this.#container.handle.hostPorts[2]}`;
+  }
+
+  /** `host:port` of the listener that asks for a client's certificate. */
+  get mutual(): string {
+    return `127.0.0.1:${this.#container.handle.hostPorts[3]}`;
   }
 
   /** kill -9. Data stays. */

@@ -6,12 +6,15 @@ import { uniqueName } from "../rabbitmq/node.ts";
 import { PORTS } from "./config.ts";
 import { kafkaImage } from "./image.ts";
 import { KafkaNode } from "./node.ts";
+import type { SecureListeners } from "./secure.ts";
 
 export interface KafkaStartOptions {
   /** @default lines on stderr */
   readonly progress?: Progress;
   /** More lines of server.properties; a later line wins. @default "" */
   readonly config?: string;
+  /** @default none: whoever comes is let in */
+  readonly secure?: SecureListeners;
 }
 
 /** One Kafka node of its own: engine and image are found or made, and it answers when this resolves. */
@@ -29,6 +32,7 @@ export async function startKafka(options: KafkaStartOptions = {}): Promise<Kafka
     voters: `1@127.0.0.1:${PORTS.controller}`,
     nodes: 1,
     network: null,
+    secure: options.secure ?? null,
     config: options.config ?? "",
   });
   progress(`Kafka up after ${((performance.now() - started) / 1000).toFixed(1)} s`);

@@ -32,6 +32,8 @@ export {
   type Rule,
 } from "./policy.ts";
 
+export { raced } from "./raced.ts";
+export { DEFAULT_TLS, resolveTls, type ResolvedTls, type TlsOptions } from "./tls.ts";
 export { armFailpoints, type Failpoint, FAILPOINTS } from "./failpoints.ts";
 export * from "./stores.ts";
 export * from "./half/store.ts";

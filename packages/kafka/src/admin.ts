@@ -1,8 +1,7 @@
-import { type AdminPort, TallyError, type TopicPlan } from "@tallymq/core/spi";
+import { type AdminPort, TallyError, type TopicPlan, raced } from "@tallymq/core/spi";
 import type { Driver, DriverAdmin } from "./driver/driver.ts";
 import { classify } from "./errors.ts";
 import { Progress } from "./progress.ts";
-import { raced } from "./raced.ts";
 import type { Topology } from "./topology.ts";
 
 const MIN_ISR = "min.insync.replicas";

@@ -44,9 +44,20 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
         `${text}; the broker bounds sessionTimeout (group.min.session.timeout.ms and max)`,
       );
     default:
-      // Everything else is the network, or a broker that is not ready: another session begins from a clean slate.
-      return make(during === "opening" ? "unreachable" : "session-lost", true);
+      break;
   }
+  // The broker did not take user and password. kafkajs also says so when the connection ends in that very exchange, as it
+  // does where TLS is spoken to a listener without; neither mends itself.
+  if (chain(thrown).some((one) => one.name === "KafkaJSSASLAuthenticationError")) return make("unauthorized", false);
+  const code = chain(thrown).find((one) => typeof one.code === "string")?.code as string | undefined;
+  // OpenSSL could not use what `tls` gives it: before any byte was sent. kafkajs drops the code and keeps the words, which
+  // name the fault and never the key.
+  if (/^Failed to connect: error:[0-9A-F]+:/.test(text))
+    return make("bad-config", false, `tls cannot be used as it is given: ${text}`);
+  // A certificate that does not fit will not fit at the next try either, until a person has changed it.
+  if (code !== undefined && /CERT|^ERR_TLS|^ERR_SSL|^UNABLE_TO_/.test(code)) return make("unauthorized", false);
+  // Everything else is the network, or a broker that is not ready: another session begins from a clean slate.
+  return make(during === "opening" ? "unreachable" : "session-lost", true);
 }
 
 /** What a rejected send means for its messages. */
@@ -104,12 +115,16 @@ function typeOf(thrown: unknown): string | null {
   return null;
 }
 
-function rootOf(thrown: unknown): unknown {
-  let at: unknown = thrown;
-  for (let deep = 0; deep < 10; deep++) {
-    const cause: unknown = typeof at === "object" && at !== null ? (at as { cause?: unknown }).cause : undefined;
-    if (cause === undefined || cause === null) return at;
-    at = cause;
+/** The error and its causes, the outermost first. */
+function chain(thrown: unknown): readonly { readonly name?: unknown; readonly code?: unknown }[] {
+  const all: { readonly name?: unknown; readonly code?: unknown }[] = [];
+  for (let at: unknown = thrown; typeof at === "object" && at !== null && all.length < 10;) {
+    all.push(at);
+    at = (at as { cause?: unknown }).cause;
   }
-  return at;
+  return all;
+}
+
+function rootOf(thrown: unknown): unknown {
+  return chain(thrown).at(-1) ?? thrown;
 }

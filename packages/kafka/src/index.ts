@@ -3,6 +3,8 @@ import { KafkaJs } from "./driver/kafkajs.ts";
 import { type KafkaOptions, resolveKafka } from "./options.ts";
 import { KafkaTransport } from "./transport.ts";
 
+export type { TlsOptions } from "@tallymq/core/spi";
+export type { SaslOptions } from "./sasl.ts";
 export type { KafkaOptions, KafkaTopicOptions } from "./options.ts";
 
 /**
@@ -13,14 +15,14 @@ export type { KafkaOptions, KafkaTopicOptions } from "./options.ts";
  */
 export function kafka(options: KafkaOptions): Broker {
   const resolved = resolveKafka(options);
-  const { brokers, name, connectTimeout, requestTimeout } = resolved;
+  const { brokers, name, tls, sasl, connectTimeout, requestTimeout } = resolved;
   return Object.freeze({
     name,
     open: (host) =>
       new KafkaTransport(
         resolved,
         host,
-        new KafkaJs({ brokers, clientId: host.service, connectTimeout, requestTimeout, consumer: resolved }),
+        new KafkaJs({ brokers, clientId: host.service, tls, sasl, connectTimeout, requestTimeout, consumer: resolved }),
       ),
   } satisfies Broker);
 }

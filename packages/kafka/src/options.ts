@@ -6,10 +6,14 @@ import {
   flag,
   integer,
   resolveOptions,
+  type ResolvedTls,
+  resolveTls,
   type Rule,
   TallyError,
   text,
+  type TlsOptions,
 } from "@tallymq/core/spi";
+import { type ResolvedSasl, resolveSasl, type SaslOptions } from "./sasl.ts";
 
 /** Options of {@link kafka}. */
 export interface KafkaOptions {
@@ -17,6 +21,10 @@ export interface KafkaOptions {
   readonly brokers: readonly string[];
   /** Name of this destination: stands in events and outbox rows. @default "kafka" */
   readonly name?: string;
+  /** Connections are TLS: `{}`, or with options. Certificates are always checked. @default connections that anybody on the way can read */
+  readonly tls?: TlsOptions;
+  /** @default none: the broker asks nobody, or knows its clients by their certificates */
+  readonly sasl?: SaslOptions;
   /** Where topics live on the broker, by topic name; those not named follow the default mapping. @default {} */
   readonly topics?: Readonly<Record<string, KafkaTopicOptions>>;
   /** Of topics that are made. @default 6 */
@@ -74,6 +82,8 @@ export interface ResolvedTopic {
 export interface ResolvedOptions {
   readonly brokers: readonly string[];
   readonly name: string;
+  readonly tls: ResolvedTls | null;
+  readonly sasl: ResolvedSasl | null;
   readonly topics: ReadonlyMap<string, ResolvedTopic>;
   readonly partitions: number;
   readonly replicationFactor: number | null;
@@ -127,6 +137,8 @@ const TOPIC_BOUNDS: Bounds<ResolvedTopic> = {
 const BOUNDS: Bounds<ResolvedOptions> = {
   brokers,
   name: text("kafka", 120),
+  tls: { default: null, read: resolveTls },
+  sasl: { default: null, read: resolveSasl },
   topics: {
     default: new Map(),
     read: (name, given) =>
@@ -157,6 +169,11 @@ export function resolveKafka(given: KafkaOptions): ResolvedOptions {
   const options = resolveOptions<ResolvedOptions>("kafka", given, BOUNDS);
   if (options.brokers.length === 0)
     throw new TallyError("bad-config", 'kafka: brokers must be given, like ["localhost:9092"]');
+  if (options.sasl?.mechanism === "plain" && options.tls === null && !options.sasl.allowPlaintext)
+    throw new TallyError(
+      "bad-config",
+      'kafka: sasl "plain" sends the password as it is: give tls, or say sasl.allowPlaintext where nobody is on the way',
+    );
   if (options.heartbeat * 3 > options.sessionTimeout)
     throw new TallyError(
       "bad-config",

@@ -6,6 +6,7 @@ import {
   type Settlement,
   type Subscription,
   TallyError,
+  raced,
 } from "@tallymq/core/spi";
 import { Commits } from "./commits.ts";
 import type { Assignment, ConsumerEvents, Driver, DriverConsumer, ReceivedRecord } from "./driver/driver.ts";
@@ -13,7 +14,6 @@ import { classify } from "./errors.ts";
 import { Handing } from "./handing.ts";
 import { Lane } from "./lane.ts";
 import type { Gap, Positions } from "./positions.ts";
-import { raced } from "./raced.ts";
 import type { Topology } from "./topology.ts";
 import { Watchdog } from "./watchdog.ts";
 

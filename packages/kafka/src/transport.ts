@@ -9,13 +9,13 @@ import {
   TallyError,
   type Traits,
   type Transport,
+  raced,
 } from "@tallymq/core/spi";
 import { KafkaAdmin } from "./admin.ts";
 import type { Driver } from "./driver/driver.ts";
 import { classify } from "./errors.ts";
 import type { ResolvedOptions } from "./options.ts";
 import { Positions } from "./positions.ts";
-import { raced } from "./raced.ts";
 import { KafkaReceiver } from "./receiver.ts";
 import { KafkaSender } from "./sender.ts";
 import { Topology } from "./topology.ts";

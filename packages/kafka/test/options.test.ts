@@ -52,11 +52,34 @@ describe("options", () => {
     ["a time-out in parsecs", { ...OK, sessionTimeout: "5 parsecs" }, /sessionTimeout/],
     ["no partitions", { ...OK, partitions: 0 }, /partitions/],
     ["an unknown offsetReset", { ...OK, offsetReset: "newest" }, /offsetReset/],
+    ["a password in the clear", { ...OK, sasl: { mechanism: "plain", username: "u", password: "s3cret" } }, /give tls/],
+    [
+      "a password that is none",
+      { ...OK, sasl: { mechanism: "plain", username: "u", password: ["s3cret"] } },
+      /password/,
+    ],
+    ["a mechanism that is a password", { ...OK, sasl: { mechanism: "s3cret", username: "u" } }, /scram-sha-256/],
+    [
+      "sasl without a user",
+      { ...OK, tls: {}, sasl: { mechanism: "plain", password: "s3cret" } },
+      /username is missing/,
+    ],
+    ["a certificate check turned off", { ...OK, tls: { rejectUnauthorized: false } }, /always checked/],
+    ["a certificate without its key", { ...OK, tls: { cert: "s3cret" } }, /cert and key/],
     ["configuration with __proto__", { ...OK, topics: JSON.parse('{"__proto__": {}}') as object }, /__proto__/],
   ] as const)("%s: refused at once, and nothing of a URL is quoted", (_, given, words) => {
     const error = refused(given);
     expect(error.message).toMatch(words);
     expect(error.message).not.toContain("s3cret");
+  });
+});
+
+it("a password in the clear goes only where that is said", () => {
+  const sasl = { mechanism: "plain", username: "u", password: "p", allowPlaintext: true } as const;
+  expect(resolveKafka({ ...OK, sasl }).sasl).toMatchObject({ username: "u" });
+  expect(resolveKafka({ ...OK, sasl: { ...sasl, allowPlaintext: false }, tls: {} }).tls).toEqual({
+    rejectUnauthorized: true,
+    minVersion: "TLSv1.2",
   });
 });
 

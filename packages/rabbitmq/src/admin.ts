@@ -1,8 +1,7 @@
-import { type AdminPort, TallyError, type TopicPlan } from "@tallymq/core/spi";
+import { type AdminPort, TallyError, type TopicPlan, raced } from "@tallymq/core/spi";
 import type { RabbitChannel } from "./channel.ts";
 import type { RabbitConnection } from "./connection.ts";
 import { classify } from "./errors.ts";
-import { raced } from "./raced.ts";
 import type { SharedConnection } from "./shared.ts";
 import type { Topology } from "./topology.ts";
 

@@ -1,12 +1,10 @@
 import { type ChannelModel, connect } from "amqplib";
-import { type Clock, type Random, TallyError } from "@tallymq/core/spi";
+import { type Clock, type Random, TallyError, raced, DEFAULT_TLS, type ResolvedTls } from "@tallymq/core/spi";
 import { RabbitChannel } from "./channel.ts";
 import { type AskCredentials, logIn } from "./credentials.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { classify } from "./errors.ts";
-import { raced } from "./raced.ts";
 import { Renewal } from "./renewal.ts";
-import { DEFAULT_TLS, type ResolvedTls } from "./tls.ts";
 
 export interface ConnectionPlan {
   readonly urls: readonly Endpoint[];

@@ -5,7 +5,7 @@ import { RabbitTransport } from "./transport.ts";
 export type { RabbitOptions } from "./options.ts";
 export type { Arguments, Declare, ExchangeType, RabbitBinding, RabbitTopicOptions } from "./topics.ts";
 export type { AskCredentials, Credentials, CredentialsRequest } from "./credentials.ts";
-export type { TlsOptions } from "./tls.ts";
+export type { TlsOptions } from "@tallymq/core/spi";
 export type { RabbitNative } from "./native.ts";
 
 /**

@@ -1,7 +1,6 @@
 import type { Channel } from "amqplib";
-import type { MembersPort } from "@tallymq/core/spi";
+import { type MembersPort, raced } from "@tallymq/core/spi";
 import { classify } from "./errors.ts";
-import { raced } from "./raced.ts";
 import type { SharedConnection } from "./shared.ts";
 
 /**

@@ -9,11 +9,13 @@ import {
   type Rule,
   TallyError,
   text,
+  type ResolvedTls,
+  resolveTls,
+  type TlsOptions,
 } from "@tallymq/core/spi";
 import type { AskCredentials } from "./credentials.ts";
 import { LONGEST_DELAY } from "./delays.ts";
 import { type Endpoint, readEndpoint, refuseOpenPassword } from "./endpoint.ts";
-import { type ResolvedTls, resolveTls, type TlsOptions } from "./tls.ts";
 import {
   type Declare,
   declareRule,

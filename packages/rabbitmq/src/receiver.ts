@@ -10,12 +10,12 @@ import {
   type Subscription,
   TallyError,
   type Timer,
+  raced,
 } from "@tallymq/core/spi";
 import { AckFlow } from "./acks.ts";
 import type { RabbitChannel } from "./channel.ts";
 import { deliveryCount, incoming } from "./codec.ts";
 import { classify } from "./errors.ts";
-import { raced } from "./raced.ts";
 
 /** The protocol's prefetch is a 16-bit number, and 0 means no limit. */
 const MOST_CREDIT = 65_535;

@@ -7,9 +7,9 @@ import {
   type Random,
   sleep,
   TallyError,
+  raced,
 } from "@tallymq/core/spi";
 import type { Login } from "./credentials.ts";
-import { raced } from "./raced.ts";
 
 export interface RenewalPorts {
   readonly clock: Clock;

@@ -1,8 +1,7 @@
-import { TallyError } from "@tallymq/core/spi";
+import { TallyError, raced } from "@tallymq/core/spi";
 import { type ConnectionPlan, RabbitConnection } from "./connection.ts";
 import { dial, shuffled } from "./dial.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { raced } from "./raced.ts";
 
 interface Opening {
   readonly promise: Promise<RabbitConnection>;

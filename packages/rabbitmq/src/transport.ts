@@ -10,6 +10,7 @@ import {
   TallyError,
   type Traits,
   type Transport,
+  raced,
 } from "@tallymq/core/spi";
 import { RabbitAdmin } from "./admin.ts";
 import type { RabbitChannel } from "./channel.ts";
@@ -17,7 +18,6 @@ import { classify } from "./errors.ts";
 import { MAX_BYTES } from "./encoder.ts";
 import type { ResolvedOptions } from "./options.ts";
 import { RabbitMembers } from "./members.ts";
-import { raced } from "./raced.ts";
 import { RabbitReceiver } from "./receiver.ts";
 import { RabbitSender } from "./sender.ts";
 import { SharedConnection } from "./shared.ts";

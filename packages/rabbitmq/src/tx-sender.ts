@@ -1,10 +1,9 @@
-import { type Outgoing, type Sender, type SenderEvents, TallyError, type Verdict } from "@tallymq/core/spi";
+import { type Outgoing, type Sender, type SenderEvents, TallyError, type Verdict, raced } from "@tallymq/core/spi";
 import type { RabbitChannel } from "./channel.ts";
 import { ConfirmRing, type Sent } from "./confirms.ts";
 import { exchangeOf, inDoubt, notWritten, returned, routeOf, unsent, unusable } from "./copies.ts";
 import { Encoder } from "./encoder.ts";
 import { classify } from "./errors.ts";
-import { raced } from "./raced.ts";
 import { blame } from "./rolled-back.ts";
 import type { Topology } from "./topology.ts";
 

@@ -1,4 +1,6 @@
-import { type Admin, Kafka, type KafkaConfig, logLevel, type Producer } from "kafkajs";
+import type { ResolvedTls } from "@tallymq/core/spi";
+import { type Admin, Kafka, type KafkaConfig, logLevel, type Producer, type SASLOptions } from "kafkajs";
+import type { ResolvedSasl } from "../sasl.ts";
 import type {
   Committed,
   Driver,
@@ -15,6 +17,8 @@ import { type ConsumerTimes, joinGroup } from "./kafkajs-consumer.ts";
 export interface KafkaJsPlan {
   readonly brokers: readonly string[];
   readonly clientId: string;
+  readonly tls: ResolvedTls | null;
+  readonly sasl: ResolvedSasl | null;
   readonly connectTimeout: number;
   readonly requestTimeout: number;
   readonly consumer: ConsumerTimes;
@@ -61,10 +65,12 @@ export class KafkaJs implements Driver {
   }
 
   #client(): Kafka {
-    const { brokers, clientId, connectTimeout, requestTimeout } = this.#plan;
+    const { brokers, clientId, tls, sasl, connectTimeout, requestTimeout } = this.#plan;
     const config: KafkaConfig = {
       brokers: [...brokers],
       clientId,
+      ...(tls === null ? {} : { ssl: tls as NonNullable<KafkaConfig["ssl"]> }),
+      ...(sasl === null ? {} : { sasl: loginOf(sasl) }),
       connectionTimeout: connectTimeout,
       requestTimeout,
       // What goes wrong comes back as an error; its log would tell each of them again, several times.
@@ -209,4 +215,8 @@ class KafkaJsAdmin implements DriverAdmin {
 
 function buffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function loginOf({ mechanism, username, password }: ResolvedSasl): SASLOptions {
+  return { mechanism, username, password };
 }

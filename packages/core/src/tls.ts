@@ -1,7 +1,8 @@
-import { resolveOptions, type Rule, TallyError, value } from "@tallymq/core/spi";
+import { TallyError } from "./error.ts";
+import { resolveOptions, type Rule, value } from "./policy.ts";
 
 /**
- * For `amqps`. Certificates are always checked, and TLS is 1.2 at least: no option and no environment variable turns that
+ * TLS to a broker. Certificates are always checked, and TLS is 1.2 at least: no option and no environment variable turns that
  * off. A broker with a certificate of its own making is named by `ca`; one that is reached by another name than its
  * certificate has, by `servername`.
  */
@@ -14,7 +15,7 @@ export interface TlsOptions {
   readonly key?: string | Uint8Array;
   /** Of an encrypted `key`. @default none */
   readonly passphrase?: string;
-  /** The name that the broker's certificate has to have. @default the URL's host */
+  /** The name that the broker's certificate has to have. @default the host */
   readonly servername?: string;
 }
 
@@ -27,7 +28,7 @@ export interface ResolvedTls extends TlsOptions {
 
 const ALWAYS = { rejectUnauthorized: true, minVersion: "TLSv1.2" } as const;
 
-/** What an `amqps` URL gets without `tls`. */
+/** TLS without options. */
 export const DEFAULT_TLS: ResolvedTls = Object.freeze({ ...ALWAYS });
 
 // An empty one, of an unset variable say, would be "none given" for Node.
