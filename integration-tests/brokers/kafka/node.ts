@@ -128,6 +128,16 @@ export class KafkaNode implements AsyncDisposable {
     return await this.#container.exec(["java", "-XX:TieredStopAtLevel=1", "-cp", "/opt/kafka/libs/*", main, ...args]);
   }
 
+  /** Where programs in the container find the broker. */
+  get inside(): string {
+    return `${this.name}:${PORTS.internal}`;
+  }
+
+  /** Runs a line of shell in the container. */
+  async shell(line: string): Promise<string> {
+    return await this.#container.exec(["sh", "-c", line]);
+  }
+
   async logs(): Promise<string> {
     return await this.#container.logs();
   }

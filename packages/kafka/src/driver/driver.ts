@@ -65,7 +65,7 @@ export interface ReceivedRecord {
   readonly value: Uint8Array | null;
   /** A header may come more than once, and under any name: values that are no bytes are not the sender's. */
   readonly headers: Readonly<Record<string, unknown>>;
-  /** The driver's own message. */
+  /** Where it lies, and the driver's own message: `{ topic, partition, message }`. */
   readonly native: unknown;
 }
 

@@ -117,7 +117,7 @@ class Member implements DriverConsumer {
         key: message.key,
         value: message.value,
         headers: message.headers ?? {},
-        native: message,
+        native: { topic, partition, message },
       })),
     );
     return Promise.resolve();
