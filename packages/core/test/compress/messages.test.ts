@@ -11,7 +11,9 @@ import {
   type Topic,
   type TopicOptions,
 } from "../../src/index.ts";
-import { largestGiven } from "../../src/compress/compress.ts";
+import { compressed, largestGiven } from "../../src/compress/compress.ts";
+import { inflated } from "../../src/compress/inflate.ts";
+import type { Draft } from "../../src/publish/snapshot.ts";
 import { turns, world } from "../support/guarded.ts";
 import { bench } from "../support/receiving.ts";
 import { thrownBy } from "../support/refused.ts";
@@ -95,6 +97,27 @@ describe("publish() with compress", () => {
     }
     expect((await thrownBy(() => tally.publish(small, { n: 5, lines: "x".repeat(1_000_000) }))).code).toBe("too-large");
     expect(queued(broker)).toHaveLength(1);
+  });
+
+  test("small bodies are compressed and inflated at once, large ones off the loop", async () => {
+    for (const compress of ["gzip", "zstd"] as const) {
+      const of = orders({ compress });
+      const draft = (size: number) =>
+        ({ id: "m", contentEncoding: null, body: Buffer.alloc(size, "line ") }) as never as Draft;
+      const [small, large] = [draft(16_384), draft(16_385)];
+      expect(compressed(small, of, { maxBytes: 1_000_000 })).toBeNull();
+      expect(small.contentEncoding).toBe(compress);
+      const later = compressed(large, of, { maxBytes: 1_000_000 });
+      expect([large.contentEncoding, later]).toEqual([null, expect.any(Promise)]);
+      await later;
+      expect(large.contentEncoding).toBe(compress);
+      expect(inflated(of, small)).toHaveLength(16_384);
+      // Few bytes can be many: what gives more than 64 KiB is begun anew off the loop.
+      const many = draft(65_537);
+      await compressed(many, of, { maxBytes: 1_000_000 });
+      expect(inflated(of, many)).toBeInstanceOf(Promise);
+      expect(await inflated(of, many)).toHaveLength(65_537);
+    }
   });
 
   test("the same id twice at once: one message; with another body a conflict, while it is being compressed too", async () => {
