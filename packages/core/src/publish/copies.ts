@@ -11,8 +11,6 @@ export function copyTopic(topic: Topic<never, unknown>, group: string): Topic<Ui
     key: null,
     schema: null,
     outbox: "off",
-    // As it came, compressed or not.
-    compress: null,
     codec: { contentType: topic.codec.contentType, encode: (body) => body, decode: (body) => body },
   };
 }

@@ -3,6 +3,7 @@ import * as zlib from "node:zlib";
 import { memory, memoryInbox, memoryOutbox, type MemoryBroker } from "@tallymq/testkit";
 import { describe, expect, test } from "vitest";
 import {
+  type Consumer,
   deadLetter,
   openTally,
   type Tally,
@@ -134,6 +135,24 @@ describe("publish() with compress", () => {
     expect(queued(broker)).toHaveLength(2);
   });
 
+  test("the same id again when the first call's body has been compressed: it joins", async () => {
+    const broker = memory();
+    const events: TallyEvent[] = [];
+    await using tally = await openTally({ service: "shop", broker, onEvent: (event) => void events.push(event) });
+    await tally.publish(orders(), SMALL);
+    broker.faults.block();
+    const first = tally.publish(orders(), LARGE, { id: "o-3" });
+    // The pool has done it when it has done as much again.
+    await compressed({ id: "m", contentEncoding: null, body: Buffer.alloc(1_000_000, "line ") } as never, orders(), {
+      maxBytes: 1_000_000,
+    });
+    const second = tally.publish(orders(), LARGE, { id: "o-3" });
+    expect((await thrownBy(() => tally.publish(orders(), { ...LARGE, n: 4 }, { id: "o-3" }))).code).toBe("conflict");
+    broker.faults.unblock();
+    expect(await second).toEqual(await first);
+    expect(events.filter(({ type }) => type === "joined")).toHaveLength(1);
+  });
+
   test.each([
     ["compress", { compress: "lzma" }],
     ["compressFrom", { compressFrom: -1 }],
@@ -166,16 +185,32 @@ describe("a compressed message stays as it is", () => {
   });
 
   test("as a dead letter, which is read, and replayed", async () => {
-    const { broker, tally, seen, events } = await failing(() => deadLetter("declined"));
-    await tally.publish(orders(), MEDIUM, { id: "o-2" });
-    await tally.publish(orders(), LARGE, { id: "o-3" });
+    const { broker, tally, seen, billing } = await failing(() => deadLetter("declined"));
     const name = "orders.billing.dead-letters";
-    await expect.poll(() => queued(broker, "dead-letters", name).map((m) => m.encoding)).toEqual(["gzip", "gzip"]);
+    const dead = (): readonly unknown[] => queued(broker, "dead-letters", name).map((m) => m.encoding);
+    broker.declare({ name, ordered: false, groups: ["dead-letters"] });
+    // The last one was published before the topic compressed.
+    const plain = { ...MEDIUM, n: 4 };
+    for (const [n, publishing] of [
+      () => tally.publish(orders(), MEDIUM, { id: "o-2" }),
+      () => tally.publish(orders(), LARGE, { id: "o-3" }),
+      () => tally.publish(orders({ compress: undefined }), plain, { id: "o-4" }),
+    ].entries()) {
+      await publishing();
+      await expect.poll(() => dead().length).toBe(n + 1);
+    }
+    expect(dead()).toEqual(["gzip", "gzip", null]);
     const letters = tally.deadLetters(orders(), "billing");
-    expect((await letters.list()).map((letter) => letter.decode())).toEqual([MEDIUM, LARGE]);
-    events.willing = true;
+    expect((await letters.list()).map((letter) => letter.decode())).toEqual([MEDIUM, LARGE, plain]);
+    await billing.close();
     await letters.replay();
-    await expect.poll(() => seen).toEqual([MEDIUM, LARGE]);
+    expect(queued(broker).map(({ encoding }) => encoding)).toEqual(["gzip", "gzip", null]);
+    await using _again = await tally
+      .consumer("billing")
+      .on(orders(), (order) => void seen.push(order))
+      .start();
+    await expect.poll(() => seen).toHaveLength(3);
+    expect(seen).toEqual(expect.arrayContaining([MEDIUM, LARGE, plain]));
   });
 
   test("as a delayed copy", async () => {
@@ -255,12 +290,13 @@ async function failing(
   readonly tally: Tally;
   readonly seen: Order[];
   readonly events: { willing: boolean };
+  readonly billing: Consumer;
 }> {
   const broker = memory();
   const tally = await openTally({ service: "shop", broker, inbox: memoryInbox() });
   const seen: Order[] = [];
   const events = { willing: false };
-  await tally
+  const billing = await tally
     .consumer("billing", {
       attempts: 1,
       retryMin: "1ms",
@@ -272,5 +308,5 @@ async function failing(
       seen.push(order);
     })
     .start();
-  return { broker, tally, seen, events };
+  return { broker, tally, seen, events, billing };
 }
