@@ -1,3 +1,4 @@
+// One thing: a compressed message on each of its ways.
 import { randomBytes } from "node:crypto";
 import * as zlib from "node:zlib";
 import { memory, memoryInbox, memoryOutbox, type MemoryBroker } from "@tallymq/testkit";
