@@ -5,8 +5,8 @@ export interface WatchedOutbox {
   readonly spec: OutboxSpec;
   /** Rows that wait or are on their way. */
   rows(): Promise<number>;
-  /** Resolves when no row is left; looks every few milliseconds. @throws when that takes longer than `withinMs`. */
-  empty(withinMs: number): Promise<void>;
+  /** Resolves when no more than `most` rows are left; looks every few milliseconds. @throws when that takes longer than `withinMs`. */
+  atMost(most: number, withinMs: number): Promise<void>;
 }
 
 /** An outbox file whose rows can be counted while a tally has it. */
@@ -24,9 +24,9 @@ export function watchedOutbox(path: string): WatchedOutbox {
         return (store = await sqlite(path, { maxBytes: 64 * 1024 ** 3 }).openOutbox(host));
       },
     },
-    async empty(withinMs) {
+    async atMost(most, withinMs) {
       const until = performance.now() + withinMs;
-      for (let left = await rows(); left > 0; left = await rows()) {
+      for (let left = await rows(); left > most; left = await rows()) {
         if (performance.now() > until) throw new Error(`${left} rows are still in the outbox after ${withinMs} ms`);
         await sleep(10);
       }

@@ -5,7 +5,6 @@ import {
   type OutboxStore,
   type PutResult,
   TallyError,
-  type Timer,
 } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
 import { packAll, resultsOf } from "../outbox/puts.ts";
@@ -13,14 +12,12 @@ import { SqliteOutbox } from "../outbox/store.ts";
 import { Heads } from "../record/pack.ts";
 import { AGAIN, type EnterArgs, type LeaveArgs, TURN } from "../worker/protocol.ts";
 import { type SqliteTx, TxHandle } from "./handle.ts";
+import { TurnWatch } from "./watch.ts";
 
 /** A transaction is committed after so many handlers, */
 const GROUP_TURNS = 100;
 /** or so many milliseconds, or when nobody waits. */
 const GROUP_MS = 5;
-/** A handler that keeps the others waiting for so long with anything but its `tx` is surfaced. */
-const SLOW_MS = 50;
-
 /** After so many handlers of a topic that asked once and succeeded, the next ones go in waves. */
 const SIMPLE_AFTER = 16;
 
@@ -46,7 +43,7 @@ type Outcome = { readonly is: "value"; readonly value: unknown } | { readonly is
 export class SqliteTransactions implements InboxTransactions<SqliteTx> {
   readonly outbox: OutboxStore;
   readonly #client: Client;
-  readonly #timeoutMs: number;
+  readonly #watch: TurnWatch;
   readonly #heads: Heads = new Heads();
   readonly #queue: Waiting[] = [];
   /** By group and topic, how many handlers in a row asked once and succeeded. */
@@ -56,7 +53,7 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
 
   constructor(client: Client, timeoutMs: number) {
     this.#client = client;
-    this.#timeoutMs = timeoutMs;
+    this.#watch = new TurnWatch(client.host, timeoutMs);
     this.outbox = new SqliteOutbox(client, false);
   }
 
@@ -138,33 +135,12 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
 
   /** The effect's outcome, or `handler-deadline` when it has done nothing with `tx` for too long. */
   #bounded(tx: TxHandle, effect: (tx: SqliteTx) => Promise<unknown>, claim: FreshClaim): Promise<Outcome> {
-    const { clock, surfaced } = this.#client.host;
     return new Promise((settle) => {
-      let [limit, said] = [SLOW_MS, false];
-      let timer: Timer | null = null;
+      const leave = this.#watch.enter(tx, claim.key, (error) => settle({ is: "thrown", error }));
       const end = (outcome: Outcome): void => {
-        timer?.cancel();
+        leave();
         settle(outcome);
       };
-      const look = (): void => {
-        const idle = tx.idleMs();
-        if (idle >= this.#timeoutMs) {
-          const waited = `the handler of ${JSON.stringify(claim.key.topic)} did nothing with its tx for ${this.#timeoutMs} ms and was rolled back: others wait for their turn`;
-          return end({
-            is: "thrown",
-            error: new TallyError("handler-deadline", waited, { id: claim.key.id, retryable: true }),
-          });
-        }
-        if (idle >= SLOW_MS && !said) {
-          said = true;
-          limit = this.#timeoutMs;
-          surfaced(
-            `a tx handler of ${JSON.stringify(claim.key.topic)} waited ${SLOW_MS} ms for something other than its tx, while others wait for their turn`,
-          );
-        }
-        timer = clock.after(Math.max(1, limit - tx.idleMs()), look);
-      };
-      timer = clock.after(SLOW_MS, look);
       // A handler that throws before its first await is one that rejects.
       new Promise<unknown>((resolve) => resolve(effect(tx))).then(
         (value) => end({ is: "value", value }),

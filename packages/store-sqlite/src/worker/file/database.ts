@@ -5,6 +5,8 @@ import { Turnstile } from "./turnstile.ts";
 
 /** 16 KiB: half the time of 4 KiB at both ends of the message sizes. */
 const PAGE_BYTES = 16_384;
+/** The log is folded into the file after so much: a file of the user's has smaller pages, and needs as many more of them. */
+const LOG_BYTES = 500 * PAGE_BYTES;
 /** How long another process may keep the file to itself. */
 const BUSY_MS = 5_000;
 /** Pages beyond the bound that deleting and parking may still take. */
@@ -42,10 +44,11 @@ export class Database {
         throw new Fault("store", `${path} cannot have a write-ahead log there (SQLite answers "${String(mode)}")`);
       // No spill: what a transaction writes reaches the disk at its commit, so that "full" before it means the bound.
       this.sql.exec(
-        "PRAGMA synchronous=FULL; PRAGMA cache_spill=OFF; PRAGMA cache_size=-32768; PRAGMA wal_autocheckpoint=500; PRAGMA journal_size_limit=16777216; PRAGMA temp_store=MEMORY",
+        "PRAGMA synchronous=FULL; PRAGMA cache_spill=OFF; PRAGMA cache_size=-32768; PRAGMA journal_size_limit=16777216; PRAGMA temp_store=MEMORY",
       );
       if (process.platform === "darwin") this.sql.exec("PRAGMA fullfsync=1");
       const page = Number(this.sql.prepare("PRAGMA page_size").get()?.["page_size"]);
+      this.sql.exec(`PRAGMA wal_autocheckpoint=${Math.round(LOG_BYTES / page)}`);
       this.#maxPages = maxBytes === null ? null : Math.max(16, Math.floor(maxBytes / page));
       this.#begin = this.sql.prepare("BEGIN IMMEDIATE");
       this.#commit = this.sql.prepare("COMMIT");

@@ -28,7 +28,11 @@ interface Mark {
 
 interface Bucket {
   readonly find: StatementSync;
+  /** Only where there is none. */
+  readonly begin: StatementSync;
   readonly write: StatementSync;
+  /** In place: state, attempts, fence, boot, until, reason. */
+  readonly change: StatementSync;
   readonly remove: StatementSync;
 }
 
@@ -44,6 +48,8 @@ export interface Held {
 
 /** Identities of claims that were given out and have not ended, at most: the hash is dear, and each is asked for again. */
 const MOST_KNOWN = 10_000;
+
+const COLUMNS = "(identity, body, state, attempts, fence, boot, until, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 
 /** Claims and marks of identities. Everything runs inside a transaction. */
 export class Marks {
@@ -65,6 +71,12 @@ export class Marks {
     let fence = Number(this.#fences.get(keys.length)?.["fence"]) - keys.length;
     return keys.map((key): Claimed => {
       const identity = identityOf(key);
+      if (key.behind === null || !isParked(key.group, key.topic, key.behind)) {
+        if (this.#begins(identity, key.bodyHash, fence + 1, now.monotonic + leaseMs)) {
+          this.#knows(++fence, key, identity);
+          return { state: "fresh", attempt: 1, fence };
+        }
+      }
       const found = this.#find(identity, key.bodyHash);
       const mark = found?.mark;
       if (mark !== undefined) {
@@ -86,10 +98,23 @@ export class Marks {
         until: now.monotonic + leaseMs,
         reason: null,
       });
-      if (this.#known.size >= MOST_KNOWN) this.#known.delete(this.#known.keys().next().value ?? 0);
-      this.#known.set(fence, { key, identity });
+      this.#knows(fence, key, identity);
       return { state: "fresh", attempt, fence };
     });
+  }
+
+  /** The claim of what was never claimed, as nearly all are: one statement. False: there is a mark, and nothing was written. */
+  #begins(identity: Uint8Array, bodyHash: bigint, fence: number, until: number): boolean {
+    const { current, live, boot } = this.#ageing;
+    const body = BigInt.asIntN(64, bodyHash);
+    for (const bucket of live)
+      if (bucket !== current && this.#bucket(bucket).find.get(body, identity) !== undefined) return false;
+    return this.#bucket(current).begin.run(identity, body, STATE.open, 1, fence, boot, until, null).changes === 1;
+  }
+
+  #knows(fence: number, key: InboxKey, identity: Uint8Array): void {
+    if (this.#known.size >= MOST_KNOWN) this.#known.delete(this.#known.keys().next().value ?? 0);
+    this.#known.set(fence, { key, identity });
   }
 
   /** Whether this claim may still write. */
@@ -180,7 +205,11 @@ export class Marks {
     mark: Pick<Mark, "state" | "attempts" | "fence" | "until" | "reason">,
   ): void {
     const { current, boot } = this.#ageing;
-    if (was !== null && was !== current) this.#bucket(was).remove.run(identity);
+    if (was === current) {
+      this.#bucket(current).change.run(mark.state, mark.attempts, mark.fence, boot, mark.until, mark.reason, identity);
+      return;
+    }
+    if (was !== null) this.#bucket(was).remove.run(identity);
     this.#bucket(current).write.run(
       identity,
       BigInt.asIntN(64, key.bodyHash),
@@ -201,8 +230,10 @@ export class Marks {
         find: this.#sql.prepare(
           `SELECT state, attempts, fence, boot, until, reason, body = ? AS same FROM ${table} WHERE identity = ?`,
         ),
-        write: this.#sql.prepare(
-          `INSERT OR REPLACE INTO ${table} (identity, body, state, attempts, fence, boot, until, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+        begin: this.#sql.prepare(`INSERT OR IGNORE INTO ${table} ${COLUMNS}`),
+        write: this.#sql.prepare(`INSERT OR REPLACE INTO ${table} ${COLUMNS}`),
+        change: this.#sql.prepare(
+          `UPDATE ${table} SET state = ?, attempts = ?, fence = ?, boot = ?, until = ?, reason = ? WHERE identity = ?`,
         ),
         remove: this.#sql.prepare(`DELETE FROM ${table} WHERE identity = ?`),
       };
