@@ -8,7 +8,9 @@ export interface Task {
   readonly bytes: number;
   readonly body: "bytes" | "json";
   readonly id: "given" | "generated";
-  /** Messages without a confirm, at most; 1 awaits each. */
+  /** `consume`: what the queue holds is handled by a handler that does nothing, and acked. */
+  readonly verb: "publish" | "consume";
+  /** Messages without a confirm, at most; 1 awaits each. Of a consumer: deliveries without an ack. */
   readonly window: number;
   /** Messages of one transaction, in place of confirms. @default confirms */
   readonly tx?: number;
@@ -17,7 +19,9 @@ export interface Task {
   readonly messages: number;
 }
 
-export type ClientName = "amqplib" | "tally";
+export type ClientName = "amqplib" | "tally" | PeerName;
+/** Clients that compare/clients knows how to put to use. */
+export type PeerName = "amqp-connection-manager" | "rabbitmq-client" | "cloudamqp-amqp-client" | "rascal";
 
 /** One client's figures of one round. */
 export interface Measure {
@@ -25,7 +29,7 @@ export interface Measure {
   readonly rate: number;
   /** User and system CPU of the client's process, microseconds a message. */
   readonly cpuMicros: number;
-  /** Confirmed, as the client saw it; all must be. */
+  /** Confirmed (consumed), as the client saw it; all must be. */
   readonly confirmed: number;
 }
 
@@ -37,7 +41,7 @@ export interface Row extends Omit<Measure, "confirmed"> {
   readonly ratio: number | null;
 }
 
-const PLAIN = { body: "bytes", id: "given" } as const;
+const PLAIN = { body: "bytes", id: "given", verb: "publish" } as const;
 type Shape = Omit<Task, "client" | "broker"> & { readonly queueType: "quorum" | "classic" };
 
 /** The policy layer alone, beside the raw client's own publishing on a real broker. */
@@ -53,77 +57,15 @@ export const CORE: { readonly raw: Shape; readonly layer: readonly Omit<Task, "c
   },
   layer: [
     { case: "core-256-bytes", bytes: 256, window: 1_000, warmup: 100_000, messages: 1_000_000, ...PLAIN },
-    { case: "core-256-json", bytes: 256, window: 1_000, warmup: 100_000, messages: 300_000, body: "json", id: "given" },
+    { ...PLAIN, case: "core-256-json", bytes: 256, window: 1_000, warmup: 100_000, messages: 300_000, body: "json" },
     {
+      ...PLAIN,
       case: "core-256-uuidv7",
       bytes: 256,
       window: 1_000,
       warmup: 100_000,
       messages: 300_000,
-      body: "bytes",
       id: "generated",
     },
   ],
 };
-
-/** The same settings for each client: one queue, persistent, confirmed. */
-export const RABBITMQ: readonly Shape[] = [
-  {
-    case: "quorum-256-window",
-    queueType: "quorum",
-    bytes: 256,
-    window: 1_000,
-    warmup: 10_000,
-    messages: 60_000,
-    ...PLAIN,
-  },
-  { case: "quorum-256-awaited", queueType: "quorum", bytes: 256, window: 1, warmup: 300, messages: 2_000, ...PLAIN },
-  {
-    case: "quorum-4096-window",
-    queueType: "quorum",
-    bytes: 4_096,
-    window: 1_000,
-    warmup: 5_000,
-    messages: 25_000,
-    ...PLAIN,
-  },
-  {
-    case: "quorum-256-tx",
-    queueType: "quorum",
-    bytes: 256,
-    window: 1,
-    tx: 1,
-    warmup: 300,
-    messages: 2_000,
-    ...PLAIN,
-  },
-  {
-    case: "quorum-256-tx-100",
-    queueType: "quorum",
-    bytes: 256,
-    window: 100,
-    tx: 100,
-    warmup: 5_000,
-    messages: 30_000,
-    ...PLAIN,
-  },
-  {
-    case: "quorum-256-tx-1000",
-    queueType: "quorum",
-    bytes: 256,
-    window: 1_000,
-    tx: 1_000,
-    warmup: 5_000,
-    messages: 60_000,
-    ...PLAIN,
-  },
-  {
-    case: "classic-256-window",
-    queueType: "classic",
-    bytes: 256,
-    window: 1_000,
-    warmup: 10_000,
-    messages: 50_000,
-    ...PLAIN,
-  },
-];

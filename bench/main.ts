@@ -1,4 +1,5 @@
 import { writeFile } from "node:fs/promises";
+import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { core } from "./core.ts";
 import { outbox } from "./outbox.ts";
@@ -17,7 +18,7 @@ const USAGE = `npm run bench -- ${Object.keys(BENCHES).join("|")} [--rounds N] [
 const { bench, json, ...settings } = readArguments();
 const figures = await bench(settings, (line) => console.error(line));
 console.log(
-  `\n${table(figures.rows)}\n\nmedians of ${settings.rounds} rounds; each figure in a process of its own\n${figures.goals.join("\n")}`,
+  `\n${table(figures.rows)}\n\nmedians of ${settings.rounds} rounds; each figure in a process of its own; load ${loadavg()[0]?.toFixed(1)}\n${figures.goals.join("\n")}`,
 );
 if (json !== undefined) {
   const rows = figures.rows.map(({ case: name, client, rate, cpuMicros, ratio }) => ({

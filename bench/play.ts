@@ -1,4 +1,4 @@
-import { connect } from "amqplib";
+import { type ConfirmChannel, connect } from "amqplib";
 import type { RabbitNode } from "../integration-tests/brokers/index.ts";
 import type { Row, Task } from "./cases.ts";
 import { measure, type Rounds, rowsOf, spreadOf } from "./rounds.ts";
@@ -42,7 +42,7 @@ export async function play(
         const queue = `bench-${round}-${task.case}-${task.client}`;
         const figures = await (queueType === null
           ? measure({ ...task, broker: null })
-          : withQueue(rabbit.url, queue, queueType, () =>
+          : withQueue(rabbit.url, { queue, type: queueType, task }, () =>
               measure({ ...task, broker: { url: rabbit.url, queue, queueType } }),
             ));
         all.get(name)?.get(task.client)?.push(figures);
@@ -62,15 +62,39 @@ export async function play(
   return { rounds: all, rows, goals: [], problems: [] };
 }
 
-/** A fresh queue for each measurement: a long one is slower than a short one. */
-async function withQueue<T>(url: string, queue: string, type: "quorum" | "classic", use: () => Promise<T>): Promise<T> {
+/**
+ * A fresh queue for each measurement: a long one is slower than a short one. For a consumer it is filled before, and must be
+ * empty behind it: all was acked.
+ */
+async function withQueue<T>(
+  url: string,
+  { queue, type, task }: { readonly queue: string; readonly type: "quorum" | "classic"; readonly task: Filling },
+  use: () => Promise<T>,
+): Promise<T> {
   const connection = await connect(url);
-  const channel = await connection.createChannel();
+  const channel = await connection.createConfirmChannel();
   try {
     await channel.assertQueue(queue, { durable: true, arguments: { "x-queue-type": type } });
-    return await use();
+    if (task.verb === "consume") await fill(channel, queue, task);
+    const used = await use();
+    const { messageCount } = await channel.checkQueue(queue);
+    if (task.verb === "consume" && messageCount > 0)
+      throw new Error(`${queue}: ${messageCount} messages were not acked`);
+    return used;
   } finally {
     await channel.deleteQueue(queue);
     await connection.close();
   }
+}
+
+type Filling = Pick<Task, "verb" | "warmup" | "messages" | "bytes">;
+const AT_ONCE = 5_000;
+
+async function fill(channel: ConfirmChannel, queue: string, { warmup, messages, bytes }: Filling): Promise<void> {
+  const body = Buffer.alloc(bytes, "x");
+  for (let n = 0; n < warmup + messages; n++) {
+    channel.sendToQueue(queue, body, { persistent: true, messageId: `order-${n}` });
+    if (n % AT_ONCE === 0) await channel.waitForConfirms();
+  }
+  await channel.waitForConfirms();
 }
