@@ -63,8 +63,8 @@ export async function play(
 }
 
 /**
- * A fresh queue for each measurement: a long one is slower than a short one. For a consumer it is filled before, and must be
- * empty behind it: all was acked.
+ * A fresh queue for each measurement: a long one is slower than a short one. For a consumer it is filled before, and Tally
+ * must leave it empty: all was acked.
  */
 async function withQueue<T>(
   url: string,
@@ -87,7 +87,7 @@ async function withQueue<T>(
   }
 }
 
-type Filling = Pick<Task, "verb" | "warmup" | "messages" | "bytes">;
+type Filling = Pick<Task, "client" | "verb" | "warmup" | "messages" | "bytes">;
 const AT_ONCE = 5_000;
 
 async function fill(channel: ConfirmChannel, queue: string, { warmup, messages, bytes }: Filling): Promise<void> {
