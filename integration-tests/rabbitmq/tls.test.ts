@@ -92,7 +92,9 @@ describe("security: certificates of both sides are checked", () => {
 
   it("a wrong pass phrase is told from a wrong certificate, and shown nowhere", async () => {
     const error = await opened(at(node.tlsPort), { ca: ours.cert, ...client, passphrase: "close-sesame" });
-    expect(error).toMatchObject({ code: "bad-config", message: expect.stringContaining("bad decrypt") as string });
+    // In one of 256 the padding happens to be right, and what is no key is found by its content.
+    expect(error).toMatchObject({ code: "bad-config" });
+    expect(error!.message).toContain("tls cannot be used as it is given: ");
     expect(inspect(error, { depth: 9 })).not.toContain("close-sesame");
     unseen(error, client.key);
   });

@@ -237,7 +237,8 @@ describe("certificate and key don't match: fail at start, no key in the message"
 
   it.each<[string, () => { readonly cert: string; readonly key: string; readonly passphrase?: string }, RegExp]>([
     ["a key of another certificate", () => ({ cert: CERTIFICATE, key: pem(null) }), /key values mismatch/],
-    ["a wrong pass phrase", () => ({ cert: CERTIFICATE, key: pem("right"), passphrase: "s3crét" }), /decrypt/],
+    // "bad decrypt", but in one of 256: then the padding happens to be right.
+    ["a wrong pass phrase", () => ({ cert: CERTIFICATE, key: pem("right"), passphrase: "s3crét" }), /./],
     ["a key that is none", () => ({ cert: CERTIFICATE, key: "s3crét" }), /./],
     ["a certificate that is none", () => ({ cert: "s3crét", key: pem(null) }), /./],
   ])("%s", async (_what, tls, words) => {
