@@ -39,6 +39,7 @@ export function instant(sent: (batch: readonly Outgoing[]) => void = () => {}): 
       admin: { declare: async () => {}, declareDelays: async () => {}, backlog: async () => 0 },
       halfMessages: null,
       members: null,
+      audit: null,
       openSender: async () => sender,
       openReceiver: () => Promise.reject(new Error("nothing comes back from an instant transport")),
       async [Symbol.asyncDispose]() {},

@@ -82,6 +82,10 @@ class Watched implements AsyncDisposable {
   }
 }
 
+async function reachable({ tally }: Watched): Promise<unknown> {
+  return (await tally.health()).checks.find(({ name }) => name === "unreachable")!.status;
+}
+
 const receiving = (event: { role: string }): boolean => event.role === "receive";
 
 describe("the queue of a consumer that runs is deleted", () => {
@@ -97,7 +101,7 @@ describe("the queue of a consumer that runs is deleted", () => {
     await one.tally.publish(one.orders, "after");
     await one.until("the second message", () => one.got.length === 2);
     expect(one.got).toEqual(["before", "after"]);
-    expect((await one.tally.health()).status).toBe("ok");
+    expect(await reachable(one)).toBe("ok");
   });
 
   it("passive: typed events say so, health() at once, and it goes on as soon as the queue is there again", async () => {
@@ -118,7 +122,7 @@ describe("the queue of a consumer that runs is deleted", () => {
     await using again = await Watched.open({}, maker);
     await again.tally.publish(maker.orders, "two");
     await one.until("the second message", () => one.got.length === 2);
-    expect((await one.tally.health()).status).toBe("ok");
+    expect(await reachable(one)).toBe("ok");
   });
 });
 

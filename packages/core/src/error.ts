@@ -25,6 +25,7 @@
  * | `decode` | a received body cannot be read |
  * | `store` | a store cannot be opened, read or written |
  * | `store-full` | the outbox is at its bound |
+ * | `unsafe` | the audit found what `durability: "enforce"` refuses |
  * | `fenced` | a claim ran out and somebody else has it |
  * | `handler` | a handler threw; `cause` is what it threw |
  * | `handler-deadline` | a handler did not settle within the processing deadline |
@@ -51,6 +52,7 @@ export type ErrorCode =
   | "decode"
   | "store"
   | "store-full"
+  | "unsafe"
   | "fenced"
   | "handler"
   | "handler-deadline";

@@ -1,4 +1,5 @@
 // One thing: the closed list of events, its table, and what counts and hands them out.
+import type { AuditFinding } from "./audit/finding.ts";
 import type { MemoryPart } from "./memory.ts";
 import { type ErrorCode, oneLine, type TallyError } from "./error.ts";
 
@@ -53,6 +54,7 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `letter-purged` | a dead letter was thrown away |
  * | `subscription-paused` | `failed` of its last `bodies` could not be read: a consumer has left the topic, until `resume()` |
  * | `subscription-resumed` | it subscribes again |
+ * | `audit-finding` | the audit found something that stands against the promises: see {@link AuditFinding}; once until it is another |
  * | `inbox-differs` | `consumer`, of the same group, has another inbox: neither knows what the other has done; once for each inbox |
  * | `consumer-closed` | a consumer has left; `abandoned` deliveries were not settled and come again |
  * | `closed` | the tally is closed; `abandoned` publishes were rejected for it |
@@ -261,6 +263,7 @@ export type TallyEventBody =
       readonly theirs: string;
       readonly consumer: string;
     }
+  | ({ readonly type: "audit-finding" } & AuditFinding)
   | { readonly type: "consumer-closed"; readonly group: string; readonly abandoned: number }
   | { readonly type: "closed"; readonly abandoned: number };
 

@@ -29,6 +29,7 @@ export type {
   TxConsumerOptions,
   TxContext,
 } from "./consume/options.ts";
+export type { AuditFinding, AuditReport, Severity } from "./audit/finding.ts";
 export type { HealthOptions } from "./health/options.ts";
 export type { CheckName, Finding, Health, HealthCheck, HealthStatus } from "./health/report.ts";
 export type { Parked } from "./park/parked.ts";

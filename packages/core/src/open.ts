@@ -1,3 +1,5 @@
+import { Auditor } from "./audit/auditor.ts";
+import type { AuditSubject } from "./audit/finding.ts";
 import { atMost } from "./clock.ts";
 import { createConsumerBuilder, type WatchedConsumer } from "./consume/consumer.ts";
 import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "./consume/options.ts";
@@ -21,7 +23,7 @@ import { resolveOptions } from "./policy.ts";
 import { Publisher } from "./publish/publisher.ts";
 import type { PublishPolicy } from "./publish/options.ts";
 import type { Runtime } from "./runtime.ts";
-import type { Transport } from "./spi.ts";
+import type { TopicPlan, Transport } from "./spi.ts";
 import type { InboxStore, OutboxStore, StoreHost } from "./stores.ts";
 import type { Tally } from "./tally.ts";
 
@@ -93,10 +95,11 @@ export async function openTally<Tx = never>(
     publisher,
     deadlineMs: o.publish.deadline,
   });
-  const tally = createTally<Tx>(runtime, publisher, halves, inbox, outbox, o.health, memory, o.durability);
+  const { tally, auditor } = createTally<Tx>(runtime, publisher, halves, inbox, outbox, o.health, memory, o.durability);
   try {
     await publisher.first;
     if (publisher.refusal !== null) throw publisher.refusal;
+    await auditor.start("openTally", o.topics.map(publishing));
   } catch (error) {
     await tally.close({ within: 1 });
     throw error;
@@ -113,16 +116,29 @@ function createTally<Tx>(
   policy: HealthPolicy,
   memory: MemoryBound,
   durability: Durability,
-): Tally<Tx> {
+): { readonly tally: Tally<Tx>; readonly auditor: Auditor } {
   const consumers = new Set<WatchedConsumer>();
+  const members =
+    inbox === null || durability === "off" || runtime.transport.members === null
+      ? null
+      : new Members(runtime, runtime.transport.members, inbox.id, durability);
+  const auditor = new Auditor({
+    clock: runtime.clock,
+    events: runtime.events,
+    destination: runtime.transport.name,
+    port: runtime.transport.audit,
+    durability,
+    within: runtime.connectWithin,
+    inbox,
+    apart: (topic, group) => members?.apart(topic, group) ?? false,
+    subjects: () => [...publisher.plans.map(publishing), ...[...consumers].flatMap((one) => one.subjects())],
+  });
   const ports: ConsumerPorts = {
     inbox,
     transacted: publisher.transacted,
     publish: (topic, body, options, own) => publisher.publish(topic, body, options, own),
-    members:
-      inbox === null || durability === "off" || runtime.transport.members === null
-        ? null
-        : new Members(runtime, runtime.transport.members, inbox.id, durability),
+    members,
+    audit: (where, subjects) => auditor.start(where, subjects),
     memory,
     runners: new Runners(),
   };
@@ -141,6 +157,7 @@ function createTally<Tx>(
     outboxes: rows.map(({ name, store }) => ({ name, store, takes: name === "outbox" })),
     inbox,
     halves: outbox?.halves ?? null,
+    audit: () => auditor.standing,
   });
   let closing: Promise<void> | null = null;
 
@@ -151,6 +168,7 @@ function createTally<Tx>(
     // not keep the rest open.
     const letters = atMost(runtime.clock, within, office.close());
     await Promise.allSettled([letters, ...[...consumers].map((consumer) => consumer.close({ within: left() }))]);
+    await auditor.close();
     await halves.close(left());
     const abandoned = await publisher.close(left());
     const leave = async (what: string, resource: AsyncDisposable | null): Promise<void> => {
@@ -170,7 +188,7 @@ function createTally<Tx>(
     if (closing !== null) throw new TallyError("closed", `${call} after close()`);
   }
 
-  return {
+  const tally: Tally<Tx> = {
     service: runtime.service,
     run: runtime.run,
     traits: runtime.transport.traits,
@@ -204,6 +222,10 @@ function createTally<Tx>(
       return office.of(topic, group);
     },
     health: () => health.look(),
+    audit: async () => {
+      assertOpen("audit()");
+      return await auditor.audit();
+    },
     half(name, options) {
       assertOpen("half()");
       return halves.declare(name, options);
@@ -221,6 +243,12 @@ function createTally<Tx>(
       await this.close();
     },
   };
+  return { tally, auditor };
+}
+
+function publishing(topic: TopicPlan): AuditSubject {
+  const { name, ordered, groups } = topic;
+  return { topic: { name, ordered, groups }, group: null, holdsMs: 0, attempts: 0 };
 }
 
 /** What is held before there is a consumer. */

@@ -44,7 +44,11 @@ export interface TallyOptions<Tx = never> {
    */
   readonly memory?: { readonly max?: number };
   /**
-   * What it leads to when members of a group have different inboxes, so that neither knows what the other has done: a file on
+   * What the audit of a start (`openTally()` with its `topics`, a consumer's `start()`) leads to. `warn`: each finding is the
+   * event `audit-finding`, and stands in `health()`; nobody waits for it. `enforce`: errors among them reject (`unsafe`, all in
+   * one). `off`: nobody looks but `audit()`.
+   *
+   * Also when members of a group have different inboxes, so that neither knows what the other has done: a file on
    * each machine's own disk, say. `warn`: the event `inbox-differs`. `enforce`: a consumer's `start()` rejects (`bad-config`)
    * beside such a member, and waits half a second for the others to show themselves. `off`: nobody looks.
    * @default "warn"

@@ -1,12 +1,14 @@
 // What adapters implement and may use: types and small tools for them, in one place. Users import "@tallymq/core".
 import type { Clock, Random } from "./clock.ts";
 import type { TallyError } from "./error.ts";
+import type { AuditPort } from "./audit/finding.ts";
 import type { Incoming, Outgoing } from "./message.ts";
 
 export type { Clock, Random, Timer } from "./clock.ts";
 export { sleep } from "./clock.ts";
 export type { Backoff } from "./backoff.ts";
 export { fullJitter } from "./backoff.ts";
+export type { AuditFinding, AuditPort, AuditSubject, Severity } from "./audit/finding.ts";
 export { describe, TallyError, type ErrorCode, type TallyErrorOptions } from "./error.ts";
 export {
   HEADER,
@@ -97,6 +99,7 @@ export interface Transport extends AsyncDisposable {
   /** A capability is a whole port, or null. */
   readonly halfMessages: HalfMessagePort | null;
   readonly members: MembersPort | null;
+  readonly audit: AuditPort | null;
   /** @throws TallyError `unreachable`, `unauthorized` … ; one try, core repeats it. */
   openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender>;
   /** Delivers from here on, also before the promise settles. One try, core repeats it. */

@@ -1,3 +1,4 @@
+import type { AuditReport } from "./audit/finding.ts";
 import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions, TxContext } from "./consume/options.ts";
 import type { DeadLetterQueue } from "./dead-letters/queue.ts";
 import type { Duration } from "./duration.ts";
@@ -56,6 +57,13 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
    * Never rejects, and takes no longer than `health.answerWithin` (2 s).
    */
   health(): Promise<Health>;
+  /**
+   * Looks at how safely the broker keeps what this tally publishes and consumes, and gives a list of what stands against the
+   * promises, each with its severity, why, and the exact fix: see docs/audit.md. Changes nothing. A look is taken at each start
+   * as well (`durability`).
+   * @throws TallyError `closed`
+   */
+  audit(): Promise<AuditReport>;
   /**
    * Declares a kind of half message, 1–120 bytes, at start: whoever declares it knows how to check those of a process that
    * died, a restarted one and every other instance of the service. Kept in the outbox.

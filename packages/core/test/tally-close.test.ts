@@ -19,6 +19,7 @@ function leaving(dispose: () => Promise<void>): Broker {
         admin: transport.admin,
         halfMessages: null,
         members: null,
+        audit: null,
         openSender: (events, signal) => transport.openSender(events, signal),
         openReceiver: (subscription, events, signal) => transport.openReceiver(subscription, events, signal),
         async [Symbol.asyncDispose]() {
@@ -103,6 +104,7 @@ describe("close(), in its order", () => {
           admin: transport.admin,
           halfMessages: null,
           members: null,
+          audit: null,
           async openSender(events, signal) {
             const sender = await transport.openSender(events, signal);
             return {

@@ -29,6 +29,7 @@ function shut(error: TallyError): Broker & { disposed: number } {
         admin: transport.admin,
         halfMessages: null,
         members: null,
+        audit: null,
         openSender: () => Promise.reject(error),
         openReceiver: () => Promise.reject(error),
         async [Symbol.asyncDispose]() {
@@ -68,6 +69,7 @@ describe("openTally", () => {
           admin,
           halfMessages: null,
           members: null,
+          audit: null,
           openSender: (events, signal) => transport.openSender(events, signal),
           openReceiver: (s, events, signal) => transport.openReceiver(s, events, signal),
           [Symbol.asyncDispose]: () => transport[Symbol.asyncDispose](),

@@ -26,6 +26,7 @@ export class KafkaTransport implements Transport {
   readonly traits: Traits;
   readonly admin: AdminPort;
   readonly halfMessages: null = null;
+  readonly audit: null = null;
   readonly members: null = null;
   readonly #o: ResolvedOptions;
   readonly #host: Host;

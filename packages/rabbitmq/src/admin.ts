@@ -51,7 +51,7 @@ export class RabbitAdmin implements AdminPort {
   }
 
   async #on<T>(signal: AbortSignal, work: (channel: RabbitChannel) => Promise<T>): Promise<T> {
-    const connection = await this.#connection(signal);
+    const connection = await this.connection(signal);
     const channel = await connection.channel(signal);
     try {
       return await raced(work(channel), signal);
@@ -66,7 +66,7 @@ export class RabbitAdmin implements AdminPort {
   }
 
   /** Any that is open and that the broker reads from; a declaration needs no connection of its own. */
-  async #connection(signal: AbortSignal): Promise<RabbitConnection> {
+  async connection(signal: AbortSignal): Promise<RabbitConnection> {
     for (const shared of [this.#publishing, this.#consuming]) {
       if (shared.open !== null && shared.open.blocked === null) return shared.open;
     }

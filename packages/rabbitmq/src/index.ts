@@ -6,6 +6,7 @@ export type { RabbitOptions } from "./options.ts";
 export type { Arguments, Declare, ExchangeType, RabbitBinding, RabbitTopicOptions } from "./topics.ts";
 export type { AskCredentials, Credentials, CredentialsRequest } from "./credentials.ts";
 export type { TlsOptions } from "@tallymq/core/spi";
+export type { ManagementOptions } from "./audit/options.ts";
 export type { RabbitNative } from "./native.ts";
 
 /**

@@ -13,6 +13,8 @@ import {
   resolveTls,
   type TlsOptions,
 } from "@tallymq/core/spi";
+import type { ManagementSettings } from "./audit/management.ts";
+import { management, type ManagementOptions } from "./audit/options.ts";
 import type { AskCredentials } from "./credentials.ts";
 import { LONGEST_DELAY } from "./delays.ts";
 import { type Endpoint, readEndpoint, refuseOpenPassword } from "./endpoint.ts";
@@ -85,6 +87,8 @@ export interface RabbitOptions {
   readonly topics?: Readonly<Record<string, RabbitTopicOptions>>;
   /** What of exchanges and queues this program makes; a topic may say another thing. @default true */
   readonly declare?: Declare;
+  /** Where the audit sees policies, replicas and bindings. @default nowhere: they are unverifiable */
+  readonly management?: ManagementOptions;
   /** For amqps: whom to trust, and this client's own certificate. @default whom Node trusts, no certificate */
   readonly tls?: TlsOptions;
   /** Largest frame in bytes; the broker may ask for less. RabbitMQ 4.1 and later want 8192 at least. @default 131072 */
@@ -103,6 +107,7 @@ export interface ResolvedOptions {
   readonly deliveryLimit: number;
   readonly longestDelay: number;
   readonly topics: ReadonlyMap<string, ResolvedTopic>;
+  readonly management: ManagementSettings | null;
   /** A topic that is not among them. */
   readonly elsewhere: ResolvedTopic;
   readonly tls: ResolvedTls | null;
@@ -130,7 +135,11 @@ const seconds: Rule<number> = {
   },
 };
 
-type Read = Omit<ResolvedOptions, "topics" | "elsewhere"> & { readonly topics: unknown; readonly declare: Declare };
+type Read = Omit<ResolvedOptions, "topics" | "elsewhere" | "management"> & {
+  readonly topics: unknown;
+  readonly declare: Declare;
+  readonly management: typeof management.default;
+};
 
 const BOUNDS: Bounds<Read> = {
   urls,
@@ -150,6 +159,7 @@ const BOUNDS: Bounds<Read> = {
   longestDelay: duration("7d", 0, LONGEST_DELAY),
   topics: { default: {}, read: (_name, given) => given },
   declare: declareRule(true),
+  management,
   tls: {
     default: null,
     read: (name, given) => resolveTls(name, given),
@@ -187,6 +197,11 @@ export function resolveRabbit(given: RabbitOptions): ResolvedOptions {
       throw new TallyError("bad-config", `rabbitmq: urls[${i}] has credentials, and credentials is given as well`);
     if (!options.plaintextPassword) refuseOpenPassword(`rabbitmq: urls[${i}]`, url, asked);
   });
+  if (options.management?.openTo != null && !options.plaintextPassword)
+    throw new TallyError(
+      "bad-config",
+      `rabbitmq: management.url would send its password unencrypted to ${options.management.openTo}: write https://, or say plaintextPassword: true`,
+    );
   if (options.mode !== "tx") {
     for (const key of ["txMessages", "txBytes"] as const)
       if (given[key] !== undefined)

@@ -1,5 +1,6 @@
 import {
   type AdminPort,
+  type AuditPort,
   type Host,
   type MembersPort,
   type Receiver,
@@ -13,6 +14,7 @@ import {
   raced,
 } from "@tallymq/core/spi";
 import { RabbitAdmin } from "./admin.ts";
+import { RabbitAudit } from "./audit/audit.ts";
 import type { RabbitChannel } from "./channel.ts";
 import { classify } from "./errors.ts";
 import { MAX_BYTES } from "./encoder.ts";
@@ -33,6 +35,7 @@ export class RabbitTransport implements Transport {
   readonly traits: Traits;
   readonly admin: AdminPort;
   readonly halfMessages: null = null;
+  readonly audit: AuditPort;
   readonly members: MembersPort;
   readonly #topology: Topology;
   readonly #host: Host;
@@ -70,11 +73,13 @@ export class RabbitTransport implements Transport {
     this.#publishing = new SharedConnection({ ...plan, label: `${host.service} (publishing)` });
     this.#consuming = new SharedConnection({ ...plan, label: `${host.service} (consuming)` });
     this.members = new RabbitMembers(this.#publishing, (topic, group) => this.#topology.queueOf(topic, group));
-    this.admin = new RabbitAdmin(this.#topology, this.#publishing, this.#consuming, (queue) => {
+    const admin = new RabbitAdmin(this.#topology, this.#publishing, this.#consuming, (queue) => {
       let sum = 0;
       for (const receiver of this.#receivers) if (receiver.queue === queue) sum += receiver.unsettled;
       return sum;
     });
+    this.admin = admin;
+    this.audit = new RabbitAudit(options, (signal) => admin.connection(signal));
   }
 
   async openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender> {

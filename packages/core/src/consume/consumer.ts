@@ -1,3 +1,4 @@
+import type { AuditSubject } from "../audit/finding.ts";
 import { deadLetterTopic } from "../dead-letters/letter.ts";
 import { TallyError } from "../error.ts";
 import type { SubscriptionStatus } from "../health/health.ts";
@@ -29,6 +30,7 @@ const LEAVE_WITHIN = 1_000;
 /** A consumer, as the tally sees it. */
 export interface WatchedConsumer extends Consumer {
   status(): readonly SubscriptionStatus[];
+  subjects(): readonly AuditSubject[];
 }
 
 /**
@@ -116,6 +118,7 @@ class RunningConsumer implements WatchedConsumer {
   readonly #attempts: Attempts;
   readonly #onEnd: (consumer: WatchedConsumer) => void;
   readonly #runners: Runners;
+  readonly #audit: ConsumerPorts["audit"];
   /** Null where it uses no inbox as well. */
   readonly #members: Members | null;
   #subscriptions: readonly TopicSubscription[] = [];
@@ -134,6 +137,7 @@ class RunningConsumer implements WatchedConsumer {
     this.#policy = policy;
     this.#attempts = new Attempts(group, policy, runtime, ports);
     this.#runners = ports.runners;
+    this.#audit = ports.audit;
     this.#members = policy.effect === "none" ? null : ports.members;
     this.#onEnd = onEnd;
   }
@@ -154,6 +158,7 @@ class RunningConsumer implements WatchedConsumer {
       policy: this.#policy,
       runtime: this.#runtime,
       attempts: this.#attempts,
+      audit: this.#audit,
     };
     this.#subscriptions = topics.map((one) => new TopicSubscription({ ...one, ...common }));
     // Without a claim a parked message must not run.
@@ -176,6 +181,10 @@ class RunningConsumer implements WatchedConsumer {
 
   status(): readonly SubscriptionStatus[] {
     return this.#subscriptions.map((subscription) => subscription.status());
+  }
+
+  subjects(): readonly AuditSubject[] {
+    return this.#subscriptions.map(({ subject }) => subject);
   }
 
   pause(): void {

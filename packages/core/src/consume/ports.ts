@@ -1,3 +1,4 @@
+import type { AuditSubject } from "../audit/finding.ts";
 import type { MemoryBound } from "../memory.ts";
 import type { Members } from "./members.ts";
 import type { Runners } from "../park/runners.ts";
@@ -13,6 +14,8 @@ export interface ConsumerPorts {
   readonly transacted: Pick<Transacted, "begin"> | null;
   /** Shows the inbox to the other members of a group; null: there is none, or nobody looks. */
   readonly members: Members | null;
+  /** Looks at what a topic and group have on the broker. @throws TallyError `unsafe` */
+  readonly audit: (where: string, subjects: readonly AuditSubject[]) => Promise<void>;
   /** Counts what this consumer may hold. */
   readonly memory: MemoryBound;
   /** Who runs parked messages. */

@@ -5,12 +5,14 @@ import type { Runtime } from "../runtime.ts";
 import { SessionKeeper } from "../session/keeper.ts";
 import type { SubscriptionStatus } from "../health/health.ts";
 import { creditFor, largestOf } from "../memory.ts";
-import type { Delivery } from "../spi.ts";
+import type { AuditSubject } from "../audit/finding.ts";
+import type { Delivery, TopicPlan } from "../spi.ts";
 import type { Topic } from "../topic.ts";
 import { Job } from "./attempt.ts";
 import type { Attempts } from "./attempts.ts";
 import type { Members } from "./members.ts";
 import type { ConsumerPolicy, Handler } from "./options.ts";
+import type { ConsumerPorts } from "./ports.ts";
 import { type Sample, SAMPLE, step, tripped } from "./schema-guard.ts";
 import { ReceiverSession } from "./session.ts";
 
@@ -24,13 +26,14 @@ export interface SubscriptionOptions {
   readonly policy: ConsumerPolicy;
   readonly runtime: Runtime;
   readonly attempts: Attempts;
+  readonly audit: ConsumerPorts["audit"];
 }
 
 // Of bodies that failed, so that one which comes again and again is not taken for many.
 const KNOWN_FAILURES = 100;
 
 // What another try would not change, unless a person does something first.
-const FINAL: ReadonlySet<string> = new Set(["topology", "unsupported", "unauthorized", "bad-config"]);
+const FINAL: ReadonlySet<string> = new Set(["topology", "unsupported", "unauthorized", "bad-config", "unsafe"]);
 
 /**
  * One topic of a consumer: keeps a receiver session open, and turns deliveries into jobs.
@@ -108,6 +111,14 @@ export class TopicSubscription {
   status(): SubscriptionStatus {
     const { downSince, trouble } = this.#keeper;
     return { what: this.#what, downSince, trouble, paused: this.#leaving !== null };
+  }
+
+  /** For the audit. */
+  get subject(): AuditSubject {
+    const { policy, group } = this.#o;
+    const { attempts, retryMax, processingDeadline } = policy;
+    const holdsMs = attempts * processingDeadline + (attempts - 1) * retryMax;
+    return { topic: this.#plan, group, holdsMs, attempts };
   }
 
   /** Deliveries of a session in use, in the order of the wire. */
@@ -230,10 +241,15 @@ export class TopicSubscription {
     this.#session = null;
   }
 
+  get #plan(): TopicPlan {
+    const { name, ordered, groups } = this.topic;
+    return { name, ordered, groups: groups.includes(this.group) ? groups : [...groups, this.group] };
+  }
+
   async #open(lost: (error: TallyError) => void, signal: AbortSignal): Promise<ReceiverSession> {
     const { runtime, group, consumer } = this.#o;
-    const { name, ordered, groups } = this.topic;
-    const plan = { name, ordered, groups: groups.includes(group) ? groups : [...groups, group] };
+    const { name } = this.topic;
+    const plan = this.#plan;
     const seat = this.#o.members?.sit(name, group, consumer) ?? null;
     const session = new ReceiverSession(this, () => runtime.clock.now(), lost, seat);
     try {
@@ -247,10 +263,11 @@ export class TopicSubscription {
           signal,
         ),
       );
+      // Its queue is there now, and nothing that came by it has been begun.
+      if (!this.#started) await this.#o.audit(`consumer ${JSON.stringify(group)}`, [this.subject]);
       return session;
     } catch (error) {
-      session.end();
-      void seat?.leave().catch(() => {});
+      void session[Symbol.asyncDispose]().catch(() => {});
       if (TallyError.is(error) && !error.retryable && FINAL.has(error.code)) this.#first.reject(error);
       throw error;
     }

@@ -44,6 +44,8 @@ export interface HealthSources {
   }[];
   readonly inbox: Pick<InboxStore<unknown>, "parked"> | null;
   readonly halves: Pick<HalfStore, "stats"> | null;
+  /** Errors and warnings that stand. */
+  audit(): readonly { readonly what: string; readonly text: string }[];
 }
 
 /** A half message that has no decision after so long: its work takes very long, or nobody who runs declares it. */
@@ -71,6 +73,7 @@ export class HealthRoom {
       parked: [],
       breaker: [],
       paused: [],
+      audit: this.#o.audit().map(({ what, text }) => ({ what, text, status: "degraded" as const })),
     };
     if (this.#o.isClosed()) {
       // The stores may be closed already.

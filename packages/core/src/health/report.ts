@@ -7,6 +7,7 @@
  * - `growing`: the outbox gets more rows than it gets rid of.
  * - `parked`: rows or ordered keys wait for a person.
  * - `breaker`: the broker does not take a topic's messages.
+ * - `audit`: what `audit()`, or the look at a start, found: errors and warnings that stand.
  * - `paused`: a consumer has left a topic, whose bodies it could not read.
  */
 export type CheckName =
@@ -18,7 +19,8 @@ export type CheckName =
   | "growing"
   | "parked"
   | "breaker"
-  | "paused";
+  | "paused"
+  | "audit";
 
 /** `failing`: this process cannot do its work. `degraded`: it does, and somebody should look. */
 export type HealthStatus = "ok" | "degraded" | "failing";

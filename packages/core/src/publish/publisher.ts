@@ -193,6 +193,11 @@ export class Publisher {
     return this.#senders.first;
   }
 
+  /** What is published to so far. */
+  get plans(): readonly TopicPlan[] {
+    return this.#topics.plans;
+  }
+
   /** Of a topic that `openTally()` was given. */
   get refusal(): TallyError | null {
     return this.#topics.refusal;

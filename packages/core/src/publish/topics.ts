@@ -134,6 +134,10 @@ export class Topics {
     return this.#refusal;
   }
 
+  get plans(): readonly TopicPlan[] {
+    return [...this.#lines.values()].map(({ plan }) => plan);
+  }
+
   /** @throws TallyError `bad-config` when the topic is known with another order. */
   line(plan: TopicPlan): TopicLine {
     let line = this.#lines.get(plan.name);

@@ -44,6 +44,7 @@ function showing(broker: Broker, members: MembersPort | null): Broker {
         traits: transport.traits,
         admin: transport.admin,
         halfMessages: null,
+        audit: null,
         members,
         openSender: (events, signal) => transport.openSender(events, signal),
         openReceiver: (subscription, events, signal) => transport.openReceiver(subscription, events, signal),

@@ -81,6 +81,7 @@ test("rule 15: over random completion orders, failures and cuts: acks cover only
           transacted: null,
           publish: () => Promise.reject(new Error("nothing is published here")),
           members: null,
+          audit: () => Promise.resolve(),
           memory: new MemoryBound(runtime.events, null),
           runners: new Runners(),
         },

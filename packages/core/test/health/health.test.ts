@@ -24,6 +24,7 @@ interface Rig {
   outbox: (() => Promise<never>) | null;
   inbox: (() => Promise<never>) | null;
   closed: boolean;
+  audit: readonly { readonly what: string; readonly text: string }[];
   look(): Promise<Health>;
 }
 
@@ -47,6 +48,7 @@ function rig({ stores = true, spills = true }: { readonly stores?: boolean; read
     outbox: null,
     inbox: null,
     closed: false,
+    audit: [],
     look: () => room.look(),
   };
   const sources: HealthSources = {
@@ -59,6 +61,7 @@ function rig({ stores = true, spills = true }: { readonly stores?: boolean; read
       ? [{ name: "outbox", takes: spills, store: { stats: () => r.outbox?.() ?? Promise.resolve(r.stats) } }]
       : [],
     inbox: stores ? { parked: () => r.inbox?.() ?? Promise.resolve(r.keys) } : null,
+    audit: () => r.audit,
     halves: stores ? { stats: () => r.outbox?.() ?? Promise.resolve(r.halves) } : null,
   };
   const room = new HealthRoom(sources);
@@ -75,10 +78,9 @@ describe("health()", () => {
     const health = await rig().look();
     expect(health).toMatchObject({ status: "ok", ready: true });
     expect(health.checks.map((check) => [check.name, check.status])).toEqual(
-      ["closed", "unreachable", "blocked", "store", "stuck", "growing", "parked", "breaker", "paused"].map((name) => [
-        name,
-        "ok",
-      ]),
+      ["closed", "unreachable", "blocked", "store", "stuck", "growing", "parked", "breaker", "paused", "audit"].map(
+        (name) => [name, "ok"],
+      ),
     );
     expect(JSON.parse(JSON.stringify(health))).toEqual(health);
   });

@@ -84,6 +84,7 @@ for (const { name, codec, key, ordered, handler } of cases) {
       transacted: null,
       publish: () => Promise.reject(new Error("nothing is published here")),
       members: null,
+      audit: () => Promise.resolve(),
       memory: new MemoryBound(runtime.events, null),
       runners: new Runners(),
     },

@@ -110,6 +110,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
             {
               inbox: store,
               members: null,
+              audit: () => Promise.resolve(),
               memory: new MemoryBound(runtime.events, null),
               runners,
               transacted: null,

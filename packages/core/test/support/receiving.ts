@@ -95,6 +95,7 @@ export class ScriptedTransport implements Transport {
   readonly name = "scripted";
   readonly traits: Traits;
   readonly halfMessages = null;
+  readonly audit: null = null;
   readonly members = null;
   readonly receivers: ScriptedReceiver[] = [];
   readonly declared: (readonly TopicPlan[])[] = [];
@@ -159,6 +160,7 @@ export function bench(traits: Partial<Traits> = {}, seed = 1): Bench {
     transacted: null,
     publish: () => Promise.reject(new TallyError("unsupported", "nothing is sent here")),
     members: null,
+    audit: () => Promise.resolve(),
     memory: new MemoryBound(bus, null),
     runners: new Runners(),
   };

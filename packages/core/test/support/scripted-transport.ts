@@ -196,6 +196,7 @@ export function rig({
     },
     halfMessages: null,
     members: null,
+    audit: null,
     async openSender(senderEvents) {
       if (state.away !== null) throw state.away;
       const sender = openSession(senderEvents);

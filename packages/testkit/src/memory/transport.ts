@@ -24,6 +24,7 @@ export class MemoryTransport implements Transport {
   readonly traits: Traits = MEMORY_TRAITS;
   readonly admin: AdminPort;
   readonly halfMessages: null = null;
+  readonly audit: null = null;
   readonly members: MembersPort;
   readonly #bench: Bench;
   readonly #sessions: Set<AsyncDisposable> = new Set();

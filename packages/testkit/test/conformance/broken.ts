@@ -63,6 +63,7 @@ function brokenTransport(broker: Broker, host: Host, wrong: Wrong): Transport {
     traits: sound.traits,
     admin: { ...admin, ...wrong.admin?.(admin) },
     halfMessages: sound.halfMessages,
+    audit: sound.audit,
     members: sound.members,
     openSender: async (events, signal) => {
       const told: SenderEvents = { ...events, ...wrong.senderEvents?.(events) };

@@ -16,6 +16,7 @@ export class Acks {
       traits: transport.traits,
       admin: transport.admin,
       halfMessages: transport.halfMessages,
+      audit: transport.audit,
       members: transport.members,
       openSender: (events, signal) => transport.openSender(events, signal),
       openReceiver: async (subscription, events, signal) =>

@@ -21,6 +21,7 @@ function watched(transport: Transport, wire: Wire): Transport {
     traits: transport.traits,
     admin: transport.admin,
     halfMessages: transport.halfMessages,
+    audit: transport.audit,
     members: transport.members,
     openSender: async (events, signal) => watchedSender(await transport.openSender(events, signal), wire),
     openReceiver: (subscription, events, signal) => transport.openReceiver(subscription, events, signal),

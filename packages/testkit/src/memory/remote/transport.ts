@@ -25,6 +25,7 @@ class RemoteTransport implements Transport {
   readonly admin: AdminPort;
   readonly halfMessages: null = null;
   readonly members: null = null;
+  readonly audit: null = null;
   readonly #address: Address;
   readonly #sessions: Set<AsyncDisposable> = new Set();
   #epoch = 0;

@@ -1,0 +1,132 @@
+import type { Clock } from "../clock.ts";
+import type { Durability } from "../consume/members.ts";
+import { describe, TallyError } from "../error.ts";
+import type { Events } from "../events.ts";
+import type { InboxStore } from "../stores.ts";
+import { type AuditFinding, type AuditPort, type AuditReport, type AuditSubject, sorted } from "./finding.ts";
+import { inboxFindings } from "./inbox.ts";
+
+export interface AuditorOptions {
+  readonly clock: Clock;
+  readonly events: Events;
+  readonly destination: string;
+  readonly port: AuditPort | null;
+  readonly durability: Durability;
+  /** One look may take so long, in milliseconds. */
+  readonly within: number;
+  readonly inbox: Pick<InboxStore<unknown>, "id" | "scope"> | null;
+  /** Whether a member of the group was seen that has another inbox. */
+  apart(topic: string, group: string): boolean;
+  /** Everything that is published to and consumed now. */
+  subjects(): readonly AuditSubject[];
+}
+
+/**
+ * Looks at how safely the broker keeps what it is given: at each start, and when asked. Under `warn` a start does not wait
+ * for it; under `enforce` it does, and rejects (`unsafe`) for errors. What could not be looked at refuses nobody: a broker
+ * that is away must not keep a service from starting that stores its messages meanwhile.
+ */
+export class Auditor {
+  readonly #o: AuditorOptions;
+  /** Of the last look at each subject's things, by check and what it is about. */
+  #known: Map<string, AuditFinding> = new Map();
+  readonly #abort: AbortController = new AbortController();
+  readonly #running: Set<Promise<unknown>> = new Set();
+
+  constructor(options: AuditorOptions) {
+    this.#o = options;
+  }
+
+  /** Errors and warnings of the looks so far, for `health()`. */
+  get standing(): readonly AuditFinding[] {
+    return sorted([...this.#known.values()].filter(({ severity }) => severity !== "info"));
+  }
+
+  /** A look at everything; never rejects for what it finds. @throws TallyError `closed` */
+  async audit(): Promise<AuditReport> {
+    const findings = await this.#look(this.#o.subjects());
+    // All of it was looked at: what is not there any more has been put right.
+    this.#known = new Map();
+    this.#note(findings, false);
+    return { at: this.#o.clock.wall(), status: findings[0]?.severity ?? "ok", findings };
+  }
+
+  /** For what starts now. @throws TallyError `unsafe`, with all errors in it, under `enforce` */
+  async start(where: string, subjects: readonly AuditSubject[]): Promise<void> {
+    const { durability } = this.#o;
+    if (durability === "off" || subjects.length === 0) return;
+    const looking = this.#look(subjects).then((findings) => {
+      this.#note(findings, true);
+      return findings.filter(({ severity }) => severity === "error");
+    });
+    if (durability === "warn") {
+      const settled = looking.catch(() => {}).finally(() => this.#running.delete(settled));
+      this.#running.add(settled);
+      return;
+    }
+    const errors = await looking;
+    if (errors.length === 0) return;
+    throw new TallyError(
+      "unsafe",
+      `${where}: durability "enforce" refuses ${errors.length === 1 ? "this" : `these ${errors.length}`}: ${errors
+        .map(({ check, what, text, fix }, i) => `${i + 1}. ${check}: ${what}: ${text}; fix: ${fix}`)
+        .join(" ")}`,
+    );
+  }
+
+  async close(): Promise<void> {
+    this.#abort.abort(new TallyError("closed", "the tally is closed"));
+    await Promise.allSettled(this.#running);
+  }
+
+  async #look(subjects: readonly AuditSubject[]): Promise<readonly AuditFinding[]> {
+    const { port, inbox, destination } = this.#o;
+    this.#abort.signal.throwIfAborted();
+    const ours = inboxFindings(subjects, inbox, (topic, group) => this.#o.apart(topic, group));
+    if (port === null) return sorted(ours);
+    try {
+      return sorted([...ours, ...(await this.#within((signal) => port.look(subjects, signal)))]);
+    } catch (thrown) {
+      this.#abort.signal.throwIfAborted();
+      return sorted([
+        ...ours,
+        {
+          check: "unaudited",
+          severity: "warning",
+          what: destination,
+          text: `it could not be looked at: ${describe(thrown)}`,
+          why: "nobody knows how safely it keeps messages",
+          fix: "await tally.audit() when it can be reached",
+        },
+      ]);
+    }
+  }
+
+  async #within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { clock, within } = this.#o;
+    const limit = new AbortController();
+    const timer = clock.after(within, () =>
+      limit.abort(new TallyError("unreachable", `no answer within ${within} ms`, { retryable: true })),
+    );
+    const signal = AbortSignal.any([limit.signal, this.#abort.signal]);
+    const { promise, reject } = Promise.withResolvers<never>();
+    promise.catch(() => {});
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    try {
+      return await Promise.race([work(signal), promise]);
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  /** Each is an event when it is new. */
+  #note(findings: readonly AuditFinding[], fresh: boolean): void {
+    for (const finding of findings) {
+      const key = `${finding.check}\0${finding.what}`;
+      const known = this.#known.get(key);
+      this.#known.set(key, finding);
+      if (this.#o.durability === "off" || (fresh && known?.text === finding.text)) continue;
+      this.#o.events.emit({ type: "audit-finding", ...finding });
+    }
+  }
+}

@@ -1,0 +1,57 @@
+import type { TopicPlan } from "../spi.ts";
+
+/**
+ * - `error`: messages or effects are lost or doubled in the ordinary run of things (a restart, a full queue). Refused under
+ *   `durability: "enforce"`.
+ * - `warning`: they are in a fault that will come some day.
+ * - `info`: worth knowing; also what could not be looked at.
+ */
+export type Severity = "error" | "warning" | "info";
+
+/** One thing that stands against the promises. Plain data; texts are one line and hold no secret. */
+export interface AuditFinding {
+  /** Name of the check, as in docs/audit.md. */
+  readonly check: string;
+  readonly severity: Severity;
+  /** Queue, exchange, group … that it is about. */
+  readonly what: string;
+  /** What was found. */
+  readonly text: string;
+  /** What it leads to. */
+  readonly why: string;
+  /** A command or an option that puts it right. */
+  readonly fix: string;
+}
+
+/** What `tally.audit()` gives: plain data, fit for JSON. */
+export interface AuditReport {
+  /** Wall clock, milliseconds. */
+  readonly at: number;
+  /** The worst finding's severity; `ok` without any. */
+  readonly status: Severity | "ok";
+  /** Errors first. */
+  readonly findings: readonly AuditFinding[];
+}
+
+/** A topic that this process publishes to, or consumes for a group. */
+export interface AuditSubject {
+  readonly topic: TopicPlan;
+  /** Null: it is published to. */
+  readonly group: string | null;
+  /** How long a delivery may be unsettled here, in milliseconds; 0: it is published to. */
+  readonly holdsMs: number;
+  /** Times that a message may be begun before it is given up; 0: it is published to. */
+  readonly attempts: number;
+}
+
+/** Looks at what topics have on a broker. */
+export interface AuditPort {
+  /** Makes and changes nothing. What cannot be seen is a finding of severity `info`. One try. @throws TallyError */
+  look(subjects: readonly AuditSubject[], signal: AbortSignal): Promise<readonly AuditFinding[]>;
+}
+
+const RANK: Readonly<Record<Severity, number>> = { error: 0, warning: 1, info: 2 };
+
+export function sorted(findings: readonly AuditFinding[]): readonly AuditFinding[] {
+  return findings.toSorted((a, b) => RANK[a.severity] - RANK[b.severity]);
+}
