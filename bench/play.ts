@@ -78,7 +78,9 @@ async function withQueue<T>(
     if (task.verb === "consume") await fill(channel, queue, task);
     const used = await use();
     const { messageCount } = await channel.checkQueue(queue);
-    if (task.verb === "consume" && messageCount > 0)
+    // Single acks may go down with a channel that closes (RabbitMQ passes 32 on and keeps the rest back): amqplib's user has
+    // some of those messages again.
+    if (task.verb === "consume" && task.client === "tally" && messageCount > 0)
       throw new Error(`${queue}: ${messageCount} messages were not acked`);
     return used;
   } finally {
