@@ -42,6 +42,8 @@ export const memberCases: readonly ConformanceCase[] = [
     const a = await member(s, name, "g", "a");
     const b = await member(s, name, "g", "b");
     await a.sees("b");
+    // The answer to its hello is on its way still, and would be lost with its seat.
+    await b.sees("a");
     await b.seat[Symbol.asyncDispose]();
     await b.seat[Symbol.asyncDispose]();
     const c = await member(s, name, "g", "c");
