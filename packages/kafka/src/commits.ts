@@ -54,6 +54,13 @@ export class Commits {
     await this.#send();
   }
 
+  /** Says again how far a lane is, whatever the broker has been told since. */
+  async restore(lane: Lane): Promise<void> {
+    await this.#running;
+    const { topic, partition } = lane;
+    await this.#commit([{ topic, partition, ...lane.progress.commit() }]).catch(() => {});
+  }
+
   stop(): void {
     this.#over = true;
     this.#timer?.cancel();

@@ -1,6 +1,7 @@
 import { type Subscription, TallyError } from "@tallymq/core/spi";
 import type { KafkaAdmin } from "./admin.ts";
 import type { Assignment, Range } from "./driver/driver.ts";
+import type { Lane } from "./lane.ts";
 import type { CommitPoint } from "./progress.ts";
 import type { Topology } from "./topology.ts";
 
@@ -60,16 +61,12 @@ export class Positions {
     return starts;
   }
 
-  /** Null: the message at this offset, or the next that comes, is there. */
-  async gapAt(
-    subscription: Subscription,
-    { number, topic, partition }: { readonly number: number; readonly topic: string; readonly partition: number },
-    offset: number,
-    signal: AbortSignal,
-  ): Promise<Gap | null> {
+  /** Null: what the lane is to fetch next is there, or will come. */
+  async gapAt(subscription: Subscription, lane: Lane, signal: AbortSignal): Promise<Gap | null> {
+    const { number, topic, partition, progress } = lane;
     const ranges = await this.#admin.on(signal, `topic ${JSON.stringify(topic)}`, (admin) => admin.ranges(topic));
     const range = ranges.find((one) => one.partition === partition);
-    return range === undefined ? null : this.#gap(subscription, topic, number, offset, range);
+    return range === undefined ? null : this.#gap(subscription, topic, number, progress.next, range);
   }
 
   #gap({ group }: Subscription, topic: string, lane: number, offset: number, range: Range): Gap | null {

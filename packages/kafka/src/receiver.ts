@@ -259,13 +259,14 @@ export class KafkaReceiver implements Receiver {
 
   /** What was expected is not what is there: a fetch of an earlier assignment that was late, or a gap. */
   #strayed(topic: string, partition: number): void {
-    const number = this.#o.topology.lane(topic, partition);
-    const lane = this.#lanes.get(number);
+    const lane = this.#lanes.get(this.#o.topology.lane(topic, partition));
     if (this.#over || lane === undefined) return;
     const joins = this.#joins;
-    const { positions } = this.#o;
-    const looking = positions.gapAt(this.#subscription, lane, lane.progress.next, this.#gone.signal).then((gap) => {
+    const at = this.#o.positions.gapAt(this.#subscription, lane, this.#gone.signal);
+    const looking = at.then(async (gap) => {
       if (this.#over || joins !== this.#joins) return;
+      // kafkajs has committed a reset of its own: without this the next one to start would know of no gap.
+      if (gap !== null && gap.error !== null) await this.#commits.restore(lane);
       const fatal = this.#gap(gap);
       if (fatal !== null) return this.#lost(fatal);
       this.#consumer?.seek(topic, partition, gap === null ? lane.progress.next : gap.to);
