@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { openSync, closeSync } from "node:fs";
 import { join } from "node:path";
 import type { Incarnation } from "@tallymq/testkit/ledger";
+import { NODE_FLAGS } from "../node-flags.ts";
 import { type FromMember, type MemberJob, NOTHING, type Status, type ToMember } from "./member.ts";
 
 /** Types stripped and code compiled once: without it most of what a short-lived process does is to start. */
@@ -31,7 +32,7 @@ export class Member<Job extends MemberJob> {
     // A test runner's own flags and loaders are no business of ours.
     const { NODE_OPTIONS: _, ...env } = process.env;
     this.#child = fork(program, [JSON.stringify(job)], {
-      execArgv: [],
+      execArgv: [...NODE_FLAGS],
       env: { ...env, NODE_COMPILE_CACHE: COMPILED },
       stdio: ["ignore", log, log, "ipc"],
     });
