@@ -1,5 +1,5 @@
 import { defineConfig } from "vitest/config";
-import { NODE_FLAGS } from "./integration-tests/node-flags.ts";
+import { NODE_FLAGS } from "./integration-tests/workload/node-flags.ts";
 
 // Each project is a stage of `npm test` (.ci/test.ts). Test files are named here, never
 // found by default patterns: those would also find compiled copies in dist.

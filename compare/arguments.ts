@@ -1,4 +1,4 @@
-import { parseArgs } from "node:util";
+import { count, optionsOf, UsageError } from "../integration-tests/command.ts";
 import { BROKERS, clientsOf } from "./clients/index.ts";
 import type { Plan } from "./faults/run.ts";
 
@@ -20,15 +20,15 @@ export const USAGE = `npm run compare -- faults --broker NAME [options]
 
 Exit code: 0 Tally lost, rejected and doubled nothing, 1 it did, 2 the run could not be made.`;
 
-export class UsageError extends Error {}
+const OPTIONS = ["broker", "messages", "rate", "kills", "clients", "json"] as const;
 
-/** @throws UsageError in words for the person who typed it */
-export function parseArguments(argv: readonly string[]): Settings | "help" {
-  const { values, positionals } = parsed(argv);
-  if (values["help"] === true) return "help";
-  const { broker, messages, rate, kills, clients, json } = values as Readonly<Record<string, string | undefined>>;
-  if (positionals.length !== 1 || positionals[0] !== "faults")
-    throw new UsageError(`what is compared is "faults"; not ${JSON.stringify(positionals.join(" "))}`);
+/** @throws UsageError */
+export function parseArguments(argv: readonly string[]): Settings | null {
+  const [what, ...rest] = argv[0]?.startsWith("-") === false ? argv : ["", ...argv];
+  const given = optionsOf(rest, OPTIONS);
+  if (given === null) return null;
+  const { broker, messages, rate, kills, clients, json } = given;
+  if (what !== "faults") throw new UsageError(`what is compared is "faults"; not ${JSON.stringify(what)}`);
   if (broker === undefined) throw new UsageError(`--broker is one of ${BROKERS.join(", ")}; it must be given`);
   if (LATER.includes(broker))
     throw new UsageError(`--broker ${broker} cannot be compared yet: ${BROKERS.join(", ")} only`);
@@ -47,28 +47,4 @@ export function parseArguments(argv: readonly string[]): Settings | "help" {
     kills: count("kills", kills ?? "2", 1, 20),
     json: json ?? null,
   };
-}
-
-function parsed(argv: readonly string[]): {
-  values: Readonly<Record<string, unknown>>;
-  positionals: readonly string[];
-} {
-  const text = { type: "string" } as const;
-  const options = { broker: text, messages: text, rate: text, kills: text, clients: text, json: text } as const;
-  try {
-    return parseArgs({
-      args: [...argv],
-      allowPositionals: true,
-      options: { ...options, help: { type: "boolean", short: "h" } },
-    });
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
-}
-
-function count(name: string, given: string, least: number, most: number): number {
-  const n = Number(given);
-  if (!/^\d+$/.test(given) || n < least || n > most)
-    throw new UsageError(`--${name} is a whole number from ${least} to ${most}; not ${JSON.stringify(given)}`);
-  return n;
 }

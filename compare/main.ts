@@ -1,19 +1,12 @@
 import { writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
-import { parseArguments, USAGE, UsageError } from "./arguments.ts";
+import { command } from "../integration-tests/command.ts";
+import { parseArguments, type Settings, USAGE } from "./arguments.ts";
 import { compareFaults } from "./faults/run.ts";
 import { table } from "./faults/table.ts";
 
-async function main(): Promise<number> {
-  const settings = parseArguments(process.argv.slice(2));
-  if (settings === "help") {
-    console.log(USAGE);
-    return 0;
-  }
-  const interrupted = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const)
-    process.on(signal, () => interrupted.abort(new Error(`ended by ${signal}`)));
-  const report = await compareFaults(settings, (line) => console.error(line), interrupted.signal);
+async function main(settings: Settings, signal: AbortSignal): Promise<number> {
+  const report = await compareFaults(settings, (line) => console.error(line), signal);
   console.log(`\n${table(report)}\nload ${loadavg()[0]!.toFixed(1)}`);
   if (settings.json !== null) {
     const rows = report.rows.map(({ effects, ...row }) => ({ ...row, doubledEffects: effects?.doubled ?? null }));
@@ -23,11 +16,4 @@ async function main(): Promise<number> {
   return report.problems.length === 0 ? 0 : 1;
 }
 
-try {
-  // A client that keeps its process alive after its run is no reason to wait.
-  process.exit(await main());
-} catch (error) {
-  if (error instanceof UsageError) console.error(`${error.message}\n\n${USAGE}`);
-  else console.error(error);
-  process.exit(2);
-}
+await command(USAGE, parseArguments, main);

@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { parseArguments, UsageError } from "../arguments.ts";
+import { UsageError } from "../../integration-tests/command.ts";
+import { parseArguments } from "../arguments.ts";
 import { sharesOf } from "../faults/kills.ts";
 
 const parse = (line: string): ReturnType<typeof parseArguments> => parseArguments(line.split(" "));

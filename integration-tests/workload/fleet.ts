@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { openSync, closeSync } from "node:fs";
 import { join } from "node:path";
 import type { Incarnation } from "@tallymq/testkit/ledger";
-import { NODE_FLAGS } from "../node-flags.ts";
+import { NODE_FLAGS } from "./node-flags.ts";
 import { type FromMember, type MemberJob, NOTHING, type Status, type ToMember } from "./member.ts";
 
 /** Types stripped and code compiled once: without it most of what a short-lived process does is to start. */
