@@ -29,7 +29,7 @@ export class RabbitAudit implements AuditPort {
   }
 
   async #see(subjects: readonly AuditSubject[], signal: AbortSignal): Promise<World> {
-    const { name, urls, management: settings, heartbeat } = this.#options;
+    const { name, urls, management: settings, heartbeat, mode } = this.#options;
     const vhost = decodeURIComponent(urls[0]!.vhost) || "/";
     let seen: Seen | null = null;
     let management: string | null = null;
@@ -51,7 +51,7 @@ export class RabbitAudit implements AuditPort {
     }
     const queues: QueueState[] = [];
     for (const one of things.queues) queues.push(await queueState(one, open, seen, signal));
-    return { destination: name, vhost, exchanges, queues, nodes: seen?.nodes ?? null, management, heartbeat };
+    return { destination: name, vhost, exchanges, queues, nodes: seen?.nodes ?? null, management, heartbeat, mode };
   }
 }
 

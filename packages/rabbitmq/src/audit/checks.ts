@@ -184,16 +184,23 @@ export const CHECKS: readonly Check[] = [
     why: "when it is full the broker throws away its oldest messages, which it had confirmed",
     fix: 'queueArguments: { "x-overflow": "reject-publish" }, or a policy with overflow reject-publish; ' + ANEW,
     look(queue) {
-      const length = effective(queue, "max-length");
-      const bytes = effective(queue, "max-length-bytes");
-      const bound = length.value !== null ? length : bytes;
-      if (bound.value === null) return null;
+      const bound = boundOf(queue);
+      if (bound === null) return null;
       const { value } = effective(queue, "overflow");
       const classic = queue.settings["x-queue-type"] !== "quorum";
       if (value === "reject-publish" || (value === "reject-publish-dlx" && classic)) return null;
-      return {
-        text: `it holds at most ${bound.value} ${bound === length ? "messages" : "bytes"} (${bound.from}), and its overflow is ${JSON.stringify(value ?? "drop-head")}`,
-      };
+      return { text: `${bound}, and its overflow is ${JSON.stringify(value ?? "drop-head")}` };
+    },
+  }),
+  seen({
+    name: "transactions",
+    severity: "error",
+    title: "transactions do not meet a quorum queue that can be full",
+    why: "the broker answers commit-ok for messages that the full queue has rejected: they are lost without a word (rabbitmq-server issue 8966)",
+    fix: 'mode: "confirm", or take max-length and max-length-bytes away',
+    look(queue, { mode }) {
+      const bound = mode === "tx" && queue.settings["x-queue-type"] === "quorum" ? boundOf(queue) : null;
+      return bound === null ? null : { text: `${bound}, and mode is "tx"` };
     },
   }),
   seen({
@@ -302,6 +309,14 @@ export const CHECKS: readonly Check[] = [
       management === "" ? null : { text: management === null ? "it is not given" : `it gave no answer: ${management}` },
   },
 ];
+
+/** How much a queue takes, in words; null: any number. */
+function boundOf(queue: QueueState): string | null {
+  const length = effective(queue, "max-length");
+  const { value, from } = length.value === null ? effective(queue, "max-length-bytes") : length;
+  if (value === null) return null;
+  return `it holds at most ${value} ${length.value === null ? "bytes" : "messages"} (${from})`;
+}
 
 /** A check that wants to know what the queue is like. */
 function seen(

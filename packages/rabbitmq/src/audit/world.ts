@@ -1,3 +1,4 @@
+import type { ResolvedOptions } from "../options.ts";
 import type { Settings } from "../questions.ts";
 
 /** A policy of the broker that applies to a queue. */
@@ -50,6 +51,8 @@ export interface World {
   readonly management: string | null;
   /** Milliseconds; 0: off. */
   readonly heartbeat: number;
+  /** How publishes are confirmed. */
+  readonly mode: ResolvedOptions["mode"];
 }
 
 /** What a setting is in the end, argument and policies together, and where it comes from. */

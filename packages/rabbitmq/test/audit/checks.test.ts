@@ -42,6 +42,7 @@ function world(given: Partial<World> = {}): World {
     nodes: 3,
     management: "",
     heartbeat: 5_000,
+    mode: "confirm",
     ...given,
   };
 }
@@ -204,6 +205,13 @@ describe("each finding, from a described broker", () => {
         'policy warning: operator policy "theirs" makes x-delivery-limit 5 of 200',
       ],
     ],
+    [
+      "transactions on a quorum queue that can be full",
+      { ...set({ "x-max-length": 5 }), mode: "tx" },
+      ['transactions error: it holds at most 5 messages (argument x-max-length), and mode is "tx"'],
+    ],
+    ["transactions on a quorum queue that cannot", world({ mode: "tx" }), []],
+    ["confirms on one that can", set({ "x-max-length": 5 }), []],
     ["a policy that would raise it does not", policy({ "delivery-limit": 500, overflow: "drop-head" }), []],
     [
       "a policy that bounds a queue which drops",
