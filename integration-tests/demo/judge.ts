@@ -69,8 +69,9 @@ export async function judgeRun(evidence: Evidence): Promise<DemoReport> {
   const { totals, counts, ops } = report;
   const { resends } = totals;
   const rejected = (ops.rejected ?? 0) + (ops.unknown ?? 0);
-  // A publisher that was killed has these in its ledger without an answer: it was to publish them again.
-  const forgotten = rejected > 0 ? 0 : totals.invoked - totals.accepted;
+  // A publisher that was killed has these in its ledger without an answer: it was to publish them again. In a run that was
+  // cut short (no heal) they may just have been on their way.
+  const forgotten = rejected > 0 || (ops.heal ?? 0) === 0 ? 0 : totals.invoked - totals.accepted;
 
   const wrong: string[] = VIOLATIONS.filter((violation) => counts[violation] > 0).map((violation) =>
     inWords(violation, report),
