@@ -118,6 +118,14 @@ export function nearest(word: string, known: readonly string[]): string {
   return known.reduce((best, k) => (distance(word, k) < distance(word, best) ? k : best), known[0] ?? "");
 }
 
+/** Of an option that is a table by name. @throws TallyError `bad-config` */
+export function entries(name: string, given: unknown): readonly (readonly [string, unknown])[] {
+  if (typeof given !== "object" || given === null || Array.isArray(given))
+    throw new TallyError("bad-config", `${name} must be an object, by name`);
+  if (Object.hasOwn(given, "__proto__")) throw new TallyError("bad-config", `${name} cannot name anything "__proto__"`);
+  return Object.entries(given);
+}
+
 /** Levenshtein distance, case ignored, row by row. */
 function distance(a: string, b: string): number {
   const [x, y] = [a.toLowerCase(), b.toLowerCase()];

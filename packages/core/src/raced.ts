@@ -1,5 +1,5 @@
 /**
- * Settles with `work`, or rejects with the signal's reason when that fires first. The driver's calls cannot be
+ * Settles with `work`, or rejects with the signal's reason when that fires first. Calls of drivers cannot be
  * cancelled; what one gives after nobody waits for it goes to `late`.
  */
 export function raced<T>(work: Promise<T>, signal: AbortSignal, late?: (given: T) => void): Promise<T> {

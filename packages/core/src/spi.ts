@@ -24,6 +24,7 @@ export { milliseconds, LONGEST_TIMER, type Duration } from "./duration.ts";
 export {
   choice,
   duration,
+  entries,
   flag,
   integer,
   resolveOptions,

@@ -3,6 +3,7 @@ import {
   choice,
   type Duration,
   duration,
+  entries,
   flag,
   integer,
   resolveOptions,
@@ -186,11 +187,4 @@ export function resolveKafka(given: KafkaOptions): ResolvedOptions {
       `kafka: minInsyncReplicas must be at most replicationFactor (${factor}), or nothing could be written; got ${min}`,
     );
   return options;
-}
-
-function entries(name: string, given: unknown): readonly (readonly [string, unknown])[] {
-  if (typeof given !== "object" || given === null || Array.isArray(given))
-    throw new TallyError("bad-config", `${name} must be an object, by name`);
-  if (Object.hasOwn(given, "__proto__")) throw new TallyError("bad-config", `${name} cannot name anything "__proto__"`);
-  return Object.entries(given);
 }

@@ -58,14 +58,25 @@ export function readEndpoint(where: string, url: unknown): Endpoint {
 export function refuseOpenPassword(where: string, endpoint: Endpoint, asked: boolean): void {
   const { protocol, hostname, hasLogin } = endpoint;
   if (protocol === "amqps" || !(hasLogin || asked)) return;
-  if (/^(?:(?:.+\.)?localhost|127(?:\.\d+){3}|::1)$/.test(hostname)) return;
+  if (isThisMachine(hostname)) return;
   throw new TallyError(
     "bad-config",
     `${where} would send its password unencrypted to ${hostname}: write amqps://, or say plaintextPassword: true`,
   );
 }
 
-function decoded(where: string, text: string): string {
+/** @param hostname As in a URL: an IPv6 address may stand in brackets. */
+export function isThisMachine(hostname: string): boolean {
+  return /^(?:(?:.+\.)?localhost|127(?:\.\d+){3}|\[?::1\]?)$/.test(hostname);
+}
+
+/** The virtual host as the driver and the broker understand it: none is `/`. */
+export function vhostOf({ vhost }: Endpoint): string {
+  return decodeURIComponent(vhost) || "/";
+}
+
+/** @throws TallyError `bad-config` that does not hold the text */
+export function decoded(where: string, text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

@@ -17,7 +17,7 @@ import type { ManagementSettings } from "./audit/management.ts";
 import { management, type ManagementOptions } from "./audit/options.ts";
 import type { AskCredentials } from "./credentials.ts";
 import { LONGEST_DELAY } from "./delays.ts";
-import { type Endpoint, readEndpoint, refuseOpenPassword } from "./endpoint.ts";
+import { type Endpoint, readEndpoint, refuseOpenPassword, vhostOf } from "./endpoint.ts";
 import {
   type Declare,
   declareRule,
@@ -212,9 +212,4 @@ export function resolveRabbit(given: RabbitOptions): ResolvedOptions {
     topics: readTopics("rabbitmq: topics", options.topics, declare),
     elsewhere: readTopic("topic", {}, declare),
   });
-}
-
-/** As the driver and the broker understand it: none is `/`. */
-function vhostOf({ vhost }: Endpoint): string {
-  return vhost === "" ? "/" : decodeURIComponent(vhost);
 }

@@ -3,6 +3,7 @@ import {
   type Bounds,
   choice,
   DEAD_LETTERS,
+  entries,
   resolveOptions,
   type Rule,
   TallyError,
@@ -273,11 +274,4 @@ function readArguments(name: string, given: unknown): Arguments {
     );
   }
   return Object.freeze(Object.fromEntries(all) as Arguments);
-}
-
-function entries(name: string, given: unknown): readonly (readonly [string, unknown])[] {
-  if (typeof given !== "object" || given === null || Array.isArray(given))
-    throw new TallyError("bad-config", `${name} must be an object, by name`);
-  if (Object.hasOwn(given, "__proto__")) throw new TallyError("bad-config", `${name} cannot name anything "__proto__"`);
-  return Object.entries(given);
 }

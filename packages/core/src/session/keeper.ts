@@ -2,6 +2,7 @@ import type { Backoff } from "../backoff.ts";
 import type { Clock, Random, Timer } from "../clock.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Events, Role } from "../events.ts";
+import { raced } from "../raced.ts";
 import { type SessionEffect, type SessionInput, type SessionState, START, step } from "./machine.ts";
 
 export interface KeeperOptions<S extends AsyncDisposable> {
@@ -150,7 +151,7 @@ export class SessionKeeper<S extends AsyncDisposable> {
         },
         attempt.signal,
       );
-      const session = await orAborted(opening, attempt.signal, (unwanted) => this.#dispose(unwanted));
+      const session = await raced(opening, attempt.signal, (unwanted) => this.#dispose(unwanted));
       if (lostEarly !== null || this.#state.is !== "connecting" || this.#state.epoch !== epoch) {
         this.#dispose(session);
         if (lostEarly !== null) throw lostEarly;
@@ -179,30 +180,6 @@ export class SessionKeeper<S extends AsyncDisposable> {
     const settled = work.catch(() => {}).finally(() => this.#pending.delete(settled));
     this.#pending.add(settled);
   }
-}
-
-/** Settles with `work`, or rejects when the signal fires first; what `work` still gives later goes to `unwanted`. */
-function orAborted<T>(work: Promise<T>, signal: AbortSignal, unwanted: (late: T) => void): Promise<T> {
-  return new Promise((resolve, reject) => {
-    let over = false;
-    const onAbort = (): void => {
-      over = true;
-      reject(signal.reason);
-    };
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-    work.then(
-      (given) => {
-        signal.removeEventListener("abort", onAbort);
-        if (over) unwanted(given);
-        else resolve(given);
-      },
-      (error: unknown) => {
-        signal.removeEventListener("abort", onAbort);
-        reject(error);
-      },
-    );
-  });
 }
 
 function asError(what: string, thrown: unknown): TallyError {

@@ -1,5 +1,6 @@
 import { type AuditFinding, type AuditPort, type AuditSubject, describe } from "@tallymq/core/spi";
 import type { RabbitConnection } from "../connection.ts";
+import { vhostOf } from "../endpoint.ts";
 import type { ResolvedOptions } from "../options.ts";
 import { type ExchangePlan, Mapping } from "../plan.ts";
 import { type Answer, askExchange, askQueue, type Opener, type Settings } from "../questions.ts";
@@ -30,7 +31,7 @@ export class RabbitAudit implements AuditPort {
 
   async #see(subjects: readonly AuditSubject[], signal: AbortSignal): Promise<World> {
     const { name, urls, management: settings, heartbeat, mode } = this.#options;
-    const vhost = decodeURIComponent(urls[0]!.vhost) || "/";
+    const vhost = vhostOf(urls[0]!);
     let seen: Seen | null = null;
     let management: string | null = null;
     if (settings !== null) {

@@ -1,4 +1,5 @@
 import { resolveOptions, type Rule, TallyError, text } from "@tallymq/core/spi";
+import { decoded, isThisMachine } from "../endpoint.ts";
 import type { ManagementSettings } from "./management.ts";
 
 /** The management API, which the audit looks at. It only reads. */
@@ -19,12 +20,11 @@ export const management: Rule<(ManagementSettings & { readonly openTo: string | 
       throw new TallyError("bad-config", `${name}.url must have credentials, as in http://user:password@host:15672`);
     if (parts.search !== "" || parts.hash !== "")
       throw new TallyError("bad-config", `${name}.url must be a URL without ? and #`);
-    const [user, password] = [parts.username, parts.password].map(decodeURIComponent);
-    const near = /^(?:(?:.+\.)?localhost|127(?:\.\d+){3}|\[::1\])$/.test(parts.hostname);
+    const [user, password] = [parts.username, parts.password].map((part) => decoded(`${name}.url`, part));
     return Object.freeze({
       url: `${parts.protocol}//${parts.host}${parts.pathname.replace(/\/+$/, "")}`,
       authorization: `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`,
-      openTo: parts.protocol === "https:" || near ? null : parts.hostname,
+      openTo: parts.protocol === "https:" || isThisMachine(parts.hostname) ? null : parts.hostname,
     });
   },
 };
