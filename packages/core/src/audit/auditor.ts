@@ -21,10 +21,13 @@ export interface AuditorOptions {
   subjects(): readonly AuditSubject[];
 }
 
+const UNAUDITED = "unaudited";
+
 /**
  * Looks at how safely the broker keeps what it is given: at each start, and when asked. Under `warn` a start does not wait
  * for it; under `enforce` it does, and rejects (`unsafe`) for errors. What could not be looked at refuses nobody: a broker
- * that is away must not keep a service from starting that stores its messages meanwhile.
+ * that is away must not keep a service from starting that stores its messages meanwhile. It is looked at again as soon as a
+ * session opens; nothing can be refused any more then, and what is found is an event and stands in `health()`.
  */
 export class Auditor {
   readonly #o: AuditorOptions;
@@ -32,9 +35,19 @@ export class Auditor {
   #known: Map<string, AuditFinding> = new Map();
   readonly #abort: AbortController = new AbortController();
   readonly #running: Set<Promise<unknown>> = new Set();
+  /** What was to be looked at when it started, and could not. */
+  #unseen: readonly AuditSubject[] = [];
+  /** Sessions so far. */
+  #sessions = 0;
+  readonly #unlisten: () => void;
 
   constructor(options: AuditorOptions) {
     this.#o = options;
+    this.#unlisten = options.events.on(({ type }) => {
+      if (type !== "session-opened") return;
+      this.#sessions++;
+      this.#lookAgain();
+    });
   }
 
   /** Errors and warnings of the looks so far, for `health()`. */
@@ -55,16 +68,9 @@ export class Auditor {
   async start(where: string, subjects: readonly AuditSubject[]): Promise<void> {
     const { durability } = this.#o;
     if (durability === "off" || subjects.length === 0) return;
-    const looking = this.#look(subjects).then((findings) => {
-      this.#note(findings, true);
-      return findings.filter(({ severity }) => severity === "error");
-    });
-    if (durability === "warn") {
-      const settled = looking.catch(() => {}).finally(() => this.#running.delete(settled));
-      this.#running.add(settled);
-      return;
-    }
-    const errors = await looking;
+    const looking = this.#first(subjects);
+    if (durability === "warn") return this.#aside(looking);
+    const errors = (await looking).filter(({ severity }) => severity === "error");
     if (errors.length === 0) return;
     throw new TallyError(
       "unsafe",
@@ -75,8 +81,33 @@ export class Auditor {
   }
 
   async close(): Promise<void> {
+    this.#unlisten();
     this.#abort.abort(new TallyError("closed", "the tally is closed"));
     await Promise.allSettled(this.#running);
+  }
+
+  async #first(subjects: readonly AuditSubject[]): Promise<readonly AuditFinding[]> {
+    const sessions = this.#sessions;
+    const findings = await this.#look(subjects);
+    this.#note(findings, true);
+    if (findings.some(({ check }) => check === UNAUDITED)) {
+      this.#unseen = [...this.#unseen, ...subjects];
+      // The session that would have us look again has opened while we looked.
+      if (this.#sessions !== sessions) this.#lookAgain();
+    } else if (this.#unseen.length === 0) this.#known.delete(keyOf({ check: UNAUDITED, what: this.#o.destination }));
+    return findings;
+  }
+
+  #lookAgain(): void {
+    const subjects = this.#unseen;
+    this.#unseen = [];
+    if (subjects.length > 0) this.#aside(this.#first(subjects));
+  }
+
+  /** Nobody waits for it, but for `close()`. */
+  #aside(looking: Promise<unknown>): void {
+    const settled = looking.catch(() => {}).finally(() => this.#running.delete(settled));
+    this.#running.add(settled);
   }
 
   async #look(subjects: readonly AuditSubject[]): Promise<readonly AuditFinding[]> {
@@ -91,12 +122,12 @@ export class Auditor {
       return sorted([
         ...ours,
         {
-          check: "unaudited",
+          check: UNAUDITED,
           severity: "warning",
           what: destination,
           text: `it could not be looked at: ${describe(thrown)}`,
           why: "nobody knows how safely it keeps messages",
-          fix: "await tally.audit() when it can be reached",
+          fix: "make it reachable: it is looked at again when a session opens, or by await tally.audit()",
         },
       ]);
     }
@@ -122,11 +153,15 @@ export class Auditor {
   /** Each is an event when it is new. */
   #note(findings: readonly AuditFinding[], fresh: boolean): void {
     for (const finding of findings) {
-      const key = `${finding.check}\0${finding.what}`;
+      const key = keyOf(finding);
       const known = this.#known.get(key);
       this.#known.set(key, finding);
       if (this.#o.durability === "off" || (fresh && known?.text === finding.text)) continue;
       this.#o.events.emit({ type: "audit-finding", ...finding });
     }
   }
+}
+
+function keyOf({ check, what }: Pick<AuditFinding, "check" | "what">): string {
+  return `${check}\0${what}`;
 }

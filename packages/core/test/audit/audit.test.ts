@@ -18,12 +18,15 @@ function finding(severity: AuditFinding["severity"], check: string): AuditFindin
   return { check, severity, what: 'queue "q"', text: `${check} is wrong`, why: "money", fix: `mend ${check}` };
 }
 
+const REFUSED = new TallyError("unreachable", "refused", { retryable: true });
+
 /** An embedded broker whose audit finds what the test says. */
 class Rig {
   readonly clock: VirtualClock = virtualClock();
   readonly events: TallyEvent[] = [];
   readonly looked: (readonly AuditSubject[])[] = [];
   finds: () => Promise<readonly AuditFinding[]> = () => Promise.resolve([]);
+  away = false;
   readonly #real: Broker = memory();
 
   open(options: Partial<TallyOptions> = {}): Promise<Tally<never>> {
@@ -44,7 +47,7 @@ class Rig {
           halfMessages: null,
           members: transport.members,
           audit,
-          openSender: (events, signal) => transport.openSender(events, signal),
+          openSender: (events, signal) => (this.away ? Promise.reject(REFUSED) : transport.openSender(events, signal)),
           openReceiver: (s, events, signal) => transport.openReceiver(s, events, signal),
           [Symbol.asyncDispose]: () => transport[Symbol.asyncDispose](),
         };
@@ -194,9 +197,48 @@ describe('durability: "enforce"', () => {
 
   it("what could not be looked at refuses nobody", async () => {
     const r = new Rig();
-    r.finds = () => Promise.reject(new TallyError("unreachable", "refused", { retryable: true }));
+    r.finds = () => Promise.reject(REFUSED);
     const tally = await r.open({ topics: [orders], durability: "enforce" });
     expect(r.found).toEqual(["unaudited"]);
+    await r.during(tally.close());
+  });
+
+  it.each(["warn", "enforce"] as const)(
+    "%s: what was away at the start is looked at when a session opens, once",
+    async (durability) => {
+      const r = new Rig();
+      r.away = true;
+      r.finds = () => Promise.reject(REFUSED);
+      const tally = await r.open({ topics: [orders], durability });
+      await r.clock.runUntil(() => r.found.length === 1, 60_000);
+      expect(r.found).toEqual(["unaudited"]);
+      r.finds = () => Promise.resolve([finding("error", "b")]);
+      r.away = false;
+      await r.clock.runUntil(() => r.found.length === 2, 60_000);
+      expect(r.found).toEqual(["unaudited", "b"]);
+      expect(r.looked[1]).toEqual(r.looked[0]);
+      const { checks } = await r.during(tally.health());
+      const audit = JSON.stringify(checks.find(({ name }) => name === "audit"));
+      expect(audit).toContain("b is wrong");
+      expect(audit).not.toContain("could not be looked at");
+      expect(r.looked).toHaveLength(2);
+      await r.during(tally.close());
+    },
+  );
+
+  it("a session that opens while it is looked at in vain has it looked at again", async () => {
+    const r = new Rig();
+    r.away = true;
+    const looking = Promise.withResolvers<never>();
+    r.finds = () => looking.promise;
+    const tally = await r.open({ topics: [orders] });
+    await r.clock.runUntil(() => r.looked.length === 1, 60_000);
+    r.away = false;
+    await r.clock.runUntil(() => r.events.some(({ type }) => type === "session-opened"), 60_000);
+    r.finds = () => Promise.resolve([finding("error", "b")]);
+    looking.reject(REFUSED);
+    await r.clock.runUntil(() => r.found.length === 2, 1_000);
+    expect(r.found).toEqual(["unaudited", "b"]);
     await r.during(tally.close());
   });
 });
