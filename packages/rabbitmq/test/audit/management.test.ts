@@ -105,6 +105,7 @@ describe("management: its URL", () => {
     ["not one", `://auditor:${SECRET}@h`, /must be a URL like http/],
     ["of another scheme", `amqp://auditor:${SECRET}@h`, /must be a URL like http/],
     ["without credentials", "http://h:15672", /must have credentials/],
+    ["a bare percent sign", "http://u:50%25%@h:15672", /followed by two hexadecimal digits/],
     ["with a query", `https://auditor:${SECRET}@h/?a=b`, /without \? and #/],
     ["that sends its password in the clear", `http://auditor:${SECRET}@h:15672`, /unencrypted to h: write https:/],
   ])("%s is refused, and not quoted", (_name, url, words) => {
