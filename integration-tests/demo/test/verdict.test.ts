@@ -32,7 +32,13 @@ const fault: FaultRecord = {
 
 /** A run of three orders and one fault, as its processes would have written it down; times are given. */
 async function run(
-  change: { effects?: string[]; publisher?: LedgerOp[]; evidence?: Partial<Evidence>; left?: number } = {},
+  change: {
+    effects?: string[];
+    publisher?: LedgerOp[];
+    evidence?: Partial<Evidence>;
+    left?: number;
+    cutShort?: boolean;
+  } = {},
 ): Promise<DemoReport> {
   const folder = mkdtempSync(join(tmpdir(), "tally-verdict-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
@@ -66,7 +72,7 @@ async function run(
   const director = write("director", 2_400, [
     { op: "fault-begin", kind: "broker-killed", inflight: 2 },
     { op: "fault-end", kind: "broker-killed" },
-    { op: "heal" },
+    ...(change.cutShort === true ? [] : [{ op: "heal" } as const]),
   ]);
   const effects = (change.effects ?? ids).map((id, n) => ({ id, commit: n + 1 }));
   await writeFinal(director, {
@@ -147,6 +153,9 @@ test("a publisher that does not publish again what was cut short is INVALID", as
   const report = await run({ publisher });
   expect(report).toMatchObject({ exitCode: 1, figures: { verdict: "INVALID", accepted: 2 } });
   expect(report.reasons[0]).toMatch(/1 of 3 messages were never accepted/);
+  // On its way when the run was cut short: nothing is proved.
+  const cut = await run({ publisher, cutShort: true, evidence: { doubts: ["it was not over after 3 s"] } });
+  expect(cut).toMatchObject({ exitCode: 2, figures: { verdict: "UNKNOWN", accepted: 2 } });
 });
 
 test.for([
