@@ -27,7 +27,8 @@ export async function startKafka(options: KafkaStartOptions = {}): Promise<Kafka
   const node = await KafkaNode.start({
     image: reference,
     name: uniqueName("tally-kafka"),
-    cluster: randomBytes(16).toString("base64url"),
+    // Kafka's tools take an id that begins with a dash for an option.
+    cluster: randomBytes(16).toString("base64url").replace(/^-/, "A"),
     node: 1,
     voters: `1@127.0.0.1:${PORTS.controller}`,
     nodes: 1,
