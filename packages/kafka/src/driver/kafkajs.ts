@@ -13,6 +13,7 @@ import type {
 } from "./driver.ts";
 import { SendFailure } from "./driver.ts";
 import { type ConsumerTimes, joinGroup } from "./kafkajs-consumer.ts";
+import { wholeAnswers } from "./sockets.ts";
 
 export interface KafkaJsPlan {
   readonly brokers: readonly string[];
@@ -73,6 +74,7 @@ export class KafkaJs implements Driver {
       ...(sasl === null ? {} : { sasl: loginOf(sasl) }),
       connectionTimeout: connectTimeout,
       requestTimeout,
+      socketFactory: wholeAnswers,
       // What goes wrong comes back as an error; its log would tell each of them again, several times.
       logLevel: logLevel.NOTHING,
       retry: { ...QUICK },
