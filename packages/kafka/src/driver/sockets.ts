@@ -9,9 +9,9 @@ const ofKafkaJs = (socketFactory as () => ISocketFactory)();
  * Sockets that give kafkajs whole answers only.
  *
  * It keeps the bytes of an unfinished answer over a reconnect, in the same object: cut in the middle of one, it reads all
- * that the next socket brings from a wrong place. Then requests time out one after another while heartbeats, which have a
- * connection of their own, go on, so that a consumer stands still for ever; or the reading throws, which ends the process.
- * Here the unfinished part ends with its socket.
+ * that the next socket brings from a wrong place. Then one request after another times out, until the watchdog replaces the
+ * consumer half a minute later; or the reading throws, which ends the process. Here the unfinished part ends with its
+ * socket.
  */
 export const wholeAnswers: ISocketFactory = (args) => {
   const socket = ofKafkaJs(args);
