@@ -1,6 +1,7 @@
 /**
- * Node's flags for test processes. Worker threads of TypeScript load Node's type stripping, which is WebAssembly, and V8's
- * register of code pages loses track of it now and then where the processor has protection keys: "Check failed:
- * jit_page.has_value()", or SIGSEGV. Packages as published have no types to strip.
+ * Node's flags for test processes. Each worker thread of TypeScript loads Node's type stripping, which is one WebAssembly
+ * module shared by all threads, and V8's collector of WebAssembly code frees pieces of it that another thread still uses:
+ * SIGSEGV in `NativeModule::FreeCode`, or "Check failed: jit_page.has_value()". Without the collector nothing is freed.
+ * Packages as published have no types to strip.
  */
-export const NODE_FLAGS: readonly string[] = process.arch === "x64" ? ["--no-memory-protection-keys"] : [];
+export const NODE_FLAGS: readonly string[] = ["--no-wasm-code-gc"];
