@@ -62,6 +62,11 @@ export class AckFlow {
     return this.#open.size;
   }
 
+  /** Settled since the last flush. */
+  get fresh(): number {
+    return this.#fresh.length;
+  }
+
   /** Settled deliveries whose ack has not left. */
   get unsent(): readonly Delivery[] {
     return [...this.#waited, ...this.#fresh];

@@ -46,6 +46,8 @@ export class RabbitReceiver implements Receiver {
   readonly #events: ReceiverEvents;
   readonly #clock: Clock;
   readonly #acks: AckFlow;
+  /** Of the credit, in deliveries. */
+  readonly #quarter: number;
   /** Delivered by the broker since the last hand-over, or while paused. */
   #held: Delivery[] = [];
   #spoofed = false;
@@ -71,6 +73,7 @@ export class RabbitReceiver implements Receiver {
     this.#subscription = subscription;
     this.#events = events;
     this.#clock = clock;
+    this.#quarter = Math.ceil(credit(subscription) / 4);
     const { raw } = channel;
     this.#acks = new AckFlow({
       ack: (deliveryTag, multiple) => raw.ack(tagged(deliveryTag), multiple),
@@ -97,7 +100,7 @@ export class RabbitReceiver implements Receiver {
     const { raw } = channel;
     try {
       // For each consumer, never for the channel: a global prefetch on a quorum queue ends the whole connection.
-      await raced(raw.prefetch(Math.min(subscription.credit, MOST_CREDIT), false), signal);
+      await raced(raw.prefetch(credit(subscription), false), signal);
       // The priority is the default. A stream knows none, and is refused for it: with acks and a prefetch, as it wants
       // them, it would deliver, and begin anew at each session.
       await raced(
@@ -218,18 +221,18 @@ export class RabbitReceiver implements Receiver {
   }
 
   /**
-   * When nothing delivered is unsettled, one `multiple` ack covers it all and waiting gains nothing: it leaves at the end
-   * of this turn's work. Otherwise a tick collects more, at the price of a millisecond.
+   * Acks are held for a millisecond, so that one frame covers what several reads of the socket brought; not longer than
+   * until a quarter of the credit waits for it, since the broker sends against the credit: it never runs dry by this.
    */
   #schedule(): void {
-    if (this.#acks.open === 0) {
-      if (this.#flushing) return;
+    if (this.#acks.fresh < this.#quarter) this.#timer ??= this.#clock.after(1, () => this.#tick());
+    else if (!this.#flushing) {
       this.#flushing = true;
       queueMicrotask(() => {
         this.#flushing = false;
         this.#flush();
       });
-    } else this.#timer ??= this.#clock.after(1, () => this.#tick());
+    }
   }
 
   #tick(): void {
@@ -273,6 +276,10 @@ export class RabbitReceiver implements Receiver {
     this.#events.lost(error);
     void this.#channel.close();
   }
+}
+
+function credit(subscription: Subscription): number {
+  return Math.min(subscription.credit, MOST_CREDIT);
 }
 
 function tagged(deliveryTag: number): ConsumeMessage {

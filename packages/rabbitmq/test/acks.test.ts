@@ -1,8 +1,12 @@
+import { EventEmitter } from "node:events";
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
-import type { Delivery } from "@tallymq/core/spi";
+import type { Delivery, ReceiverEvents } from "@tallymq/core/spi";
+import { virtualClock } from "@tallymq/testkit";
 import { AckFlow } from "../src/acks.ts";
-import { Stage } from "./stage.ts";
+import type { RabbitChannel } from "../src/channel.ts";
+import { RabbitReceiver } from "../src/receiver.ts";
+import { ORDERS, signal, Stage } from "./stage.ts";
 
 /** The broker's books of a channel, with its rules: what it does not hold cannot be settled, by itself or as the end of a `multiple`. */
 class Books {
@@ -176,5 +180,43 @@ describe("through the receiver", () => {
     for (const delivery of deliveries) receiving.ack(delivery);
     await stage.server.waitFor((s) => s.settlements.length > 0);
     expect(stage.server.settlements.map((s) => [s.kind, s.tag, s.multiple])).toEqual([["ack", 50, true]]);
+  });
+
+  it("acks wait for a millisecond, and no longer than until a quarter of the credit is settled", async () => {
+    const clock = virtualClock();
+    const acks: unknown[] = [];
+    const raw = Object.assign(new EventEmitter(), {
+      prefetch: async () => {},
+      consume: async () => {},
+      ack: ({ fields }: { fields: { deliveryTag: number } }, multiple: boolean) =>
+        void acks.push([fields.deliveryTag, multiple]),
+    });
+    const channel = { raw, onEnd: null, over: false, close: async () => {} } as unknown as RabbitChannel;
+    const deliveries: Delivery[] = [];
+    const events = { deliver: (batch) => void deliveries.push(...batch) } as ReceiverEvents;
+    const subscription = { topic: ORDERS, group: "billing", credit: 40, consumer: "c1" };
+    const receiver = await RabbitReceiver.open(channel, "q", subscription, events, clock, signal());
+    for (let tag = 1; tag <= 40; tag++) raw.emit("delivery", { fields: { deliveryTag: tag }, properties: {} });
+    await clock.advance(0);
+    const settle = async (from: number, to: number): Promise<void> => {
+      receiver.settle(deliveries.slice(from - 1, to).map((delivery) => ({ kind: "ack", delivery })));
+      await clock.advance(0);
+    };
+
+    await settle(1, 9);
+    expect(acks).toEqual([]);
+    await clock.advance(1);
+    expect(acks.splice(0)).toEqual([[9, true]]);
+    await settle(10, 18);
+    expect(acks).toEqual([]);
+    await settle(19, 19);
+    expect(acks.splice(0)).toEqual([[19, true]]);
+    await settle(20, 39);
+    expect(acks.splice(0)).toEqual([[39, true]]);
+    // Nothing is out any more, and still it waits: the next may be on its way.
+    await settle(40, 40);
+    expect(acks).toEqual([]);
+    await clock.advance(1);
+    expect(acks).toEqual([[40, true]]);
   });
 });
