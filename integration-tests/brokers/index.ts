@@ -1,6 +1,7 @@
 /** The one place where tests, demos and benchmarks get real brokers from. */
+export type { KafkaCluster } from "./kafka/cluster.ts";
 export { KafkaNode } from "./kafka/node.ts";
-export { startKafka, type KafkaStartOptions } from "./kafka/start.ts";
+export { startKafka, startKafkaCluster, type KafkaStartOptions } from "./kafka/start.ts";
 export { silent, toStderr, type Progress } from "./engine/progress.ts";
 export { startProxy, type CutAfter, type Proxy, type Side, type Slowness } from "./proxy/proxy.ts";
 export type { Alarm, PolicyPlan, QueueInfo, RabbitAdmin } from "./rabbitmq/admin.ts";

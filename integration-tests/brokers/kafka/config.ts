@@ -78,6 +78,8 @@ conf=/tmp/tally-kafka/server.properties
 port() { echo "$TALLY_HOST_PORTS" | cut -d, -f"$1"; }
 sed -e "s/@DIRECT@/$(port 1)/" -e "s/@LOGIN@/$(port 3)/" -e "s/@MUTUAL@/$(port 4)/" -e "s/@PROXIED@/$TALLY_PROXY_PORT/" -e "s/@HOST@/$(hostname)/" /tally/server.properties >$conf
 flags="-Xms96m -Xmx256m -XX:+UseSerialGC -XX:MaxDirectMemorySize=64m -XX:ReservedCodeCacheSize=64m -XX:TieredStopAtLevel=1"
+# A node of a cluster may look for another before that one has a name, and that one may come back at another address.
+flags="$flags -Dsun.net.inetaddr.ttl=1 -Dsun.net.inetaddr.negative.ttl=0"
 flags="$flags -Dlog4j2.configurationFile=/tally/log4j2.properties"
 libs='/opt/kafka/libs/*'
 [ -f ${DATA}/meta.properties ] || java $flags -cp "$libs" kafka.tools.StorageTool format -t "$TALLY_CLUSTER" -c $conf $TALLY_SCRAM_USERS

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { BrokerContainer, type ContainerHandle } from "../engine/container.ts";
 import { startProxy, type Proxy } from "../proxy/proxy.ts";
 import { LOG4J, PORTS, serverProperties, START_SCRIPT } from "./config.ts";
@@ -108,7 +109,10 @@ export class KafkaNode implements AsyncDisposable {
     await this.#container.kill();
   }
 
-  /** After `kill()`: the same ports, the same data; resolves when it serves again. */
+  /**
+   * After `kill()`: the same ports, the same data; resolves when it serves again. In a cluster that needs one more node
+   * alive: of three dead ones start two at once.
+   */
   async start(): Promise<void> {
     await this.#container.start();
     if (this.#alone) await this.ready();
@@ -138,6 +142,10 @@ export class KafkaNode implements AsyncDisposable {
     return await this.#container.exec(["sh", "-c", line]);
   }
 
+  async state(): Promise<"running" | "paused" | "dead"> {
+    return await this.#container.state();
+  }
+
   async logs(): Promise<string> {
     return await this.#container.logs();
   }
@@ -156,4 +164,9 @@ export class KafkaNode implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
+}
+
+/** Kafka's tools take an id that begins with a dash for an option. */
+export function newClusterId(): string {
+  return randomBytes(16).toString("base64url").replace(/^-/, "A");
 }
