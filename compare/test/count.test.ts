@@ -47,6 +47,7 @@ async function count(publish: (order: Order, queue: Queue, nth: number) => void)
     stop: never,
     onPress: () => {},
     onHold: () => {},
+    onRejoin: () => {},
     ready: () => {},
     report: () => {},
   };

@@ -2,10 +2,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, LedgerWriter } from "@tallymq/testkit/ledger";
 import { seeded } from "../workload/random.ts";
 
-/** `broker-away`: killed, and not started again for so long that messages are stored instead. */
+/**
+ * `broker-away`: killed, and not started again for so long that messages are stored instead. `leader-killed`: of several
+ * nodes the one that leads. `rebalance`: a consumer leaves its group and comes back.
+ */
 export type FaultKind =
   | "broker-killed"
   | "broker-away"
+  | "leader-killed"
+  | "rebalance"
   | "connections-cut"
   | "publisher-killed"
   | "consumer-killed"
@@ -63,10 +68,18 @@ export type Pressed = "nobody" | "consumers" | "all";
 /**
  * Broker killed, publisher killed, consumer killed, connections cut, and the broker away: spread over the run, moved a
  * little by the seed. While it is away the process that is to send what was stored meanwhile is killed as well.
+ *
+ * Of a cluster the leader is killed, twice, and it is never away as a whole; between the two the group rebalances again
+ * and again.
  */
 export function planFaults(
   seed: number,
-  of: { readonly publishers: number; readonly consumers: number; readonly relays: boolean },
+  of: {
+    readonly publishers: number;
+    readonly consumers: number;
+    readonly relays: boolean;
+    readonly cluster: boolean;
+  },
 ): readonly FaultPlan[] {
   const random = seeded(seed ^ 0x5eed);
   const plan = (kind: FaultKind, share: number, victims: number, within: FaultPlan | null = null): FaultPlan => ({
@@ -75,6 +88,15 @@ export function planFaults(
     victim: Math.floor(random() * victims),
     within,
   });
+  if (of.cluster)
+    return [
+      plan("leader-killed", 0.12, 1),
+      plan("publisher-killed", 0.26, of.publishers),
+      plan("consumer-killed", 0.38, of.consumers),
+      plan("connections-cut", 0.5, 1),
+      ...[0.6, 0.64, 0.68, 0.72].map((share) => plan("rebalance", share, of.consumers)),
+      plan("leader-killed", 0.84, 1),
+    ];
   return [
     plan("broker-killed", 0.14, 1),
     plan("publisher-killed", 0.3, of.publishers),
@@ -118,13 +140,14 @@ const SETTLE_MS = 80;
 /** Publishers answer a press within a few milliseconds, or are waiting for their broker. */
 const PRESS_MS = 250;
 /**
- * Publishers are held up when so much has come through under a fault: one that takes long to be made good, as a broker's
- * start may, would otherwise leave too little for the faults that are still to come.
+ * Publishers are held up when so much has come through under a fault, as a share of all messages: one that takes long to be
+ * made good, as a broker's start may, would otherwise leave too little for the faults that are still to come. All faults
+ * of a plan share this.
  */
-const UNDER_FAULT = 0.06;
+const UNDER_FAULTS = 0.3;
 const HOLD_LOOK_MS = 20;
-/** Between two faults so much must come through, as a share of all messages: they are several faults then, not one. */
-const BREATH = 0.04;
+/** And between them so much must come through: they are several faults then, not one. */
+const BREATHS = 0.2;
 
 /**
  * Fires each fault when its share of the messages is accepted and enough is in flight at that very moment, one after
@@ -134,7 +157,7 @@ export async function directFaults(options: DirectorOptions, signal: AbortSignal
   const { plan, messages, patience = 10_000 } = options;
   let acceptedBefore = -Infinity;
   for (const fault of plan) {
-    const due = Math.max(fault.share * messages, acceptedBefore + BREATH * messages);
+    const due = Math.max(fault.share * messages, acceptedBefore + (BREATHS / plan.length) * messages);
     const at = await busyMoment(options, fault, due, patience, signal);
     if (at !== null) await fire(options, fault, at);
     options.press("nobody");
@@ -155,7 +178,7 @@ async function fire(options: DirectorOptions, fault: FaultPlan, at: Moment): Pro
   await strike();
   const struck = now();
   options.press("nobody");
-  const most = options.moment().accepted + UNDER_FAULT * options.messages;
+  const most = options.moment().accepted + (UNDER_FAULTS / options.plan.length) * options.messages;
   const look = setInterval(() => options.moment().accepted > most && options.hold(true), HOLD_LOOK_MS);
   try {
     if (fault.within !== null) await fire(options, fault.within, options.moment());

@@ -245,6 +245,11 @@ class Run {
 }
 
 /** What goes wrong in a run with these settings. */
-export function planOf({ seed, store }: Settings): readonly FaultPlan[] {
-  return planFaults(seed, { publishers: PUBLISHERS, consumers: CONSUMERS, relays: store !== "none" });
+export function planOf({ seed, store, broker }: Settings): readonly FaultPlan[] {
+  return planFaults(seed, {
+    publishers: PUBLISHERS,
+    consumers: CONSUMERS,
+    relays: store !== "none",
+    cluster: broker === "kafka",
+  });
 }

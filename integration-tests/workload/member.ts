@@ -12,9 +12,9 @@ export interface MemberJob extends Incarnation {
 
 /**
  * `press`: it keeps something in flight at any moment, whatever its rate, until `ease`. `hold`: it begins nothing new until
- * `release`.
+ * `release`. `rejoin`: a consumer leaves its group and comes back.
  */
-export type ToMember = { readonly type: "go" | "stop" | "press" | "ease" | "hold" | "release" };
+export type ToMember = { readonly type: "go" | "stop" | "press" | "ease" | "hold" | "release" | "rejoin" };
 
 /** What a process has done so far. All of it is for progress and timing; the ledger alone is judged. */
 export interface Status {
@@ -30,6 +30,8 @@ export interface Status {
   readonly pressed: boolean;
   /** It holds the lease of the outbox: rows that wait are sent by this process. */
   readonly relays: boolean;
+  /** A consumer: times that it has joined its group. */
+  readonly joins: number;
   /** It has nothing left to publish. */
   readonly published: boolean;
 }
@@ -43,6 +45,7 @@ export const NOTHING: Status = {
   inFlight: 0,
   pressed: false,
   relays: false,
+  joins: 0,
   published: false,
 };
 

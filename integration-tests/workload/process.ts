@@ -17,6 +17,8 @@ export interface Member<Job extends MemberJob> {
   onPress: (hard: boolean) => void;
   /** Called with the director's `hold` (true) and `release` (false). */
   onHold: (held: boolean) => void;
+  /** Called with the director's `rejoin`. */
+  onRejoin: () => void;
   ready(): void;
   /** Tells the director at once how things are, where the next regular report would be too late for him. */
   report(): void;
@@ -56,12 +58,14 @@ export function runMember<Job extends MemberJob>(
     stop: stop.promise,
     onPress: () => {},
     onHold: () => {},
+    onRejoin: () => {},
     ready: () => tell({ type: "ready" }),
     report,
   };
   process.on("message", ({ type }: ToMember) => {
     if (type === "go") go.resolve();
     else if (type === "stop") stop.resolve();
+    else if (type === "rejoin") member.onRejoin();
     else if (type === "hold" || type === "release") member.onHold(type === "hold");
     else member.onPress(type === "press");
   });

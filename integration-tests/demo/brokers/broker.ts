@@ -13,9 +13,9 @@ export interface DemoBroker extends AsyncDisposable {
    * declaration may never serve again, whoever the client is, and that is not what the demo is about.
    */
   settle(): Promise<void>;
-  /** kill -9 of its process; resolves when it is dead. */
+  /** kill -9 of its process, of several the one that leads; resolves when it is dead. */
   kill(): Promise<void>;
-  /** After `kill()`: at the same address, with the same data; resolves when it serves. */
+  /** After `kill()`: at the same address, with the same data; resolves when it serves, and could bear the next kill. */
   restart(): Promise<void>;
   /** Breaks every connection at once; the broker lives on. */
   cut(): Promise<void>;

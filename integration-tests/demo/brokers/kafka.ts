@@ -1,26 +1,34 @@
 import { type Admin, Kafka, logLevel } from "kafkajs";
-import { startKafka } from "../../brokers/index.ts";
+import { type KafkaNode, startKafkaCluster } from "../../brokers/index.ts";
 import { GROUP, TOPIC } from "../workload/job.ts";
 import type { DemoBroker } from "./broker.ts";
 
 const GROUP_ID = `${TOPIC}.${GROUP}`;
 
-/** A real Kafka in a container. Clients reach it through a proxy, so that their connections can be cut. */
+/** Three real Kafka nodes in containers. Clients reach them through proxies, so that their connections can be cut. */
 export async function startKafkaBroker(progress: (line: string) => void): Promise<DemoBroker> {
-  const node = await startKafka({ progress });
+  const cluster = await startKafkaCluster({ progress });
+  let killed: KafkaNode | null = null;
   return {
     name: "kafka",
-    title: "Kafka in a container",
-    endpoint: { broker: "kafka", brokers: [node.proxied] },
+    title: "three Kafka nodes in containers",
+    endpoint: { broker: "kafka", brokers: cluster.proxied },
     // Its metadata log has the topics before it answers.
     settle: async () => {},
-    kill: () => node.kill(),
-    restart: () => node.start(),
+    async kill() {
+      killed = await cluster.leaderOf(TOPIC);
+      await killed.kill();
+    },
+    async restart() {
+      await killed?.start();
+      // Or the next one to be killed could be one too many.
+      for (const topic of [TOPIC, "__consumer_offsets"]) await cluster.inSync(topic);
+    },
     async cut() {
-      node.proxy.cut();
+      for (const { proxy } of cluster.nodes) proxy.cut();
     },
     async backlog() {
-      const admin = new Kafka({ brokers: [node.direct], logLevel: logLevel.NOTHING }).admin();
+      const admin = new Kafka({ brokers: [...cluster.direct], logLevel: logLevel.NOTHING }).admin();
       await admin.connect();
       try {
         const names = (await admin.listTopics()).filter((name) => !name.startsWith("__"));
@@ -31,7 +39,7 @@ export async function startKafkaBroker(progress: (line: string) => void): Promis
         await admin.disconnect();
       }
     },
-    [Symbol.asyncDispose]: () => node.stop(),
+    [Symbol.asyncDispose]: () => cluster.stop(),
   };
 }
 

@@ -13,7 +13,7 @@ import {
   type Pressed,
 } from "../faults.ts";
 
-const shop = { publishers: 3, consumers: 3, relays: true };
+const shop = { publishers: 3, consumers: 3, relays: true, cluster: false };
 const plan = planFaults(1, shop);
 const busy: Moment = { accepted: 0, publishing: [20, 20, 20], pressed: true, handling: [5, 5, 5], published: false };
 

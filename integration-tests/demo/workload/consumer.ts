@@ -47,17 +47,29 @@ async function consumeAll(member: Member<Job>): Promise<void> {
     }
   };
 
-  const client = await CLIENT[job.client].consumer(job, handle, {
-    line: (op) => ledger.write(op),
-    relays() {},
-  });
+  const join = async (): Promise<AsyncDisposable> => {
+    const client = await CLIENT[job.client].consumer(job, handle, {
+      line: (op) => ledger.write(op),
+      relays() {},
+    });
+    status.joins += 1;
+    report();
+    return client;
+  };
+  let client = Promise.resolve(await join());
   member.onPress = (hard) => {
     status.pressed = hard;
     report();
   };
+  member.onRejoin = () => {
+    client = client.then(async (one) => {
+      await one[Symbol.asyncDispose]();
+      return await join();
+    });
+  };
   ready();
   await stop;
-  await client[Symbol.asyncDispose]();
+  await (await client)[Symbol.asyncDispose]();
   if (job.bug === "ack-first") await sleep(2 * LATE_MS);
 }
 

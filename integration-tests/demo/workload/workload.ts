@@ -15,6 +15,8 @@ const WINDOW = 300;
 const DOWN_MS = 500;
 /** And so long in the outage: twice the time after which messages are stored. */
 const AWAY_MS = 2_000;
+/** From one rebalance to the next. */
+const REBALANCE_MS = 2_000;
 /** The process that relays is killed when so many rows wait for it. */
 const LEAST_ROWS = 20;
 const LOOK_MS = 20;
@@ -95,6 +97,7 @@ export class Workload {
     const { broker } = this.#o;
     switch (kind) {
       case "broker-killed":
+      case "leader-killed":
       case "broker-away": {
         const heal = async (): Promise<void> => {
           await sleep(kind === "broker-away" ? AWAY_MS : DOWN_MS, undefined, { signal });
@@ -104,6 +107,8 @@ export class Workload {
       }
       case "connections-cut":
         return { victim: null, waiting: 0, strike: () => orAborted(broker.cut(), signal), heal: async () => {} };
+      case "rebalance":
+        return this.#rebalance(this.#last("consumer", victim), signal);
       case "publisher-killed":
         return this.#kill(this.#last("publisher", victim), 0, signal);
       case "consumer-killed":
@@ -113,6 +118,19 @@ export class Workload {
         return found === null ? null : this.#kill(found.owner, found.rows, signal);
       }
     }
+  }
+
+  /** Nobody is killed: the member says when it is back, and the group gets some time with it. */
+  #rebalance(member: Member<Job>, signal: AbortSignal): Blow {
+    const before = member.status.joins;
+    const strike = async (): Promise<void> => member.tell({ type: "rejoin" });
+    const heal = async (): Promise<void> => {
+      const next = sleep(REBALANCE_MS, undefined, { signal });
+      next.catch(() => {}); // awaited below, unless the run ends first
+      while (member.status.joins === before) await sleep(LOOK_MS, undefined, { signal });
+      await next;
+    };
+    return { victim: null, waiting: 0, strike, heal };
   }
 
   /** The consumer with the most handlers at work: of an ordered topic RabbitMQ serves one, and the others are idle. */
