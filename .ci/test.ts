@@ -9,6 +9,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { crash, demo, interrupt, tests, tool, type Stage } from "./stage.ts";
 
+const BITTEN = ["resends", "spilled", "duplicateDeliveries"];
+
 // Quick ones first; never two at once, since the brokers and the demo want all cores.
 const STAGES: readonly Stage[] = [
   tool("format", ["oxfmt", "--check"], { quick: true }),
@@ -19,10 +21,12 @@ const STAGES: readonly Stage[] = [
   tool("unused", ["knip"]),
   tool("api", ["node", ".ci/api-report.ts"]),
   tests("packages", { minutes: 10 }),
-  demo("memory", 10),
+  demo("memory", 10, BITTEN),
   tests("integration", { minutes: 25 }),
   tests("examples", { minutes: 10 }),
-  demo("rabbitmq", 15),
+  demo("rabbitmq", 15, BITTEN),
+  // No node is away for as long as it takes to store, and the client repeats in place.
+  demo("kafka", 10, ["duplicateDeliveries"]),
   crash(10),
 ];
 

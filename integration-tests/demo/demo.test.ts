@@ -53,6 +53,15 @@ test("under every fault each message is accepted and takes effect once", async (
   expect(existsSync(report.folder)).toBe(false);
 });
 
+test("a consumer that leaves its group and comes back, again and again, loses and doubles nothing", async () => {
+  const plan = [0.2, 0.5].map((share) => ({ kind: "rebalance", share, victim: 1, within: null }) as const);
+  const report = await run({ rate: 600, plan });
+  expect(report.figures, report.reasons.join("; ")).toMatchObject({
+    ...{ accepted: 2_400, lost: 0, rejected: 0, duplicateEffects: 0, faults: 2 },
+  });
+  expect(report.ledger.counts.STUCK).toBe(0);
+});
+
 test("a consumer without its inbox bills twice, and that is found", async () => {
   const plan = planOf(settings).filter(({ kind }) => kind === "broker-killed" || kind === "connections-cut");
   const report = await run({ bug: "no-inbox", rate: 600, plan });

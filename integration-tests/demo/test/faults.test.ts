@@ -164,6 +164,15 @@ test("the seed moves the faults, and the same seed does not", () => {
   expect(planFaults(5, shop)).not.toEqual(planFaults(6, shop));
 });
 
+test("of a cluster the leader is killed twice, with a group that rebalances again and again in between", () => {
+  const kinds = planFaults(5, { ...shop, cluster: true }).map(({ kind }) => kind);
+  expect(kinds).toEqual([
+    ...["leader-killed", "publisher-killed", "consumer-killed", "connections-cut"],
+    ...["rebalance", "rebalance", "rebalance", "rebalance"],
+    "leader-killed",
+  ]);
+});
+
 test("where nobody relays nobody is killed for it", () => {
   expect(flat(planFaults(5, { ...shop, relays: false })).map(({ kind }) => kind)).not.toContain("relay-killed");
 });

@@ -38,6 +38,7 @@ async function run(
     evidence?: Partial<Evidence>;
     left?: number;
     cutShort?: boolean;
+    redelivered?: boolean;
   } = {},
 ): Promise<DemoReport> {
   const folder = mkdtempSync(join(tmpdir(), "tally-verdict-"));
@@ -66,8 +67,12 @@ async function run(
           { op: "effect", id },
         ] as const,
     ),
-    { op: "deliver", id: "a" },
-    { op: "dedup", id: "a" },
+    ...(change.redelivered === false
+      ? []
+      : ([
+          { op: "deliver", id: "a" },
+          { op: "dedup", id: "a" },
+        ] as const)),
   ]).close();
   const director = write("director", 2_400, [
     { op: "fault-begin", kind: "broker-killed", inflight: 2 },
@@ -143,6 +148,20 @@ test("no resend leaves it UNKNOWN: the faults hit nothing", async () => {
   const report = await run({ publisher });
   expect(report).toMatchObject({ exitCode: 2, figures: { resends: 0 } });
   expect(report.reasons.join("\n")).toMatch(/did not bite/);
+});
+
+test("on Kafka, whose client repeats in place, it is the redeliveries that show that the faults bit", async () => {
+  const publisher: LedgerOp[] = [
+    ...["a", "b", "c"].map((id) => ({ op: "invoke", id }) as const),
+    ...["a", "b", "c"].map((id) => ({ op: "accepted", id }) as const),
+  ];
+  const evidence = { settings: { ...settings, broker: "kafka" } } as const;
+  const report = await run({ publisher, evidence });
+  expect(report).toMatchObject({ exitCode: 0, figures: { resends: 0, duplicateDeliveries: 1 } });
+  expect(table(report, false)).toMatch(/duplicate deliveries +1\n/);
+  const none = await run({ publisher, evidence, redelivered: false });
+  expect(none).toMatchObject({ exitCode: 2, figures: { duplicateDeliveries: 0 } });
+  expect(none.reasons.join("\n")).toMatch(/did not bite/);
 });
 
 test("a publisher that does not publish again what was cut short is INVALID", async () => {
