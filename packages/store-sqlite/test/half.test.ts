@@ -1,10 +1,12 @@
 import { once } from "node:events";
-import { closeSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Child } from "./child.ts";
 import { code, openInbox, openOutbox, recordingHost, row } from "./open.ts";
+import { STORE_FORMAT } from "../src/worker/file/stamp.ts";
 import { scratch, withFile } from "./rig.ts";
+import { asFormat, spoil } from "./rig-file.ts";
 
 // A store opens a thread, and the machine may be busy.
 vi.setConfig({ testTimeout: 60_000 });
@@ -48,23 +50,9 @@ describe("kill -9 at each point of a half message", () => {
   );
 });
 
-/** Writes over the root page of an index: what it indexes can still be read. */
-function spoil(path: string, index: string): void {
-  const page = withFile(
-    path,
-    (sql) => sql.prepare("SELECT rootpage FROM sqlite_schema WHERE name = ?").get(index)?.["rootpage"],
-  );
-  const file = openSync(path, "r+");
-  writeSync(file, Buffer.alloc(1_000, 0xa5), 0, 1_000, (Number(page) - 1) * 16_384);
-  closeSync(file);
-}
-
 const owner = { destination: "broker", producer: "shop", name: "payment" };
 
 describe("a store of format 1, which knew no half messages", () => {
-  const older = (path: string): void =>
-    withFile(path, (sql) => sql.exec("DROP TABLE tally_halves; UPDATE tally_store SET format = 1"));
-
   it("is upgraded in place, with all that is in it; who knows format 1 alone leaves it as it is from then on", async () => {
     for (const [name, open] of [
       ["outbox", () => openOutbox(join(directory, "outbox-1.db"))],
@@ -74,12 +62,14 @@ describe("a store of format 1, which knew no half messages", () => {
       await using first = name === "outbox" ? await openOutbox(path) : await openInbox(path);
       if ("put" in first) await first.put([row("1")]);
       await first[Symbol.asyncDispose]();
-      older(path);
+      asFormat(path, 1);
       const outbox = await open();
       if (name === "outbox") expect((await outbox.stats()).rows).toBe(1);
       expect((await outbox.halves?.prepare({ name: "payment", row: row("2") }, 1_000))?.is).toBe("prepared");
       if (name === "outbox") await outbox[Symbol.asyncDispose]();
-      expect(withFile(path, (sql) => sql.prepare("SELECT format FROM tally_store").get()?.["format"])).toBe(2);
+      expect(withFile(path, (sql) => sql.prepare("SELECT format FROM tally_store").get()?.["format"])).toBe(
+        STORE_FORMAT,
+      );
     }
   });
 
@@ -88,7 +78,7 @@ describe("a store of format 1, which knew no half messages", () => {
     const outbox = await openOutbox(path);
     for (let n = 0; n < 300; n++) await outbox.put([row(`${n}`)]);
     await outbox[Symbol.asyncDispose]();
-    older(path);
+    asFormat(path, 1);
     spoil(path, "tally_rows_id");
     const host = recordingHost();
     await using again = await openOutbox(path, {}, host);

@@ -1,4 +1,5 @@
 import type { Kind } from "./file/open.ts";
+import { keepIdentities } from "./inbox/identity.ts";
 import { createBucket, createInbox, repairInbox, savedInbox } from "./inbox/schema.ts";
 import { createHalves } from "./outbox/half-schema.ts";
 import { createOutbox, repairOutbox, SAVED_OUTBOX } from "./outbox/schema.ts";
@@ -17,7 +18,10 @@ const INBOX: Kind = {
     createInbox(sql);
     createOutbox(sql);
   },
-  upgrade: createHalves,
+  upgrade(sql) {
+    createHalves(sql);
+    keepIdentities(sql);
+  },
   saved: (damaged, into) => [...savedInbox(damaged, (bucket) => createBucket(into, bucket)), ...SAVED_OUTBOX],
   repaired(sql) {
     repairInbox(sql);

@@ -8,8 +8,9 @@ import { Fault } from "../fault.ts";
  * |---|---|
  * | 1 | outbox, inbox, parked keys |
  * | 2 | half messages |
+ * | 3 | marks that lie by the beginning of their id, in inboxes made by it |
  */
-export const STORE_FORMAT = 2;
+export const STORE_FORMAT = 3;
 
 export interface Stamp {
   readonly kind: string;

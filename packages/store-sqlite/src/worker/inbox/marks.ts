@@ -1,8 +1,8 @@
-import { hash } from "node:crypto";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { ClaimAsk, InboxKey, InboxOutcome } from "@tallymq/core/spi";
 import type { Now } from "../protocol.ts";
 import type { Ageing } from "./ageing.ts";
+import { type IdentityOf, identityIn } from "./identity.ts";
 import { bucketTable } from "./schema.ts";
 
 /** Of a mark. `open`: claimed, or failed and to be claimed again. */
@@ -56,6 +56,7 @@ export class Marks {
   readonly #sql: DatabaseSync;
   readonly #ageing: Ageing;
   readonly #fences: StatementSync;
+  readonly identityOf: IdentityOf;
   #buckets: Map<number, Bucket> = new Map();
   /** By fence. */
   readonly #known: Map<number, { readonly key: InboxKey; readonly identity: Uint8Array }> = new Map();
@@ -63,6 +64,7 @@ export class Marks {
   constructor(sql: DatabaseSync, ageing: Ageing) {
     this.#sql = sql;
     this.#ageing = ageing;
+    this.identityOf = identityIn(sql);
     this.#fences = sql.prepare("UPDATE tally_inbox SET fence = fence + ? RETURNING fence");
   }
 
@@ -70,7 +72,7 @@ export class Marks {
     // Numbers for all, also for those that turn out not to be ours: there is no end to them.
     let fence = Number(this.#fences.get(keys.length)?.["fence"]) - keys.length;
     return keys.map((key): Claimed => {
-      const identity = identityOf(key);
+      const identity = this.identityOf(key);
       if (key.behind === null || !isParked(key.group, key.topic, key.behind)) {
         if (this.#begins(identity, key.bodyHash, fence + 1, now.monotonic + leaseMs)) {
           this.#knows(++fence, key, identity);
@@ -162,7 +164,7 @@ export class Marks {
 
   /** False: it is not dead, or has another body; nothing was written. */
   revive(key: InboxKey): boolean {
-    const identity = identityOf(key);
+    const identity = this.identityOf(key);
     const found = this.#find(identity, key.bodyHash);
     if (found === null || found.mark.same !== 1 || found.mark.state !== STATE.dead) return false;
     // A number of its own: a renewal by who buried it, still on its way, must not hold it.
@@ -185,7 +187,7 @@ export class Marks {
       known.key.producer === key.producer &&
       known.key.topic === key.topic &&
       known.key.group === key.group;
-    return same ? known.identity : identityOf(key);
+    return same ? known.identity : this.identityOf(key);
   }
 
   #find(identity: Uint8Array, bodyHash: bigint): { readonly bucket: number; readonly mark: Mark } | null {
@@ -241,17 +243,4 @@ export class Marks {
     }
     return found;
   }
-}
-
-/** 16 bytes of SHA-256 over (group, topic, producer, id), each with its length: bytes are compared, nothing is normalised. */
-export function identityOf({
-  group,
-  topic,
-  producer,
-  id,
-}: Pick<InboxKey, "group" | "topic" | "producer" | "id">): Uint8Array {
-  const parts = [group, topic, producer, id].map((part) => Buffer.from(part));
-  const lengths = Buffer.alloc(16);
-  for (const [index, part] of parts.entries()) lengths.writeUInt32LE(part.length, 4 * index);
-  return hash("sha256", Buffer.concat([lengths, ...parts]), "buffer").subarray(0, 16);
 }

@@ -1,13 +1,14 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import type { ClaimAsk, FreshClaim, InboxKey, ParkResult } from "@tallymq/core/spi";
+import type { ClaimAsk, FreshClaim, ParkResult } from "@tallymq/core/spi";
 import { partsOf, viewOf } from "../../record/layout.ts";
 import { packRecords } from "../outbox/relay.ts";
 import { type Operations, operation } from "../protocol.ts";
-import { identityOf, type IsParked, type Marks } from "./marks.ts";
+import type { Effect } from "./identity.ts";
+import type { IsParked, Marks } from "./marks.ts";
 
 interface ParkArgs {
-  readonly identity: Pick<InboxKey, "group" | "topic" | "producer" | "id">;
+  readonly identity: Effect;
   readonly key: string;
   readonly reason: string;
   readonly record: Uint8Array;
@@ -97,7 +98,7 @@ export class ParkedMessages {
 
   #park({ identity: of, key, reason, record, wall, head }: ParkArgs): ParkResult {
     if (head !== null && !this.#marks.holds(head.key, head.fence)) return "fenced";
-    const identity = identityOf(of);
+    const identity = this.#marks.identityOf(of);
     const same = this.#same.get(identity)?.["record"] as Uint8Array | undefined;
     if (same !== undefined && !sameBody(same, record)) return "conflict";
     if (same === undefined) {

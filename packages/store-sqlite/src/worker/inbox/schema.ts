@@ -1,6 +1,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import type { Saved } from "../file/recover.ts";
+import { repairIdentities } from "./identity.ts";
 
 /**
  * `tally_inbox` counts fences and ages buckets (see ageing.ts). Marks lie in one table a bucket. A key is parked as long as
@@ -9,8 +10,9 @@ import type { Saved } from "../file/recover.ts";
 export function createInbox(sql: DatabaseSync): void {
   sql.exec(`
     CREATE TABLE tally_inbox (one INTEGER PRIMARY KEY CHECK (one = 1), fence INTEGER NOT NULL, bucket INTEGER NOT NULL, aged REAL NOT NULL,
-      boot TEXT NOT NULL, boots INTEGER NOT NULL, monotonic REAL NOT NULL, wall REAL NOT NULL);
-    INSERT INTO tally_inbox VALUES (1, 0, 1, 0, '', 0, 0, 0);
+      boot TEXT NOT NULL, boots INTEGER NOT NULL, monotonic REAL NOT NULL, wall REAL NOT NULL,
+      by_id INTEGER NOT NULL);
+    INSERT INTO tally_inbox VALUES (1, 0, 1, 0, '', 0, 0, 0, 1);
     CREATE TABLE tally_parked (place INTEGER PRIMARY KEY AUTOINCREMENT, grp TEXT NOT NULL, topic TEXT NOT NULL, key TEXT NOT NULL,
       identity BLOB NOT NULL UNIQUE, reason TEXT NOT NULL, parked_at INTEGER NOT NULL, crc INTEGER NOT NULL, record BLOB NOT NULL);
     CREATE INDEX tally_parked_keys ON tally_parked (grp, topic, key, place);
@@ -18,7 +20,7 @@ export function createInbox(sql: DatabaseSync): void {
   createBucket(sql, 1);
 }
 
-/** By 16-byte identity: text would take 25 % of the rate and 63 % more disk. */
+/** By identity (see identity.ts): text would take 25 % of the rate and 63 % more disk. */
 export function createBucket(sql: DatabaseSync, bucket: number): void {
   sql.exec(`CREATE TABLE IF NOT EXISTS ${bucketTable(bucket)} (${MARK_COLUMNS[0]} BLOB PRIMARY KEY, body INTEGER NOT NULL, state INTEGER NOT NULL,
     attempts INTEGER NOT NULL, fence INTEGER NOT NULL, boot INTEGER NOT NULL, until REAL NOT NULL, reason TEXT) WITHOUT ROWID`);
@@ -52,7 +54,7 @@ export function savedInbox(damaged: DatabaseSync, into: (bucket: number) => void
   ];
 }
 
-/** Fences far beyond those that a lost commit may have given, and the bucket of the newest marks. */
+/** Fences far beyond those that a lost commit may have given, the bucket of the newest marks, and their identities. */
 export function repairInbox(sql: DatabaseSync): void {
   const buckets = bucketsIn(sql);
   let fence = 0;
@@ -62,4 +64,5 @@ export function repairInbox(sql: DatabaseSync): void {
       Number(sql.prepare(`SELECT coalesce(max(fence), 0) AS fence FROM ${bucketTable(bucket)}`).get()?.["fence"]),
     );
   sql.prepare("UPDATE tally_inbox SET fence = ?, bucket = ?").run(fence + 1_000_000, buckets.at(-1) ?? 1);
+  repairIdentities(sql, [...buckets.map(bucketTable), "tally_parked"]);
 }
