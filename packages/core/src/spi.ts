@@ -36,6 +36,7 @@ export {
 } from "./policy.ts";
 
 export { raced } from "./raced.ts";
+export { coderOf, type Coder } from "./platform/zip.ts";
 export { DEFAULT_TLS, resolveTls, type ResolvedTls, type TlsOptions } from "./tls.ts";
 export { armFailpoints, type Failpoint, FAILPOINTS } from "./failpoints.ts";
 export * from "./stores.ts";

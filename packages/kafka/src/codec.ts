@@ -3,6 +3,8 @@ import type { DriverRecord, ReceivedRecord } from "./driver/driver.ts";
 
 const NONE: Readonly<Record<string, string>> = Object.freeze(Object.create(null) as Record<string, string>);
 const EMPTY = new Uint8Array(0);
+/** No coding that anybody reads: the body is a batch, as it came, or nothing. */
+const UNREADABLE = "kafka-batch";
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const encoder = new TextEncoder();
 
@@ -29,7 +31,7 @@ export function record(m: Outgoing): DriverRecord {
 }
 
 /** The envelope on its way in, from any sender: nothing in it is believed to have the type that it should have. */
-export function incoming(topic: string, { key, value, headers, native }: ReceivedRecord): Incoming {
+export function incoming(topic: string, { key, value, headers, native, unreadable }: ReceivedRecord): Incoming {
   const seq = parseSeq(text(headers, HEADER.seq));
   const time = text(headers, HEADER.time);
   return {
@@ -42,7 +44,7 @@ export function incoming(topic: string, { key, value, headers, native }: Receive
     key: key === null ? null : decoder.decode(key),
     type: text(headers, HEADER.type),
     contentType: text(headers, HEADER.contentType),
-    contentEncoding: text(headers, HEADER.contentEncoding),
+    contentEncoding: unreadable === null ? text(headers, HEADER.contentEncoding) : UNREADABLE,
     time: time !== null && /^\d{1,15}$/.test(time) ? Number(time) : null,
     attempt: parseAttempt(text(headers, HEADER.attempt) ?? undefined),
     correlationId: text(headers, HEADER.correlationId),

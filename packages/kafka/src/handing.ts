@@ -89,6 +89,11 @@ export class Handing {
 
   #delivery(lane: Lane, record: ReceivedRecord): Delivery {
     if (!this.#spoofed) this.#lookForSpoofed(record);
+    // Once for each batch: the first of its records has all of it.
+    if (record.unreadable !== null && record.value !== null && record.value.length > 0)
+      this.#events.surfaced(
+        `${lane.topic}/${lane.partition}: ${record.unreadable}; its messages, from offset ${record.offset} on, cannot be read`,
+      );
     return {
       token: record.offset,
       lane: lane.number,

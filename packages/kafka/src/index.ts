@@ -15,14 +15,10 @@ export type { KafkaOptions, KafkaTopicOptions } from "./options.ts";
  */
 export function kafka(options: KafkaOptions): Broker {
   const resolved = resolveKafka(options);
-  const { brokers, name, tls, sasl, connectTimeout, requestTimeout } = resolved;
+  const { name } = resolved;
   return Object.freeze({
     name,
     open: (host) =>
-      new KafkaTransport(
-        resolved,
-        host,
-        new KafkaJs({ brokers, clientId: host.service, tls, sasl, connectTimeout, requestTimeout, consumer: resolved }),
-      ),
+      new KafkaTransport(resolved, host, new KafkaJs({ ...resolved, clientId: host.service, consumer: resolved })),
   } satisfies Broker);
 }

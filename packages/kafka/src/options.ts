@@ -42,6 +42,18 @@ export interface KafkaOptions {
   /** Bodies of one batch, in bytes; a larger one travels alone. @default 1048576 */
   readonly batchBytes?: number;
   /**
+   * What batches are compressed with; `topic({ compress })` does it for bodies. What others send is read in any case: gzip,
+   * zstd, snappy and lz4.
+   * @default "none"
+   */
+  readonly compression?: "none" | "gzip" | "zstd";
+  /**
+   * What a compressed batch becomes at most when it is read: beyond it, its messages are unreadable (`decode`). The largest of
+   * the process counts.
+   * @default 16777216
+   */
+  readonly maxInflatedBytes?: number;
+  /**
    * What to do when messages that a group has not had are gone (retention, a topic made anew), or its offset lies beyond the
    * end. Surfaced in any case. `"fail"`: its consumers do not start, or end, until a person decides; the others go on.
    * @default "fail"
@@ -91,6 +103,8 @@ export interface ResolvedOptions {
   readonly minInsyncReplicas: number | null;
   readonly maxBytes: number;
   readonly batchBytes: number;
+  readonly compression: "none" | "gzip" | "zstd";
+  readonly maxInflatedBytes: number;
   readonly offsetReset: "fail" | "earliest" | "latest";
   readonly sessionTimeout: number;
   readonly heartbeat: number;
@@ -155,6 +169,8 @@ const BOUNDS: Bounds<ResolvedOptions> = {
   minInsyncReplicas: orNull(integer(2, 1, 15)),
   maxBytes: integer(1_048_576, 1, 256 * 1024 * 1024),
   batchBytes: integer(1_048_576, 1, 256 * 1024 * 1024),
+  compression: choice("none", "gzip", "zstd"),
+  maxInflatedBytes: integer(16_777_216, 1_024, 1_073_741_824),
   offsetReset: choice("fail", "earliest", "latest"),
   sessionTimeout: duration("10s", 1_000, 1_800_000),
   heartbeat: duration("1s", 100, 600_000),

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { incoming, record } from "../src/codec.ts";
 import { message } from "./fake-driver.ts";
 
-const base = { offset: 0, key: null, value: Buffer.from("x"), native: null };
+const base = { offset: 0, key: null, value: Buffer.from("x"), native: null, unreadable: null };
 
 describe("headers", () => {
   it("under names that every object has are the sender's bytes: kafkajs puts before them what it found on a plain object", () => {
@@ -41,4 +41,10 @@ describe("a record", () => {
   it("without a value (a tombstone) is an empty body", () => {
     expect(incoming("orders", { ...base, value: null, headers: {} }).body).toHaveLength(0);
   });
+});
+
+it("a record of a batch that could not be decompressed has a coding that nobody reads, so that it ends as a body like that does", () => {
+  const headers = { "tally-content-encoding": Buffer.from("gzip") };
+  expect(incoming("orders", { ...base, headers }).contentEncoding).toBe("gzip");
+  expect(incoming("orders", { ...base, headers, unreadable: "a bomb" }).contentEncoding).toBe("kafka-batch");
 });

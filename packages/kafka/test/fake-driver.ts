@@ -95,7 +95,7 @@ export class FakeMember implements DriverConsumer {
 
 export function received(offset: number): ReceivedRecord {
   const headers = { "tally-id": Buffer.from(`m${offset}`), "tally-producer": Buffer.from("shop") };
-  return { offset, key: null, value: Buffer.from("{}"), headers, native: null };
+  return { offset, key: null, value: Buffer.from("{}"), headers, native: null, unreadable: null };
 }
 
 /** A cluster that does what the test says. */

@@ -67,6 +67,11 @@ export interface ReceivedRecord {
   readonly headers: Readonly<Record<string, unknown>>;
   /** Where it lies, and the driver's own message: `{ topic, partition, message }`. */
   readonly native: unknown;
+  /**
+   * Why its batch could not be decompressed; null for one that is what was sent. Instead of the batch come as many of these
+   * as it has records, the first with the batch as its value.
+   */
+  readonly unreadable: string | null;
 }
 
 /** Synchronous. */
@@ -76,7 +81,10 @@ export interface ConsumerEvents {
    * until it has been sought and resumed.
    */
   joined(assignment: Assignment): void;
-  /** Records of a partition in the order of their offsets, none below what was sought. */
+  /**
+   * Records of a partition in the order of their offsets, none below what was sought. Of all four codecs, and inflated up to
+   * a bound.
+   */
   fetched(topic: string, partition: number, records: readonly ReceivedRecord[]): void;
   /**
    * What was fetched of a partition does not begin where it should: it was dropped, and the partition is paused. Seek and

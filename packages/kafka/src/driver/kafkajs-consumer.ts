@@ -1,4 +1,5 @@
 import type { Consumer, EachBatchPayload, Kafka } from "kafkajs";
+import { whyUnreadable } from "./stand-ins.ts";
 import type { Commit, ConsumerEvents, ConsumerPlan, DriverConsumer, ReceivedRecord } from "./driver.ts";
 
 /** Milliseconds and bytes. */
@@ -118,6 +119,7 @@ class Member implements DriverConsumer {
         value: message.value,
         headers: message.headers ?? {},
         native: { topic, partition, message },
+        unreadable: whyUnreadable(message.value),
       })),
     );
     return Promise.resolve();

@@ -11,6 +11,7 @@ import type {
   Produced,
   Range,
 } from "./driver.ts";
+import { COMPRESSION, type Compression, readAllCodecs } from "./codecs.ts";
 import { SendFailure } from "./driver.ts";
 import { type ConsumerTimes, joinGroup } from "./kafkajs-consumer.ts";
 import { wholeAnswers } from "./sockets.ts";
@@ -23,6 +24,10 @@ export interface KafkaJsPlan {
   readonly connectTimeout: number;
   readonly requestTimeout: number;
   readonly consumer: ConsumerTimes;
+  /** Of batches on their way out. */
+  readonly compression: Compression;
+  /** Bytes that a batch becomes at most when it is read. */
+  readonly maxInflatedBytes: number;
 }
 
 /** Retries of the client itself, for metadata and the like: opening is one try, which a moved controller must not fail. */
@@ -46,10 +51,11 @@ export class KafkaJs implements Driver {
 
   constructor(plan: KafkaJsPlan) {
     this.#plan = plan;
+    readAllCodecs(plan.maxInflatedBytes);
   }
 
   async producer(): Promise<DriverProducer> {
-    return await KafkaJsProducer.open(this.#client());
+    return await KafkaJsProducer.open(this.#client(), COMPRESSION[this.#plan.compression]);
   }
 
   consumer: Driver["consumer"] = (plan, events) => joinGroup(this.#client(), plan, this.#plan.consumer, events);
@@ -85,10 +91,12 @@ export class KafkaJs implements Driver {
 
 class KafkaJsProducer implements DriverProducer {
   readonly #producer: Producer;
+  readonly #compression: number;
   readonly #out: Set<Promise<unknown>> = new Set();
   #closed = false;
 
-  private constructor(client: Kafka) {
+  private constructor(client: Kafka, compression: number) {
+    this.#compression = compression;
     this.#producer = client.producer({
       idempotent: true,
       allowAutoTopicCreation: false,
@@ -106,8 +114,8 @@ class KafkaJsProducer implements DriverProducer {
     });
   }
 
-  static async open(client: Kafka): Promise<KafkaJsProducer> {
-    const made = new KafkaJsProducer(client);
+  static async open(client: Kafka, compression: number): Promise<KafkaJsProducer> {
+    const made = new KafkaJsProducer(client, compression);
     try {
       await made.#producer.connect();
     } catch (thrown) {
@@ -126,7 +134,7 @@ class KafkaJsProducer implements DriverProducer {
       partition,
       ...(at === 0 ? { attempt } : {}),
     }));
-    const sending = this.#producer.send({ topic, messages, acks: -1 });
+    const sending = this.#producer.send({ topic, messages, acks: -1, compression: this.#compression });
     this.#out.add(sending);
     try {
       const answer = await sending;

@@ -1,0 +1,74 @@
+import { coderOf, describe, TallyError } from "@tallymq/core/spi";
+import { CompressionCodecs, CompressionTypes } from "kafkajs";
+import { unlz4 } from "./lz4.ts";
+import { unsnappy } from "./snappy.ts";
+import { standIns } from "./stand-ins.ts";
+
+/** What batches may be compressed with on their way out; of others' batches all four of Kafka's are read. */
+export type Compression = "none" | "gzip" | "zstd";
+
+export const COMPRESSION: Readonly<Record<Compression, number>> = {
+  none: CompressionTypes.None,
+  gzip: CompressionTypes.GZIP,
+  zstd: CompressionTypes.ZSTD,
+};
+
+type Inflate = (bytes: Buffer, most: number) => Buffer | Promise<Buffer>;
+
+/** Bytes that a batch becomes at most: kafkajs has one set of codecs for the whole process, so the largest asked for. */
+let most = 0;
+
+/**
+ * Teaches kafkajs Kafka's four codecs, each with an end: its own gzip makes 200 MB of 194 KB, and it ends a consumer at a
+ * batch of any other. A batch that cannot be read comes as records that say so, see {@link standIns}. What the application
+ * has registered to write with stays.
+ */
+export function readAllCodecs(maxInflatedBytes: number): void {
+  const first = most === 0;
+  most = Math.max(most, maxInflatedBytes);
+  if (!first) return;
+  register(CompressionTypes.GZIP, "gzip", ofCore("gzip"));
+  register(CompressionTypes.ZSTD, "zstd", ofCore("zstd"));
+  register(CompressionTypes.Snappy, "snappy", unsnappy);
+  register(CompressionTypes.LZ4, "lz4", unlz4);
+}
+
+interface Codec {
+  compress(encoder: { readonly buffer: Buffer }): Promise<Buffer>;
+  decompress(bytes: Buffer): Promise<Buffer>;
+}
+
+function register(type: number, name: string, inflate: Inflate): void {
+  const codecs = CompressionCodecs as Record<number, () => Codec>;
+  const earlier = codecs[type]!;
+  const coder = coderOf(name);
+  const codec: Codec = {
+    async compress(encoder) {
+      return coder === null ? await earlier().compress(encoder) : view(await coder.deflate(encoder.buffer));
+    },
+    async decompress(bytes) {
+      try {
+        return await inflate(bytes, most);
+      } catch (thrown) {
+        const why =
+          thrown instanceof RangeError
+            ? `a ${name} batch that becomes more than ${most} bytes (maxInflatedBytes)`
+            : `a ${name} batch that is damaged: ${describe(thrown)}`;
+        const instead = standIns(bytes, type, why);
+        if (instead === null) throw new TallyError("decode", why, { cause: thrown });
+        return instead;
+      }
+    },
+  };
+  codecs[type] = () => codec;
+}
+
+function ofCore(name: string): Inflate {
+  const coder = coderOf(name);
+  if (coder === null) throw new TypeError(`no ${name}`);
+  return async (bytes, limit) => view(await coder.inflate(bytes, limit));
+}
+
+function view(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
