@@ -1,5 +1,5 @@
 import { gunzipSync } from "node:zlib";
-import { openTally, type Tally, topic } from "@tallymq/core";
+import { deadLetter, openTally, type Tally, topic } from "@tallymq/core";
 import { kafka } from "@tallymq/kafka";
 import { CompressionTypes, Kafka, logLevel } from "kafkajs";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -143,7 +143,7 @@ it("a bomb is dead-lettered, each of its messages, with the bytes that came; tho
   const got = new Set<number>();
   const all = Promise.withResolvers<void>();
   await using _billing = await shop
-    .consumer("billing", { effect: "none" })
+    .consumer("billing", { effect: "none", onError: () => deadLetter("unreadable") })
     .on(bombed, ({ n }) => {
       if (got.add(n).size === 4) all.resolve();
     })
