@@ -6,7 +6,7 @@ import Decoder from "kafkajs/src/protocol/decoder.js";
 import decodeBatch from "kafkajs/src/protocol/recordBatch/v0/decoder.js";
 import { describe, expect, it } from "vitest";
 import { readAllCodecs } from "../src/driver/codecs.ts";
-import { unlz4 } from "../src/driver/lz4.ts";
+import { unlz4 } from "../src/driver/lz4-frame.ts";
 import { unsnappy } from "../src/driver/snappy.ts";
 import { whyUnreadable } from "../src/driver/stand-ins.ts";
 

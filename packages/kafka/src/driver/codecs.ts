@@ -1,6 +1,6 @@
 import { coderOf, describe, TallyError } from "@tallymq/core/spi";
 import { CompressionCodecs, CompressionTypes } from "kafkajs";
-import { unlz4 } from "./lz4.ts";
+import { unlz4 } from "./lz4-frame.ts";
 import { unsnappy } from "./snappy.ts";
 import { standIns } from "./stand-ins.ts";
 
