@@ -1,16 +1,28 @@
 import { coderOf, describe, TallyError } from "@tallymq/core/spi";
-import { CompressionCodecs, CompressionTypes } from "kafkajs";
+// Node does not find these two among the names that kafkajs exports.
+// @ts-expect-error -- a file of kafkajs that its types do not describe
+import ofKafkaJs from "kafkajs/src/protocol/message/compression/index.js";
 import { unlz4 } from "./lz4-frame.ts";
 import { unsnappy } from "./snappy.ts";
 import { standIns } from "./stand-ins.ts";
+
+interface Codec {
+  compress(encoder: { readonly buffer: Buffer }): Promise<Buffer>;
+  decompress(bytes: Buffer): Promise<Buffer>;
+}
+
+const { Types, Codecs } = ofKafkaJs as {
+  readonly Types: Readonly<Record<"None" | "GZIP" | "Snappy" | "LZ4" | "ZSTD", number>>;
+  readonly Codecs: Record<number, () => Codec>;
+};
 
 /** What batches may be compressed with on their way out; of others' batches all four of Kafka's are read. */
 export type Compression = "none" | "gzip" | "zstd";
 
 export const COMPRESSION: Readonly<Record<Compression, number>> = {
-  none: CompressionTypes.None,
-  gzip: CompressionTypes.GZIP,
-  zstd: CompressionTypes.ZSTD,
+  none: Types.None,
+  gzip: Types.GZIP,
+  zstd: Types.ZSTD,
 };
 
 type Inflate = (bytes: Buffer, most: number) => Buffer | Promise<Buffer>;
@@ -27,20 +39,14 @@ export function readAllCodecs(maxInflatedBytes: number): void {
   const first = most === 0;
   most = Math.max(most, maxInflatedBytes);
   if (!first) return;
-  register(CompressionTypes.GZIP, "gzip", ofCore("gzip"));
-  register(CompressionTypes.ZSTD, "zstd", ofCore("zstd"));
-  register(CompressionTypes.Snappy, "snappy", unsnappy);
-  register(CompressionTypes.LZ4, "lz4", unlz4);
-}
-
-interface Codec {
-  compress(encoder: { readonly buffer: Buffer }): Promise<Buffer>;
-  decompress(bytes: Buffer): Promise<Buffer>;
+  register(Types.GZIP, "gzip", ofCore("gzip"));
+  register(Types.ZSTD, "zstd", ofCore("zstd"));
+  register(Types.Snappy, "snappy", unsnappy);
+  register(Types.LZ4, "lz4", unlz4);
 }
 
 function register(type: number, name: string, inflate: Inflate): void {
-  const codecs = CompressionCodecs as Record<number, () => Codec>;
-  const earlier = codecs[type]!;
+  const earlier = Codecs[type]!;
   const coder = coderOf(name);
   const codec: Codec = {
     async compress(encoder) {
@@ -60,7 +66,7 @@ function register(type: number, name: string, inflate: Inflate): void {
       }
     },
   };
-  codecs[type] = () => codec;
+  Codecs[type] = () => codec;
 }
 
 function ofCore(name: string): Inflate {
