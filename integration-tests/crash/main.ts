@@ -9,7 +9,7 @@ import type { RunReport } from "./run.ts";
 
 async function main(settings: Settings, signal: AbortSignal): Promise<number> {
   const { brokers, points, rounds } = settings;
-  const total = brokers.length * points.length * rounds;
+  const total = brokers.reduce((sum, name) => sum + points[name].length, 0) * rounds;
   const folder = mkdtempSync(join(tmpdir(), "tally-crash-"));
   const started = performance.now();
   let [done, keep] = [0, false];
@@ -23,7 +23,7 @@ async function main(settings: Settings, signal: AbortSignal): Promise<number> {
         console.error(`${String(++done).padStart(3)}/${total}  ${inWords(run)}`);
       },
     });
-    const rows = rowsOf(reports, points);
+    const rows = rowsOf(reports);
     console.log(`\n${table(rows)}\n`);
     const bad = reports.filter(({ verdict }) => verdict !== "VALID");
     keep = bad.length > 0;
@@ -65,8 +65,10 @@ function table(rows: readonly Row[]): string {
     ...points.map((point) => [
       point,
       ...brokers.map((name) => {
-        const row = rows.find((each) => each.point === point && each.broker === name)!;
-        return `${String(row.runs).padStart(4)} ${String(row.hits).padStart(4)}  ${row.verdict}`;
+        const row = rows.find((each) => each.point === point && each.broker === name);
+        return row === undefined
+          ? "   –"
+          : `${String(row.runs).padStart(4)} ${String(row.hits).padStart(4)}  ${row.verdict}`;
       }),
       FAILPOINTS[point],
     ]),

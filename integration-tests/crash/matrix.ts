@@ -4,10 +4,11 @@ import type { Failpoint } from "@tallymq/testkit/crash";
 import type { LedgerVerdict } from "@tallymq/testkit/ledger";
 import { type Broker, type BrokerName, startBroker } from "./broker.ts";
 import { crashRun, type RunReport } from "./run.ts";
+import { PLANS, POINTS } from "./scenarios.ts";
 
 export interface MatrixOptions {
   readonly brokers: readonly BrokerName[];
-  readonly points: readonly Failpoint[];
+  readonly points: Readonly<Record<BrokerName, readonly Failpoint[]>>;
   /** Runs of each point on each broker, each with another pass of it. */
   readonly rounds: number;
   readonly seed: number;
@@ -45,10 +46,13 @@ export async function matrix(options: MatrixOptions): Promise<readonly RunReport
 }
 
 async function all(options: MatrixOptions, broker: Broker, data: string): Promise<readonly RunReport[]> {
-  const { points, rounds, seed, jobs, signal, done } = options;
-  const wanted = points.flatMap((point, at) =>
-    Array.from({ length: rounds }, (_, round) => ({ point, seed: seed + round * 1_000 + at })),
-  );
+  const { rounds, seed, jobs, signal, step, done } = options;
+  const points = options.points[broker.name];
+  const late = points.filter((point) => PLANS[point]!.scenario === "delay");
+  if (!broker.delays && late.length > 0) step(`${broker.name} delays nothing: without ${late.join(", ")}`);
+  const wanted = points
+    .filter((point) => broker.delays || !late.includes(point))
+    .flatMap((point, at) => Array.from({ length: rounds }, (_, round) => ({ point, seed: seed + round * 1_000 + at })));
   const reports: RunReport[] = [];
   const work = async (): Promise<void> => {
     for (let next = wanted.shift(); next !== undefined; next = wanted.shift()) {
@@ -66,18 +70,14 @@ async function all(options: MatrixOptions, broker: Broker, data: string): Promis
 const WORST: readonly LedgerVerdict[] = ["INVALID", "UNKNOWN", "VALID"];
 
 /** In the order of the points, one broker after the other. */
-export function rowsOf(reports: readonly RunReport[], points: readonly Failpoint[]): readonly Row[] {
+export function rowsOf(reports: readonly RunReport[]): readonly Row[] {
   const brokers = [...new Set(reports.map(({ broker }) => broker))];
-  return points.flatMap((point) =>
-    brokers.map((broker): Row => {
+  return POINTS.flatMap((point) =>
+    brokers.flatMap((broker): readonly Row[] => {
       const runs = reports.filter((each) => each.point === point && each.broker === broker);
-      return {
-        point,
-        broker,
-        runs: runs.length,
-        hits: runs.filter(({ hit }) => hit).length,
-        verdict: WORST.find((verdict) => runs.some((run) => run.verdict === verdict)) ?? "UNKNOWN",
-      };
+      const hits = runs.filter(({ hit }) => hit).length;
+      const verdict = WORST.find((one) => runs.some((run) => run.verdict === one));
+      return verdict === undefined ? [] : [{ point, broker, runs: runs.length, hits, verdict }];
     }),
   );
 }

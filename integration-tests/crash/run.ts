@@ -114,14 +114,14 @@ class Run {
     const { broker, point } = this.#o;
     for (const folder of ["ledger", "logs"]) mkdirSync(this.#path(folder), { recursive: true });
     using effects = createEffects(this.#path("effects.db"), this.#scenario.marked);
-    await using proxy = await broker.proxy();
+    await using way = await broker.way(this.#scenario.outage);
     using ledger = new LedgerWriter({ folder: this.#path("ledger"), run: "crash", proc: "director" });
     await using fleet = new Fleet<Job>(
       (role) => PROGRAM[role],
       this.#path("logs"),
       (reason) => this.#doubts.push(reason),
     );
-    const publisher = this.#job("publisher", broker.through(proxy));
+    const publisher = this.#job("publisher", way.endpoint);
     const consumer = this.#job("consumer", broker.endpoint);
     // Consumers first: an order must not come before there is a queue for it.
     await fleet.start(consumer).ready;
@@ -134,10 +134,9 @@ class Run {
     fleet.last(publisher.proc).tell({ type: "go" });
     if (this.#scenario.outage) {
       await this.#until(() => fleet.sum("publisher", "accepted") >= OUTAGE_AT);
-      await proxy.refuse();
-      proxy.cut();
+      await way.refuse();
       await this.#until(() => victim.crashed || fleet.sum("publisher", "spilled") >= LEAST_STORED);
-      await proxy.heal();
+      await way.heal();
     }
     await using outbox = await OutboxView.open(this.#path("outbox.db"));
     await using forwarded = await OutboxView.ofInbox(this.#path("effects.db"));

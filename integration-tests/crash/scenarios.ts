@@ -160,3 +160,8 @@ export const PLANS: Readonly<Partial<Record<Failpoint, Plan>>> = {
 
 /** All of them, in the order of the list. */
 export const POINTS: readonly Failpoint[] = Object.keys(PLANS) as Failpoint[];
+
+/** Where a consumer dies. What a publisher's death is about lies between it and its stores, and is the same on any broker. */
+export const OF_CONSUMERS: readonly Failpoint[] = POINTS.filter(
+  (point) => SCENARIOS[PLANS[point]!.scenario].crashes === "consumer",
+);

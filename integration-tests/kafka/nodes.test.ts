@@ -116,16 +116,17 @@ it("one leader moves: each message is in the log, and of the other partitions no
   expect(again.filter((id) => !log.get(0)!.includes(id))).toEqual([]);
 });
 
-it("a partition has no leader for longer than the client repeats: its batch alone is in doubt and sent again", async () => {
+it("a partition has too few replicas for longer than the client repeats: its batch alone is in doubt and sent again", async () => {
   const orders = ordersTopic();
-  // One replica each, on a node of its own.
+  // Two replicas each, both of which must have what is accepted: without node 1 nothing is accepted on partition 0.
+  const replicas = [
+    [1, 2],
+    [2, 3],
+    [3, 2],
+  ];
   await admin.createTopics({
     topics: [
-      {
-        topic: orders.name,
-        replicaAssignment: [1, 2, 3].map((id, partition) => ({ partition, replicas: [id] })),
-        configEntries: [{ name: "min.insync.replicas", value: "1" }],
-      },
+      { topic: orders.name, replicaAssignment: replicas.map((each, partition) => ({ partition, replicas: each })) },
     ],
   });
   const { tally, said, events } = await open(orders, { topics: { [orders.name]: { declare: false } } });
