@@ -30,7 +30,7 @@ export class Caller {
     this.#reject = rejectNew;
   }
 
-  accept(proof: Proof, state: Receipt["state"] = "confirmed"): void {
+  accept(proof: Proof, state: Receipt["state"]): void {
     this.#resolve({ id: this.entry.message.id, state, proof });
   }
 

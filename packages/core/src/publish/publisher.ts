@@ -1,7 +1,6 @@
 // One thing: the life of a message from `publish()` to its end; the parts it is made of are in the files beside it.
 import { fullJitter, type Backoff } from "../backoff.ts";
 import { atMost } from "../clock.ts";
-import { milliseconds } from "../duration.ts";
 import type { Outgoing } from "../message.ts";
 import { type ErrorCode, TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
@@ -11,13 +10,14 @@ import type { PublisherStatus } from "../health/health.ts";
 import type { TopicPlan, Verdict } from "../spi.ts";
 import type { InboxTransactions, PutResult } from "../stores.ts";
 import type { Topic } from "../topic.ts";
-import { Caller, Signals } from "./callers.ts";
+import { Answers } from "./answers.ts";
+import type { Caller } from "./callers.ts";
 import { Breakers } from "./breakers.ts";
 import { Entry } from "./entry.ts";
 import { take, type Taken } from "./intake.ts";
 import { Wire } from "./lanes.ts";
 import { type Own, type PublishOptions, type PublishPolicy, type Receipt, resendBackoff } from "./options.ts";
-import { aborted, asError, assertValid, rejection, sameBytes } from "./rejections.ts";
+import { asError, assertValid } from "./rejections.ts";
 import { type Batch, Senders } from "./senders.ts";
 import { type Spill, Spilling } from "./spilling.ts";
 import { type TopicLine, Topics } from "./topics.ts";
@@ -42,7 +42,7 @@ export class Publisher {
   readonly #senders: Senders;
   readonly #wire: Wire;
   readonly #topics: Topics;
-  readonly #signals: Signals;
+  readonly #answers: Answers;
   readonly #spilling: Spilling | null;
   /** What handlers publish in their transactions; null where the inbox has none. */
   readonly transacted: Transacted | null;
@@ -86,7 +86,11 @@ export class Publisher {
       limited: (topics) => this.#spilling?.limit(topics),
     });
     this.#wheel = new TimingWheel(runtime.clock, TICK, (entry) => this.#due(entry));
-    this.#signals = new Signals((caller, signal) => this.#giveUp(caller, aborted(signal, caller.entry.message.id)));
+    this.#answers = new Answers({
+      runtime,
+      deadline: policy.deadline,
+      aborted: (caller, error) => this.#giveUp(caller, error),
+    });
     this.#topics = new Topics(
       {
         runtime,
@@ -141,6 +145,7 @@ export class Publisher {
             route: (entry) => this.#route(entry),
             arm: (entry) => this.#arm(entry),
             reject: (entry) => this.#reject(entry),
+            stored: (entry, proof) => this.#answers.accept(entry, proof, "stored"),
             end: (entry) => this.#end(entry),
             relay: (entry) => {
               this.#live++;
@@ -218,7 +223,7 @@ export class Publisher {
       taken.message.seq = ++this.#topics.line(topic).seq;
       return taken;
     } catch (thrown) {
-      throw this.#refuse(topic.name, options, thrown);
+      throw this.#answers.refuse(topic.name, options, thrown);
     }
   }
 
@@ -261,7 +266,7 @@ export class Publisher {
       const { delayMs } = taken.message;
       line = delayMs === 0 ? known : this.#topics.delayed(topic, delayMs);
     } catch (thrown) {
-      return Promise.reject(this.#refuse(topic.name, options, thrown));
+      return Promise.reject(this.#answers.refuse(topic.name, options, thrown));
     }
     const { message, verdict } = taken;
     // Two groups may each want a copy of one message: such copies join nobody.
@@ -284,7 +289,7 @@ export class Publisher {
     this.#live++;
     if (named) line.byId.set(message.id, entry);
     if (message.ordered) line.lineUp(entry);
-    const caller = this.#call(entry, options);
+    const caller = this.#answers.call(entry, options);
     entry.caller = caller;
     if (verdict === null) entry.validated = true;
     else this.#await(entry, verdict);
@@ -338,28 +343,18 @@ export class Publisher {
   }
 
   /** The same id published again: the same body joins the call in flight, another one is a conflict. */
-  #join(entry: Entry, { message, given }: Taken, options: PublishOptions | undefined): Promise<Receipt> {
-    const { id } = message;
-    if (
-      entry.message.producer !== message.producer ||
-      entry.message.key !== message.key ||
-      !(given !== null && entry.given !== null ? given === entry.given : sameBytes(entry.message.body, message.body))
-    ) {
-      const error = new TallyError("conflict", `${id} is in flight on ${message.topic} with another body or key`, {
-        id,
-      });
-      return Promise.reject(this.#refuse(message.topic, options, error));
+  #join(entry: Entry, taken: Taken, options: PublishOptions | undefined): Promise<Receipt> {
+    const { topic, id } = taken.message;
+    try {
+      this.#answers.assertSame(entry, taken);
+    } catch (thrown) {
+      return Promise.reject(this.#answers.refuse(topic, options, thrown));
     }
-    this.#runtime.events.emit({ type: "joined", topic: message.topic, id });
-    const caller = this.#call(entry, options);
+    this.#runtime.events.emit({ type: "joined", topic, id });
+    const caller = this.#answers.call(entry, options);
     const first = entry.caller;
     if (first === null) this.#adopt(entry, caller);
-    else if (first.deadlineAt <= caller.deadlineAt) (entry.joined ??= []).push(caller);
-    else {
-      (entry.joined ??= []).push(first);
-      entry.caller = caller;
-      this.#arm(entry);
-    }
+    else if (this.#answers.join(entry, first, caller)) this.#arm(entry);
     return caller.promise;
   }
 
@@ -372,14 +367,6 @@ export class Publisher {
     this.#carried.delete(entry);
     this.#arm(entry);
     if (again) this.#route(entry);
-  }
-
-  #call(entry: Entry, options: PublishOptions | undefined): Caller {
-    const within =
-      options?.deadline === undefined ? this.#policy.deadline : milliseconds("publish: deadline", options.deadline);
-    const caller = new Caller(entry, this.#runtime.clock.now() + within, options?.signal ?? null);
-    if (caller.signal !== null) this.#signals.add(caller);
-    return caller;
   }
 
   #await(entry: Entry, verdict: PromiseLike<SchemaResult<unknown>>): void {
@@ -430,9 +417,8 @@ export class Publisher {
       if (was === ENDED || (entry.caller === null && entry.relayed === null)) this.#late(entry, verdict.kind);
       if (was !== ENDED) {
         if (entry.relayed === null) failpoint("publisher.accepted");
-        entry.caller?.accept(verdict.proof);
+        this.#answers.accept(entry, verdict.proof, "confirmed");
         entry.relayed?.({ is: "accepted", proof: verdict.proof });
-        if (entry.joined !== null) for (const caller of entry.joined) caller.accept(verdict.proof);
         this.#end(entry);
       }
       return;
@@ -553,13 +539,10 @@ export class Publisher {
   /** Answers one caller now; with the last one the message is released. */
   #giveUp(caller: Caller, error: TallyError): void {
     const { entry } = caller;
-    if (entry.joined === null) return this.#release(entry, error);
-    const others = entry.joined.filter((other) => other !== caller).toSorted((a, b) => a.deadlineAt - b.deadlineAt);
-    if (entry.caller === caller) entry.caller = others.shift() ?? null;
-    entry.joined = others.length === 0 ? null : others;
+    if (!this.#answers.leave(caller)) return this.#release(entry, error);
     this.#arm(entry);
     // The message goes on for the others.
-    this.#answer(caller, error, true);
+    this.#answers.rejectOne(caller, error, true);
   }
 
   /**
@@ -571,7 +554,7 @@ export class Publisher {
     if (entry.relayed !== null) return this.#refuseRelayed(entry, error);
     if (entry.state === SPILLING) {
       // Its row is being written, and what is written is sent.
-      this.#answerAll(entry, error, true);
+      this.#answers.reject(entry, error, true);
       return this.#rearm(entry);
     }
     const mayArrive = entry.open > 0 || entry.doubted;
@@ -579,12 +562,12 @@ export class Publisher {
     // The new state before the answers: their events reach users' code, which may publish the same id in that very call.
     if (dropped && entry.open === 0) {
       entry.state = next(entry.state, "withdrawnLast");
-      this.#answerAll(entry, error, mayArrive);
+      this.#answers.reject(entry, error, mayArrive);
       this.#end(entry);
     } else {
       if (dropped) this.#drain(entry);
       else this.#carried.add(entry);
-      this.#answerAll(entry, error, mayArrive);
+      this.#answers.reject(entry, error, mayArrive);
       this.#rearm(entry);
     }
   }
@@ -612,33 +595,14 @@ export class Publisher {
 
   #reject(entry: Entry): void {
     entry.relayed?.({ is: "refused", error: entry.lastError ?? new TallyError("in-doubt", "no verdict came") });
-    this.#answerAll(entry, entry.lastError ?? new TallyError("in-doubt", "no verdict came"), entry.doubted);
+    this.#answers.reject(entry, entry.lastError ?? new TallyError("in-doubt", "no verdict came"), entry.doubted);
     this.#end(entry);
   }
 
-  #answerAll(entry: Entry, error: TallyError, mayArrive: boolean): void {
-    const { caller, joined } = entry;
-    entry.caller = null;
-    entry.joined = null;
-    if (caller !== null) this.#answer(caller, error, mayArrive);
-    if (joined !== null) for (const other of joined) this.#answer(other, error, mayArrive);
-  }
-
-  /** The caller's error: the reason, the id, and whether a copy may still take effect. */
-  #answer(caller: Caller, error: TallyError, mayArrive: boolean): void {
-    const { topic, id } = caller.entry.message;
-    this.#signals.remove(caller);
-    caller.reject(rejection(error, id, mayArrive));
-    this.#runtime.events.emit({ type: "rejected", topic, id, code: error.code, mayArrive });
-  }
-
   #end(entry: Entry): void {
-    const { line, message, caller, joined } = entry;
+    const { line, message } = entry;
     this.#wheel.disarm(entry);
-    if (caller !== null && caller.signal !== null) this.#signals.remove(caller);
-    if (joined !== null) for (const other of joined) this.#signals.remove(other);
-    entry.caller = null;
-    entry.joined = null;
+    this.#answers.end(entry);
     if (line.byId.get(message.id) === entry) line.byId.delete(message.id);
     const heir = message.ordered ? line.stepOut(entry) : null;
     this.#live--;
@@ -660,15 +624,6 @@ export class Publisher {
 
   #late(entry: Entry, verdict: string): void {
     this.#runtime.events.emit({ type: "late-verdict", topic: entry.message.topic, id: entry.message.id, verdict });
-  }
-
-  /** Refused before it became a message. */
-  #refuse(topic: string, options: PublishOptions | undefined, thrown: unknown): TallyError {
-    const id = typeof options?.id === "string" ? options.id : null;
-    const { signal } = options ?? {};
-    const error = signal?.aborted === true && !TallyError.is(thrown) ? aborted(signal, id) : asError(thrown, id);
-    this.#runtime.events.emit({ type: "rejected", topic, id: id ?? "", code: error.code, mayArrive: false });
-    return error;
   }
 
   /** Rows of the outbox are not parked any more, or gone, by a person's word. */

@@ -40,6 +40,8 @@ export interface SpillingOptions {
   route(entry: Entry): void;
   arm(entry: Entry): void;
   reject(entry: Entry): void;
+  /** Answers who waits for it. */
+  stored(entry: Entry, proof: Proof): void;
   end(entry: Entry): void;
   /** Into the window, ahead of those that wait. */
   relay(entry: Entry): void;
@@ -244,8 +246,7 @@ export class Spilling {
     if (result === "stored" || result === "same") {
       entry.state = next(entry.state, "stored");
       runtime.events.emit({ type: "spilled", topic, id, doubtful: entry.doubted || entry.open > 0 });
-      entry.caller?.accept(STORED, "stored");
-      if (entry.joined !== null) for (const caller of entry.joined) caller.accept(STORED, "stored");
+      this.#o.stored(entry, STORED);
       return this.#o.end(entry);
     }
     entry.lastError = unstored(id, topic, result);
