@@ -9,5 +9,7 @@ export type { RabbitCluster } from "./rabbitmq/cluster.ts";
 export { RabbitNode, type RabbitHandle } from "./rabbitmq/node.ts";
 export type { TlsListener } from "./rabbitmq/tls.ts";
 export { authority, type Authority, type Identity } from "./tls/certificates.ts";
+export { RocketNode } from "./rocketmq/node.ts";
+export { startRocket, type RocketStartOptions } from "./rocketmq/start.ts";
 export { startTlsFront, type TlsFront } from "./tls/front.ts";
 export { startRabbit, startRabbitCluster, type StartOptions } from "./rabbitmq/start.ts";

@@ -92,6 +92,8 @@ describe("packages", () => {
     expect(manifest("@tallymq/rabbitmq").dependencies ?? {}).toEqual({});
     expect(manifest("@tallymq/kafka").peerDependencies?.["kafkajs"]).toMatch(/^[~^]/);
     expect(manifest("@tallymq/kafka").dependencies ?? {}).toEqual({});
+    expect(manifest("@tallymq/rocketmq").peerDependencies?.["rocketmq-client-nodejs"]).toMatch(/^[~^]/);
+    expect(manifest("@tallymq/rocketmq").dependencies ?? {}).toEqual({});
   });
 
   it("ship dist, run nothing at install, and want Node 22.22", () => {

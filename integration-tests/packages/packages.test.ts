@@ -6,7 +6,14 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { driverVersion, freshProject, type Outcome, packAll, type Packed, run, tool, writeAll } from "./pack.ts";
 
-const NAMES = ["@tallymq/core", "@tallymq/kafka", "@tallymq/rabbitmq", "@tallymq/store-sqlite", "@tallymq/testkit"];
+const NAMES = [
+  "@tallymq/core",
+  "@tallymq/kafka",
+  "@tallymq/rabbitmq",
+  "@tallymq/rocketmq",
+  "@tallymq/store-sqlite",
+  "@tallymq/testkit",
+];
 
 let scratch = "";
 let project = "";
@@ -34,6 +41,8 @@ beforeAll(async () => {
     ...packed.map(({ tarball }) => tarball),
     `amqplib@${await driverVersion("rabbitmq", "amqplib")}`,
     `kafkajs@${await driverVersion("kafka", "kafkajs")}`,
+    `rocketmq-client-nodejs@${await driverVersion("rocketmq", "rocketmq-client-nodejs")}`,
+    `@grpc/grpc-js@${await driverVersion("rocketmq", "@grpc/grpc-js")}`,
     "@types/node@24",
   );
 });
@@ -197,10 +206,11 @@ console.log("got", await arrived.promise);
 const KILLED = `import { openTally, topic, type Broker } from "@tallymq/core";
 import { kafka } from "@tallymq/kafka";
 import { rabbitmq } from "@tallymq/rabbitmq";
+import { rocketmq } from "@tallymq/rocketmq";
 import { memory, startMemoryBroker } from "@tallymq/testkit";
 
 const at = \`unix:\${import.meta.dirname}/broker.sock\`;
-const brokers: readonly Broker[] = [memory({ at }), rabbitmq({ urls: ["amqp://localhost"] }), kafka({ brokers: ["localhost:9092"] })];
+const brokers: readonly Broker[] = [memory({ at }), rabbitmq({ urls: ["amqp://localhost"] }), kafka({ brokers: ["localhost:9092"] }), rocketmq({ endpoints: ["localhost:8081"] })];
 await using process = await startMemoryBroker({ at, dataDir: \`\${import.meta.dirname}/data\` });
 const orders = topic<{ id: number }>("orders");
 await using tally = await openTally({ service: "shop", broker: brokers[0]! });

@@ -13,8 +13,9 @@ export interface ContainerPlan {
   /**
    * The ports inside; a free loopback port of ours leads to each for as long as the container exists. What runs there
    * finds them in `TALLY_HOST_PORTS`, in the same order with commas between: some brokers tell clients where they are.
+   * `"same"`: the port has the same number inside.
    */
-  readonly ports: readonly number[];
+  readonly ports: readonly (number | "same")[];
   readonly entrypoint: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
   readonly files: readonly { readonly target: string; readonly content: string; readonly mode: number }[];
@@ -155,7 +156,9 @@ class LoopbackContainer extends GenericContainer {
       TALLY_HOST_PORTS: hostPorts.join(),
     });
     this.withCopyContentToContainer(plan.files.map((file) => ({ ...file })));
-    this.withExposedPorts(...plan.ports.map((port, at) => ({ container: port, host: hostPorts[at]! })));
+    this.withExposedPorts(
+      ...plan.ports.map((port, at) => ({ container: port === "same" ? hostPorts[at]! : port, host: hostPorts[at]! })),
+    );
     this.withWaitStrategy(Wait.forLogMessage(plan.readyLine)).withStartupTimeout(plan.readyWithin);
     this.withAutoCleanup(false);
     if (plan.network !== null) this.withNetworkMode(plan.network);

@@ -21,12 +21,23 @@ export interface ConformanceCase {
  * | `unroutable` | `traits.unroutable` is `"reported"` |
  * | `release` | `traits.release` is not `"none"` |
  * | `order` | `traits.order` is not `"none"` |
+ * | `inplace` | what is given back comes again where it was, at once: `traits.release` is not `"delayed"` |
  * | `count` | `traits.countsDeliveries` |
  * | `position` | `traits.position` |
  * | `delay` | `traits.longestDelay` is not 0 |
  * | `members` | `transport.members` is not null |
  */
-export type Need = Ability | "ends" | "unroutable" | "release" | "order" | "count" | "position" | "delay" | "members";
+export type Need =
+  | Ability
+  | "ends"
+  | "unroutable"
+  | "release"
+  | "inplace"
+  | "order"
+  | "count"
+  | "position"
+  | "delay"
+  | "members";
 /** What a rig can do to its broker. */
 export type Ability = "kill" | "cut" | "pause" | "block" | "nack" | "foreign";
 

@@ -39,6 +39,8 @@ function met(need: Need, rig: Rig, { traits, members }: Capabilities): boolean {
       return traits.unroutable === "reported";
     case "release":
       return traits.release !== "none";
+    case "inplace":
+      return traits.release !== "delayed";
     case "order":
       return traits.order !== "none";
     case "count":

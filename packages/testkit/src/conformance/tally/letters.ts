@@ -27,7 +27,7 @@ function shared(): { readonly inbox: never } {
 export const letterCases: readonly ConformanceCase[] = [
   tallyCase(
     "dead letters are listed without being taken, and replayed in order to their group alone",
-    [],
+    ["inplace"],
     async (s) => {
       const orders = s.topic<Order>("letters", { groups: ["g", "other"], key: (o) => `k${o.n % 2}`, ordered: true });
       const inbox = shared();
@@ -114,34 +114,38 @@ export const letterCases: readonly ConformanceCase[] = [
     await s.allSettled(orders);
   }),
 
-  tallyCase("a replay whose connection is cut loses nothing, and no effect comes twice", ["cut"], async (s) => {
-    const orders = s.topic<Order>("cut-replay");
-    const inbox = shared();
-    const observed = await s.tally({ topics: [orders], ...inbox });
-    const { tally } = observed;
-    const declining = await s.consumer(tally, orders, { ...declines, before: decline });
-    for (const [n, id] of ids(12).entries()) await s.settled("a receipt", tally.publish(orders, { n }, { id }));
-    await died(s, observed, 12);
-    await s.settled("close", declining.consumer.close());
-    const working = await s.consumer(tally, orders);
-    const acks = new Acks();
-    const replaying = (await s.tally({ broker: acks.of(s.broker), ...inbox })).tally;
-    let replayed = 0;
-    replaying.on(({ type }) => {
-      if (type !== "letter-replayed" || ++replayed !== 4) return;
-      // What is acked from here on is not told; then the connection goes.
-      acks.lost = true;
-      void s.rig.cut!().then(() => (acks.lost = false));
-    });
-    const rest = async (by: Tally): Promise<number> => (await by.deadLetters(orders, "g").replay()).left;
-    await s.settled("a replay", rest(replaying));
-    await s.settled("the rest", rest(tally));
-    await working.has(ids(12));
-    await s.quiet();
-    assert.deepEqual(working.seen.map(({ id }) => id).toSorted(), ids(12).toSorted(), "expected each effect once");
-    assert.deepEqual(await s.settled("letters", tally.deadLetters(orders, "g").list()), []);
-    await s.allSettled(orders);
-  }),
+  tallyCase(
+    "a replay whose connection is cut loses nothing, and no effect comes twice",
+    ["cut", "inplace"],
+    async (s) => {
+      const orders = s.topic<Order>("cut-replay");
+      const inbox = shared();
+      const observed = await s.tally({ topics: [orders], ...inbox });
+      const { tally } = observed;
+      const declining = await s.consumer(tally, orders, { ...declines, before: decline });
+      for (const [n, id] of ids(12).entries()) await s.settled("a receipt", tally.publish(orders, { n }, { id }));
+      await died(s, observed, 12);
+      await s.settled("close", declining.consumer.close());
+      const working = await s.consumer(tally, orders);
+      const acks = new Acks();
+      const replaying = (await s.tally({ broker: acks.of(s.broker), ...inbox })).tally;
+      let replayed = 0;
+      replaying.on(({ type }) => {
+        if (type !== "letter-replayed" || ++replayed !== 4) return;
+        // What is acked from here on is not told; then the connection goes.
+        acks.lost = true;
+        void s.rig.cut!().then(() => (acks.lost = false));
+      });
+      const rest = async (by: Tally): Promise<number> => (await by.deadLetters(orders, "g").replay()).left;
+      await s.settled("a replay", rest(replaying));
+      await s.settled("the rest", rest(tally));
+      await working.has(ids(12));
+      await s.quiet();
+      assert.deepEqual(working.seen.map(({ id }) => id).toSorted(), ids(12).toSorted(), "expected each effect once");
+      assert.deepEqual(await s.settled("letters", tally.deadLetters(orders, "g").list()), []);
+      await s.allSettled(orders);
+    },
+  ),
 
   tallyCase(
     "a letter is out, the connection cut before the ack, and the handler would succeed now: no effect beside the letter",

@@ -1,0 +1,136 @@
+import { BrokerContainer, type ContainerHandle } from "../engine/container.ts";
+import { until } from "../engine/wait.ts";
+import { startProxy, type Proxy } from "../proxy/proxy.ts";
+import {
+  BEGIN_SCRIPT,
+  brokerProperties,
+  outOf,
+  type Part,
+  pidOf,
+  PORTS,
+  PROXY_JSON,
+  RUN_SCRIPT,
+  START_SCRIPT,
+  UP,
+} from "./config.ts";
+import { handshake } from "./handshake.ts";
+
+const READY_MS = 120_000;
+
+export interface RocketNodePlan {
+  readonly image: string;
+  readonly name: string;
+  readonly config: string;
+}
+
+/** A name server, a broker and a proxy in one container, with a TCP proxy in front of RocketMQ's. */
+export class RocketNode implements AsyncDisposable {
+  /** What clients that came by `proxied` go through. */
+  readonly link: Proxy;
+  readonly #container: BrokerContainer;
+
+  private constructor(container: BrokerContainer, link: Proxy) {
+    this.#container = container;
+    this.link = link;
+  }
+
+  static async start(plan: RocketNodePlan): Promise<RocketNode> {
+    const at: { container: BrokerContainer | null } = { container: null };
+    const link = await startProxy(() => at.container?.handle.hostPorts[1] ?? 0);
+    try {
+      at.container = await BrokerContainer.start({
+        image: plan.image,
+        name: plan.name,
+        ports: [PORTS.names, PORTS.proxy, PORTS.broker],
+        entrypoint: ["/bin/sh", "/tally/start.sh"],
+        environment: {},
+        files: [
+          { target: "/tally/start.sh", content: START_SCRIPT, mode: 0o755 },
+          { target: "/tally/begin.sh", content: BEGIN_SCRIPT, mode: 0o755 },
+          { target: "/tally/run.sh", content: RUN_SCRIPT, mode: 0o755 },
+          { target: "/tally/broker.conf", content: brokerProperties(plan.config), mode: 0o644 },
+          { target: "/tally/proxy.json", content: PROXY_JSON, mode: 0o644 },
+        ],
+        labels: { "tally.broker": "rocketmq" },
+        network: null,
+        readyLine: /RocketMQ is up/,
+        readyWithin: READY_MS,
+      });
+      const node = new RocketNode(at.container, link);
+      await node.ready();
+      return node;
+    } catch (error) {
+      await at.container?.remove();
+      await link.close();
+      throw error;
+    }
+  }
+
+  get handle(): ContainerHandle {
+    return this.#container.handle;
+  }
+
+  /** `host:port` of RocketMQ's proxy, straight. */
+  get direct(): string {
+    return `127.0.0.1:${this.handle.hostPorts[1]}`;
+  }
+
+  /** `host:port` of RocketMQ's proxy, through `link`. */
+  get proxied(): string {
+    return `127.0.0.1:${this.link.port}`;
+  }
+
+  /** `host:port` of the name server. */
+  get names(): string {
+    return `127.0.0.1:${this.handle.hostPorts[0]}`;
+  }
+
+  /** kill -9 of all that runs there. Data stays. */
+  async kill(): Promise<void> {
+    await this.#container.kill();
+  }
+
+  /** After `kill()`: the same ports, the same data; resolves when it serves again. */
+  async start(): Promise<void> {
+    await this.#container.start();
+    await this.ready();
+  }
+
+  /** kill -9 of one process; the others go on. */
+  async killPart(part: Part): Promise<void> {
+    await this.shell(`kill -9 "$(cat ${pidOf(part)})"`);
+  }
+
+  /** After `killPart()`. Resolves when it says that it is up; for the broker, when the proxy has found it again. */
+  async startPart(part: Part): Promise<void> {
+    await this.shell(`sh /tally/begin.sh ${part}`);
+    await until(`${part} of RocketMQ to be up`, READY_MS, async () =>
+      (await this.shell(`cat ${outOf(part)}`)).includes(UP[part]),
+    );
+    await this.ready();
+  }
+
+  /** Runs a line of shell in the container. */
+  async shell(line: string): Promise<string> {
+    return await this.#container.exec(["sh", "-c", line]);
+  }
+
+  async logs(): Promise<string> {
+    return await this.#container.logs();
+  }
+
+  /** The proxy takes a message, and the broker stores it. */
+  async ready(): Promise<void> {
+    await handshake(this.direct, READY_MS);
+  }
+
+  /** Removes the container with its data. */
+  async stop(): Promise<void> {
+    await this.link.close();
+    await this.#container.remove();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}

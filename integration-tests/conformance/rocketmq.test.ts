@@ -1,0 +1,49 @@
+import { conform, portCases, tallyCases } from "@tallymq/testkit/conformance";
+import { afterAll, describe, expect, it } from "vitest";
+import { startRocket } from "../brokers/index.ts";
+import { rocketRig } from "./rocketmq-rig.ts";
+
+// A node of its own: cases kill it. It starts while tests are collected, since which cases apply is asked of the adapter.
+const node = await startRocket();
+afterAll(() => node.stop());
+const rig = rocketRig(node);
+
+// Three JVMs take a quarter of a minute to be there again: of the six cases that kill them these are run each time.
+const KILLS: readonly string[] = [
+  "while the broker is away, opening fails with a typed error and can be repeated",
+  "what is delayed outlives the broker",
+  "through a kill -9 and a restart every publish resolves, and nothing accepted is lost",
+];
+const killing = [...portCases, ...tallyCases].filter(({ name }) => KILLS.includes(name));
+const others = { ...rig, kill: null };
+const port = await conform({ describe, it }, others, portCases);
+const tally = await conform({ describe, it }, others, tallyCases);
+const kills = await conform({ describe, it }, { ...rig, name: "rocketmq(), killed," }, killing);
+
+it("only these cases say nothing about RocketMQ, or are not run each time", () => {
+  expect(kills.applicable.map(({ name }) => name).toSorted()).toEqual(KILLS.toSorted());
+  const cases = [...port.notApplicable, ...tally.notApplicable].map(({ name, needs }) => `${needs.join()}: ${name}`);
+  expect(cases.toSorted()).toEqual(
+    [
+      "block: a blocked sender says so, and its copies are accepted once it is unblocked",
+      "block: while publishers are blocked publish waits, and consumers go on",
+      "count: a redelivery has a higher count",
+      "inplace: a replay whose connection is cut loses nothing, and no effect comes twice",
+      "inplace: dead letters are listed without being taken, and replayed in order to their group alone",
+      "kill: a tally opens while the broker is away, and works once it is back",
+      "kill: through a kill -9 and a restart every publish resolves, and nothing accepted is lost",
+      "kill: what is delayed outlives the broker",
+      "kill: what was accepted before a kill -9 is there after the restart",
+      "kill: while the broker is away a deadline passes, definitely, and later publishes get through",
+      "kill: while the broker is away, opening fails with a typed error and can be repeated",
+      "members: a member that has left is not seen, and does not see",
+      "members: members of a group see each other's cards, whoever came first; nobody else does",
+      "nack: a nack is asked again until the message is accepted",
+      "nack: what the broker does not store now comes back as later, and may be sent again",
+      "position: a message has the same place each time it is delivered",
+      "unroutable: a copy for a group that is not there is unroutable",
+      "unroutable: unroutable is a verdict of that copy alone",
+      "unroutable: unroutable rejects, definitely, and only that message",
+    ].toSorted(),
+  );
+});

@@ -1,0 +1,217 @@
+import { type Clock, sleep } from "@tallymq/core/spi";
+import { type Endpoint, readEndpoint } from "../endpoint.ts";
+import type { ResolvedCredentials } from "../options.ts";
+import { RemotingClient, RemotingError } from "./client.ts";
+import { readJson } from "./frames.ts";
+import type { Dial } from "./socket.ts";
+
+/** Codes of requests. */
+const ASK = {
+  queryOffset: 14,
+  writeOffset: 15,
+  makeTopic: 17,
+  config: 26,
+  maxOffset: 30,
+  minOffset: 31,
+  route: 105,
+  cluster: 106,
+  makeGroup: 200,
+  topic: 351,
+  group: 352,
+} as const;
+/** Codes of answers. */
+const TOPIC_MISSING = 17;
+const NOT_FOUND = 22;
+const GROUP_MISSING = 26;
+
+export type TopicKind = "NORMAL" | "FIFO" | "DELAY" | "TRANSACTION";
+
+export interface TopicOnBroker {
+  readonly kind: string;
+  readonly queues: number;
+}
+
+export interface QueueOffsets {
+  readonly broker: string;
+  readonly queue: number;
+  readonly min: number;
+  readonly max: number;
+  /** Null: the group has never been there. */
+  readonly group: number | null;
+}
+
+export interface ClusterOptions {
+  readonly names: readonly Endpoint[];
+  readonly dial: Dial;
+  readonly clock: Clock;
+  readonly credentials: ResolvedCredentials | null;
+  readonly within: number;
+}
+
+/** How long a broker takes to tell its name servers of a new topic, at most; and how often they are asked. */
+const REGISTERED_MS = 5_000;
+const LOOK_MS = 50;
+
+/** Name servers and brokers, as their own admin protocol shows them. Connections are kept, and made anew after a failure. */
+export class Cluster {
+  readonly #o: ClusterOptions;
+  readonly #clients: Map<string, RemotingClient> = new Map();
+
+  constructor(options: ClusterOptions) {
+    this.#o = options;
+  }
+
+  /** Brokers that take writes, by name. */
+  async masters(): Promise<ReadonlyMap<string, RemotingClient>> {
+    const answer = await this.#names((client) => client.must("the cluster", ASK.cluster, {}));
+    const table = (readJson(answer.body) as { brokerAddrTable?: unknown }).brokerAddrTable;
+    const masters = new Map<string, RemotingClient>();
+    for (const [name, broker] of Object.entries((table ?? {}) as Record<string, { brokerAddrs?: unknown }>)) {
+      const address = ((broker.brokerAddrs ?? {}) as Record<string, unknown>)["0"];
+      if (typeof address === "string") masters.set(name, this.#client(readEndpoint(`the address of ${name}`, address)));
+    }
+    if (masters.size === 0) throw new Error("the name servers know no broker that takes writes");
+    return masters;
+  }
+
+  /** Null: not there. */
+  async topic(master: RemotingClient, topic: string): Promise<TopicOnBroker | null> {
+    const answer = await master.ask(ASK.topic, { topic });
+    if (answer.code === TOPIC_MISSING) return null;
+    if (answer.code !== 0) throw new RemotingError(`topic ${topic}`, answer);
+    const read = readJson(answer.body) as { attributes?: Record<string, unknown>; readQueueNums?: unknown };
+    const kind = read.attributes?.["message.type"];
+    return { kind: typeof kind === "string" ? kind : "NORMAL", queues: Number(read.readQueueNums ?? 0) };
+  }
+
+  /** Resolves when the name servers know of it: a proxy that asked before would believe for a while that it is not there. */
+  async makeTopic(master: RemotingClient, topic: string, kind: TopicKind, queues: number): Promise<void> {
+    await master.must(`topic ${topic}`, ASK.makeTopic, {
+      topic,
+      defaultTopic: "TBW102",
+      readQueueNums: String(queues),
+      writeQueueNums: String(queues),
+      perm: "6",
+      topicFilterType: "SINGLE_TAG",
+      topicSysFlag: "0",
+      order: "false",
+      attributes: `+message.type=${kind}`,
+    });
+    const { clock } = this.#o;
+    for (const end = clock.now() + REGISTERED_MS; ;) {
+      const answer = await this.#names((client) => client.ask(ASK.route, { topic, acceptStandardJsonOnly: "true" }));
+      if (answer.code === 0) return;
+      if (clock.now() > end) throw new RemotingError(`topic ${topic}`, answer);
+      await sleep(clock, LOOK_MS);
+    }
+  }
+
+  /** Null: not there. */
+  async group(master: RemotingClient, group: string): Promise<{ readonly ordered: boolean } | null> {
+    const answer = await master.ask(ASK.group, { group });
+    if (answer.code === GROUP_MISSING) return null;
+    if (answer.code !== 0) throw new RemotingError(`group ${group}`, answer);
+    const text = new TextDecoder().decode(answer.body);
+    if (text === "" || text === "null") return null;
+    const read = readJson(answer.body) as { consumeMessageOrderly?: unknown };
+    return { ordered: read.consumeMessageOrderly === true };
+  }
+
+  async makeGroup(master: RemotingClient, group: string, ordered: boolean, retries: number): Promise<void> {
+    const config = {
+      groupName: group,
+      consumeEnable: true,
+      consumeFromMinEnable: true,
+      consumeBroadcastEnable: false,
+      consumeMessageOrderly: ordered,
+      retryQueueNums: 1,
+      retryMaxTimes: retries,
+      brokerId: 0,
+      whichBrokerWhenConsumeSlowly: 1,
+      notifyConsumerIdsChangedEnable: true,
+    };
+    await master.must(`group ${group}`, ASK.makeGroup, {}, new TextEncoder().encode(JSON.stringify(config)));
+  }
+
+  /** What a queue holds, and where the group is in it. */
+  async offsets(
+    [name, master]: readonly [string, RemotingClient],
+    topic: string,
+    group: string,
+    queues: number,
+  ): Promise<readonly QueueOffsets[]> {
+    return await Promise.all(
+      Array.from({ length: queues }, async (_, queue): Promise<QueueOffsets> => {
+        const at = { topic, queueId: String(queue) };
+        const [min, max, own] = await Promise.all([
+          master.must(`topic ${topic}`, ASK.minOffset, at),
+          master.must(`topic ${topic}`, ASK.maxOffset, at),
+          master.ask(ASK.queryOffset, { ...at, consumerGroup: group, setZeroIfNotFound: "false" }),
+        ]);
+        if (own.code !== 0 && own.code !== NOT_FOUND) throw new RemotingError(`group ${group}`, own);
+        return {
+          broker: name,
+          queue,
+          min: Number(min.fields["offset"]),
+          max: Number(max.fields["offset"]),
+          group: own.code === 0 ? Number(own.fields["offset"]) : null,
+        };
+      }),
+    );
+  }
+
+  async writeOffset(
+    master: RemotingClient,
+    topic: string,
+    group: string,
+    queue: number,
+    offset: number,
+  ): Promise<void> {
+    await master.must(`group ${group}`, ASK.writeOffset, {
+      consumerGroup: group,
+      topic,
+      queueId: String(queue),
+      commitOffset: String(offset),
+    });
+  }
+
+  /** A broker's settings, as it writes them down. May hold secrets: never to be shown. */
+  async settings(master: RemotingClient): Promise<ReadonlyMap<string, string>> {
+    const { body } = await master.must("the broker's settings", ASK.config, {});
+    const lines = new TextDecoder().decode(body).split("\n");
+    return new Map(
+      lines.flatMap((line) => {
+        const cut = line.indexOf("=");
+        return cut > 0 ? [[line.slice(0, cut).trim(), line.slice(cut + 1).trim()] as const] : [];
+      }),
+    );
+  }
+
+  close(): void {
+    for (const client of this.#clients.values()) client.close();
+    this.#clients.clear();
+  }
+
+  /** The first name server that can be reached. */
+  async #names<T>(work: (client: RemotingClient) => Promise<T>): Promise<T> {
+    let last: unknown = null;
+    for (const endpoint of this.#o.names) {
+      try {
+        return await work(this.#client(endpoint));
+      } catch (thrown) {
+        if (thrown instanceof RemotingError) throw thrown;
+        last = thrown;
+      }
+    }
+    throw last;
+  }
+
+  #client(at: Endpoint): RemotingClient {
+    let client = this.#clients.get(at.name);
+    if (client === undefined || client.over) {
+      client = new RemotingClient(at, this.#o);
+      this.#clients.set(at.name, client);
+    }
+    return client;
+  }
+}

@@ -1,0 +1,47 @@
+// The one importer of node: in this package: no client library speaks the admin protocol.
+import { createConnection } from "node:net";
+
+/** Bytes to and from a server. */
+export interface Wire {
+  write(bytes: Uint8Array): void;
+  /** Ends it, without a word to `ended`. */
+  close(): void;
+}
+
+export interface WireEvents {
+  bytes(chunk: Uint8Array): void;
+  /** Once. */
+  ended(thrown: Error): void;
+}
+
+export type Dial = (host: string, port: number, events: WireEvents) => Promise<Wire>;
+
+/** Resolves when the connection stands; rejects when none comes about. The caller times it. */
+export const dialTcp: Dial = (host, port, events) =>
+  new Promise((resolve, reject) => {
+    const socket = createConnection({ host, port, noDelay: true });
+    let open = false;
+    let over = false;
+    const end = (error: Error): void => {
+      if (over) return;
+      over = true;
+      socket.destroy();
+      if (open) events.ended(error);
+      else reject(error);
+    };
+    socket.on("connect", () => {
+      open = true;
+      resolve({
+        write: (bytes) => void socket.write(bytes),
+        close() {
+          over = true;
+          socket.destroy();
+        },
+      });
+    });
+    socket.on("data", (chunk: Uint8Array) => {
+      if (!over) events.bytes(chunk);
+    });
+    socket.on("error", end);
+    socket.on("close", () => end(new Error(`${host}:${port} has closed the connection`)));
+  });

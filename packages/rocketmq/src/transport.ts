@@ -1,0 +1,147 @@
+import {
+  type AdminPort,
+  type Host,
+  raced,
+  type Receiver,
+  type ReceiverEvents,
+  type Sender,
+  type SenderEvents,
+  type Subscription,
+  TallyError,
+  type Traits,
+  type Transport,
+} from "@tallymq/core/spi";
+import { RocketAdmin } from "./admin.ts";
+import type { Driver, InMessage } from "./driver/driver.ts";
+import { classify } from "./errors.ts";
+import type { ResolvedOptions } from "./options.ts";
+import { RocketReceiver } from "./receiver.ts";
+import type { Cluster } from "./remoting/cluster.ts";
+import { RocketSender } from "./sender.ts";
+import { Topology } from "./topology.ts";
+
+/** Three days, the broker's own `timerMaxDelaySec`, less what a clock may be off. */
+const LONGEST_DELAY = 3 * 86_400_000 - 60_000;
+
+/** RocketMQ as a transport. Each session has a connection of its own, to one proxy, and ends with it. */
+export class RocketTransport implements Transport {
+  readonly name: string;
+  readonly traits: Traits;
+  readonly admin: AdminPort;
+  readonly halfMessages: null = null;
+  readonly audit: null = null;
+  readonly members: null = null;
+  readonly #o: ResolvedOptions;
+  readonly #host: Host;
+  readonly #driver: Driver;
+  readonly #topology: Topology;
+  readonly #admin: RocketAdmin;
+  readonly #orphans: Map<string, Set<InMessage>> = new Map();
+  readonly #sessions: Set<AsyncDisposable> = new Set();
+  #closed = false;
+
+  constructor(options: ResolvedOptions, host: Host, driver: Driver, cluster: Cluster | null) {
+    this.name = options.name;
+    this.#o = options;
+    this.#host = host;
+    this.#driver = driver;
+    this.traits = Object.freeze({
+      maxBytes: options.maxBytes,
+      inFlightPerLane: 1,
+      // A request ends by itself, and its answer is its own.
+      resendsInSession: true,
+      unroutable: "hidden",
+      order: "queue",
+      release: "delayed",
+      deliveryLease: "renewable",
+      position: false,
+      // It counts, also what it handed to a request that nobody waited for any more.
+      countsDeliveries: false,
+      longestDelay: LONGEST_DELAY,
+    });
+    this.#topology = new Topology(options);
+    this.admin = this.#admin = new RocketAdmin(options, this.#topology, cluster, driver);
+  }
+
+  async openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender> {
+    this.#throwIfClosed();
+    signal.throwIfAborted();
+    const { clock, random } = this.#host;
+    const sender = new RocketSender(events, {
+      topology: this.#topology,
+      clock,
+      limits: this.#o,
+      messageId: () => messageId(random.bytes(16)),
+    });
+    try {
+      const topics = this.#topology.known;
+      const opening = this.#driver.open(
+        { kind: "producer", topics },
+        { lost: (thrown) => sender.lost(thrown) },
+        signal,
+      );
+      const link = await raced(opening, signal, (late) => void late.close());
+      sender.use(link);
+      if (this.#closed) await sender[Symbol.asyncDispose]();
+      this.#throwIfClosed();
+      this.#sessions.add(sender);
+      return sender;
+    } catch (thrown) {
+      throw signal.aborted ? signal.reason : classify(thrown, this.#endpoints, "opening");
+    }
+  }
+
+  async openReceiver(subscription: Subscription, events: ReceiverEvents, signal: AbortSignal): Promise<Receiver> {
+    this.#throwIfClosed();
+    const { topic, group } = subscription;
+    await this.#admin.declareFor(topic, group, signal);
+    const id = this.#topology.groupOf(topic.name, group);
+    const receiver = await RocketReceiver.open(
+      subscription,
+      events,
+      {
+        driver: this.#driver,
+        clock: this.#host.clock,
+        group: id,
+        topics: this.#topology.topicsOf(topic, group),
+        standing: this.#admin.standing(id),
+        orphans: this.#orphansOf(id),
+        invisible: this.#o.invisible,
+        receiveWait: this.#o.receiveWait,
+      },
+      signal,
+    );
+    if (this.#closed) await receiver[Symbol.asyncDispose]();
+    this.#throwIfClosed();
+    this.#sessions.add(receiver);
+    return receiver;
+  }
+
+  /** Ends what is still open, settlements included. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    await Promise.allSettled([...this.#sessions].map((session) => session[Symbol.asyncDispose]()));
+    this.#admin.close();
+  }
+
+  get #endpoints(): string {
+    return this.#o.endpoints.map(({ name }) => name).join();
+  }
+
+  #orphansOf(group: string): Set<InMessage> {
+    let orphans = this.#orphans.get(group);
+    if (orphans === undefined) this.#orphans.set(group, (orphans = new Set()));
+    return orphans;
+  }
+
+  #throwIfClosed(): void {
+    if (this.#closed) throw new TallyError("closed", "the transport is closed");
+  }
+}
+
+/** The protocol's own id of a message, version 1: 17 bytes. Random, since the client's are the same in each worker thread. */
+function messageId(random: Uint8Array): string {
+  let id = "01";
+  for (const byte of random) id += byte.toString(16).toUpperCase().padStart(2, "0");
+  return id;
+}

@@ -1,0 +1,109 @@
+import type { Clock } from "@tallymq/core/spi";
+import { readEndpoint } from "../src/endpoint.ts";
+import { Cluster } from "../src/remoting/cluster.ts";
+import type { Dial } from "../src/remoting/socket.ts";
+
+/** An answer as a server writes it. */
+export function frame(opaque: number, code: number, fields: object, body: string, remark = ""): Buffer {
+  const header = Buffer.from(JSON.stringify({ code, opaque, flag: 1, remark, extFields: fields }));
+  const rest = Buffer.from(body);
+  const head = Buffer.alloc(8);
+  head.writeUInt32BE(4 + header.length + rest.length, 0);
+  head.writeUInt32BE(header.length, 4);
+  return Buffer.concat([head, header, rest]);
+}
+
+type Fields = Readonly<Record<string, string>>;
+
+/** A name server and a broker that answer what the adapter asks; each queue is at 3 to 8. */
+export class FakeCluster {
+  readonly kinds: Record<string, string> = {};
+  readonly groups: Record<string, boolean> = {};
+  /** `group topic queue` */
+  readonly offsets: Map<string, number> = new Map();
+  readonly made: string[] = [];
+  flush = "SYNC_FLUSH";
+  silent = false;
+  garbage = false;
+  closed = 0;
+
+  readonly dial: Dial = (_host, _port, events) =>
+    Promise.resolve({
+      write: (bytes) => {
+        if (this.silent) return;
+        if (this.garbage) return events.bytes(Buffer.from("HTTP/1.1 400 Bad Request"));
+        const all = Buffer.from(bytes);
+        const length = all.readUInt32BE(4);
+        const { code, opaque, extFields } = JSON.parse(all.subarray(8, 8 + length).toString()) as {
+          code: number;
+          opaque: number;
+          extFields: Fields;
+        };
+        const [answer, fields, body, remark] = this.#answer(code, extFields, all.subarray(8 + length).toString());
+        queueMicrotask(() => events.bytes(frame(opaque, answer, fields, body, remark)));
+      },
+      close: () => void this.closed++,
+    });
+
+  cluster(): Cluster {
+    const clock: Clock = {
+      now: () => 0,
+      wall: () => 0,
+      after: () => ({ cancel: () => {} }),
+    };
+    return new Cluster({
+      names: [readEndpoint("names", "localhost:9876")],
+      dial: this.dial,
+      clock,
+      credentials: null,
+      within: 1_000,
+    });
+  }
+
+  #answer(code: number, f: Fields, body: string): readonly [number, object, string, string?] {
+    const at = `${f["consumerGroup"]} ${f["topic"]} ${f["queueId"]}`;
+    switch (code) {
+      case 106:
+        return [0, {}, '{"brokerAddrTable":{"broker-a":{"brokerAddrs":{0:"127.0.0.1:10911",1:"127.0.0.1:10921"}}}}'];
+      case 105:
+        return [f["topic"]! in this.kinds ? 0 : 17, {}, "{}"];
+      case 351: {
+        const kind = this.kinds[f["topic"]!];
+        if (kind === undefined) return [17, {}, ""];
+        return [0, {}, JSON.stringify({ readQueueNums: 2, attributes: { "message.type": kind } })];
+      }
+      case 17:
+        this.made.push(f["topic"]!);
+        this.kinds[f["topic"]!] = f["attributes"]!.replace("+message.type=", "");
+        return [0, {}, ""];
+      case 352: {
+        const ordered = this.groups[f["group"]!];
+        return ordered === undefined ? [26, {}, ""] : [0, {}, JSON.stringify({ consumeMessageOrderly: ordered })];
+      }
+      case 200: {
+        const { groupName, consumeMessageOrderly } = JSON.parse(body) as {
+          groupName: string;
+          consumeMessageOrderly: boolean;
+        };
+        this.made.push(groupName);
+        this.groups[groupName] = consumeMessageOrderly;
+        return [0, {}, ""];
+      }
+      case 30:
+        return [0, { offset: "8" }, ""];
+      case 31:
+        return [0, { offset: "3" }, ""];
+      case 14: {
+        const offset = this.offsets.get(at);
+        return offset === undefined ? [22, {}, ""] : [0, { offset: String(offset) }, ""];
+      }
+      case 15:
+        this.offsets.set(at, Number(f["commitOffset"]));
+        return [0, {}, ""];
+      case 26:
+        return [0, {}, `aclSecret=s3cret\nflushDiskType=${this.flush}\n`];
+      default:
+        return [3, {}, "", `request type ${code} not supported\n\tat org.apache.rocketmq.Some`];
+    }
+  }
+}

@@ -1,0 +1,237 @@
+import type { Host, Outgoing, TallyError, TopicPlan, Verdict } from "@tallymq/core/spi";
+import { type VirtualClock, virtualClock } from "@tallymq/testkit";
+import {
+  type Acked,
+  type ClientPlan,
+  type Driver,
+  type InMessage,
+  type Link,
+  type LinkEvents,
+  OK,
+  type OutMessage,
+  type Received,
+  type Sent,
+  type Status,
+} from "../src/driver/driver.ts";
+import { resolveRocket, type RocketOptions } from "../src/options.ts";
+import type { Cluster } from "../src/remoting/cluster.ts";
+import { RocketTransport } from "../src/transport.ts";
+
+export const ORDERS: TopicPlan = Object.freeze({ name: "orders", ordered: false, groups: ["billing"] });
+export const ORDERED: TopicPlan = Object.freeze({ name: "steps", ordered: true, groups: [] });
+export const SIGNAL: AbortSignal = new AbortController().signal;
+export const FINE: Status = Object.freeze({ code: OK, text: "OK" });
+export const no = (code: number, text = "no"): Status => ({ code, text });
+
+/** One request with messages, answered by the test. */
+export interface SendRequest {
+  readonly messages: readonly OutMessage[];
+  answer(sent: Sent): void;
+  fail(thrown: unknown): void;
+}
+
+/** A request that waits for messages. */
+export interface Poll {
+  readonly topic: string;
+  readonly most: number;
+  bring(...messages: readonly InMessage[]): void;
+  answer(received: Received): void;
+  readonly aborted: boolean;
+}
+
+export function ids({ messages }: SendRequest): readonly string[] {
+  return messages.map(({ properties }) => properties.get("tally-id")!);
+}
+
+/** As the proxy says it: one entry, with the ids between commas. */
+export function stored(request: SendRequest): void {
+  const messageId = request.messages.map((m) => m.messageId).join();
+  request.answer({ status: FINE, entries: [{ status: FINE, messageId }] });
+}
+
+export class FakeLink implements Link {
+  readonly endpoint = "localhost:8081";
+  readonly plan: ClientPlan;
+  readonly events: LinkEvents;
+  readonly polls: Poll[] = [];
+  /** `handle ms`, in the order of asking. */
+  readonly changes: string[] = [];
+  /** Handles of each request. */
+  readonly acks: (readonly string[])[] = [];
+  /** By handle: what its ack is answered with. */
+  readonly refusedAcks: Map<string, Status> = new Map();
+  ackFailure: Error | null = null;
+  /** Changes are answered only then. */
+  gate: Promise<void> = Promise.resolve();
+  closed = 0;
+  readonly #driver: FakeDriver;
+
+  constructor(plan: ClientPlan, events: LinkEvents, driver: FakeDriver) {
+    this.plan = plan;
+    this.events = events;
+    this.#driver = driver;
+  }
+
+  send(messages: readonly OutMessage[]): Promise<Sent> {
+    return new Promise((answer, fail) => this.#driver.requests.push({ messages, answer, fail }));
+  }
+
+  receive({ topic, most }: { readonly topic: string; readonly most: number }, signal: AbortSignal): Promise<Received> {
+    return new Promise((answer, fail) => {
+      const poll = {
+        topic,
+        most,
+        aborted: false,
+        answer,
+        bring: (...messages: readonly InMessage[]) => answer({ status: FINE, messages }),
+      };
+      signal.addEventListener("abort", () => {
+        poll.aborted = true;
+        fail(new Error("1 CANCELLED"));
+      });
+      this.polls.push(poll);
+    });
+  }
+
+  ack(_group: string, _topic: string, entries: readonly { readonly handle: string }[]): Promise<Acked> {
+    this.acks.push(entries.map(({ handle }) => handle));
+    if (this.ackFailure !== null) return Promise.reject(this.ackFailure);
+    const each = entries.map(({ handle }) => [handle, this.refusedAcks.get(handle) ?? FINE] as const);
+    return Promise.resolve({ status: FINE, entries: new Map(each) });
+  }
+
+  async invisible(
+    _group: string,
+    _topic: string,
+    { handle }: { readonly handle: string },
+    ms: number,
+  ): Promise<{ readonly status: Status; readonly handle: string }> {
+    this.changes.push(`${handle} ${ms}`);
+    await this.gate;
+    return { status: FINE, handle: `${handle}'` };
+  }
+
+  route(topic: string): Promise<Status> {
+    return Promise.resolve(this.#driver.missing.has(topic) ? no(40_402, "No topic route info") : FINE);
+  }
+
+  close(): Promise<void> {
+    this.closed++;
+    return Promise.resolve();
+  }
+
+  /** The newest request of a topic that waits. */
+  poll(topic: string): Poll {
+    const found = this.polls.findLast((poll) => poll.topic === topic);
+    if (found === undefined) throw new Error(`nobody asks for ${topic}`);
+    return found;
+  }
+}
+
+/** The seam, with everything in the test's hands. */
+export class FakeDriver implements Driver {
+  readonly clock: VirtualClock = virtualClock();
+  readonly links: FakeLink[] = [];
+  readonly requests: SendRequest[] = [];
+  readonly missing: Set<string> = new Set();
+  refuse: unknown = null;
+
+  open(plan: ClientPlan, events: LinkEvents): Promise<Link> {
+    if (this.refuse !== null) return Promise.reject(this.refuse as Error);
+    const link = new FakeLink(plan, events, this);
+    this.links.push(link);
+    return Promise.resolve(link);
+  }
+
+  transport(options: Partial<RocketOptions> = {}, cluster: Cluster | null = null): RocketTransport {
+    let byte = 0;
+    const host: Host = {
+      service: "shop",
+      run: "0123456789abcdef0123456789abcdef",
+      clock: this.clock,
+      random: { unit: () => 0.5, bytes: (length) => new Uint8Array(length).fill(++byte) },
+    };
+    return new RocketTransport(resolveRocket({ endpoints: ["localhost:8081"], ...options }), host, this, cluster);
+  }
+
+  get link(): FakeLink {
+    return this.links.at(-1)!;
+  }
+}
+
+let seq = 0;
+
+export function message(id: string, given: Partial<Outgoing> = {}): Outgoing {
+  return {
+    id,
+    producer: "shop",
+    run: "0123456789abcdef0123456789abcdef",
+    seq: ++seq,
+    topic: "orders",
+    key: null,
+    ordered: false,
+    type: null,
+    contentType: "application/json",
+    contentEncoding: null,
+    time: 1_700_000_000_000,
+    attempt: 1,
+    correlationId: null,
+    causationId: null,
+    headers: Object.freeze({}),
+    body: Buffer.from("{}"),
+    native: null,
+    group: null,
+    delayMs: 0,
+    ...given,
+  };
+}
+
+/** As the driver gives it. */
+export function came(handle: string, given: Partial<InMessage> = {}): InMessage {
+  return {
+    topic: "orders",
+    messageId: handle,
+    handle,
+    properties: new Map([["tally-id", handle]]),
+    body: Buffer.from("{}"),
+    gzip: false,
+    messageGroup: null,
+    queueId: 0,
+    offset: 0,
+    attempt: 1,
+    corrupted: false,
+    ...given,
+  };
+}
+
+/** Real turns of the event loop: what waits for promises alone happens. */
+export async function turns(): Promise<void> {
+  for (let n = 0; n < 5; n++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** `id kind`, and what the session said of itself. */
+export class Journal {
+  readonly lines: string[] = [];
+  readonly verdicts: Map<string, Verdict> = new Map();
+  readonly errors: TallyError[] = [];
+  readonly events = {
+    blocked: (): void => {},
+    unblocked: (): void => {},
+    retired: (error: TallyError): void => this.#said("retired", error),
+    lost: (error: TallyError): void => this.#said("lost", error),
+    surfaced: (): void => {},
+  };
+
+  of(batch: readonly Outgoing[]): (index: number, verdict: Verdict) => void {
+    return (index, verdict) => {
+      const { id } = batch[index]!;
+      this.lines.push(`${id} ${verdict.kind}`);
+      this.verdicts.set(id, verdict);
+    };
+  }
+
+  #said(what: string, error: TallyError): void {
+    this.lines.push(what);
+    this.errors.push(error);
+  }
+}

@@ -1,0 +1,231 @@
+import { describe, expect, it } from "vitest";
+import { came, no, turns } from "./fake-driver.ts";
+import { Stage } from "./receiving.ts";
+
+const many = (n: number, from = 0): ReturnType<typeof came>[] =>
+  Array.from({ length: n }, (_, i) => came(`m${from + i}`, { offset: from + i }));
+
+describe("asking", () => {
+  it("asks each topic that the group reads, for no more than there is room for", async () => {
+    const stage = await new Stage().open(7);
+    expect(stage.link.polls.map(({ topic, most }) => `${topic} ${most}`)).toEqual([
+      "orders 7",
+      "orders_later 7",
+      "orders_billing_copies 7",
+    ]);
+  });
+
+  it("hands out up to the credit, holds the rest, and goes on as acks come", async () => {
+    const stage = await new Stage().open(3);
+    stage.link.poll("orders").bring(...many(3));
+    stage.link.poll("orders_later").bring(came("later"));
+    await turns();
+    expect(stage.ids).toEqual(["m0", "m1", "m2"]);
+    await stage.ack("m1");
+    expect(stage.ids).toEqual(["m0", "m1", "m2", "later"]);
+  });
+
+  it("asks again after a second when the proxy has no broker, and ends when it has no right to ask", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").answer({ status: no(50_001, "connect to 10911 failed"), messages: [] });
+    await turns();
+    expect(stage.link.polls).toHaveLength(3);
+    await stage.driver.clock.advance(1_000);
+    expect(stage.link.polls).toHaveLength(4);
+    stage.link.poll("orders").answer({ status: no(40_100), messages: [] });
+    await turns();
+    expect(stage.said).toEqual(["lost unauthorized"]);
+  });
+});
+
+describe("an ack", () => {
+  it("waits for its tick, and goes with its neighbours", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(...many(4));
+    await turns();
+    await stage.ack("m0", "m2", "m3");
+    expect(stage.link.acks).toEqual([["m0", "m2", "m3"]]);
+  });
+
+  it("that is refused, its handle expired say, is unsettled: it comes again", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(...many(2));
+    await turns();
+    stage.link.refusedAcks.set("m1", no(40_013, "receipt handle is expired"));
+    await stage.ack("m0", "m1");
+    expect(stage.said).toEqual(["unsettled m1: topology"]);
+  });
+
+  it("whose answer does not come is unsettled", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(...many(1));
+    await turns();
+    stage.link.ackFailure = Object.assign(new Error("4 DEADLINE_EXCEEDED"), { code: 4 });
+    await stage.ack("m0");
+    expect(stage.said).toEqual(["unsettled m0: session-lost"]);
+  });
+
+  it("twice, or of another session, is a no-op", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(...many(1));
+    await turns();
+    await stage.ack("m0");
+    await stage.ack("m0");
+    stage.receiver.settle([{ kind: "ack", delivery: { ...stage.got[0]!, epoch: -1 } }]);
+    await turns();
+    expect(stage.link.acks).toEqual([["m0"]]);
+  });
+});
+
+describe("a lease", () => {
+  it("is renewed at half of the invisible time, for as long as the message is held; then acked by the newest handle", async () => {
+    const stage = await new Stage().open(1);
+    stage.link.poll("orders").bring(came("m0"));
+    stage.link.poll("orders_later").bring(came("held"));
+    await turns();
+    await stage.driver.clock.advance(14_000);
+    expect(stage.link.changes).toEqual([]);
+    await stage.driver.clock.advance(1_000);
+    expect(stage.link.changes).toEqual(["m0 30000", "held 30000"]);
+    await stage.driver.clock.advance(15_000);
+    expect(stage.link.changes).toEqual(["m0 30000", "held 30000", "m0' 30000", "held' 30000"]);
+    await stage.ack("m0");
+    expect(stage.link.acks).toEqual([["m0''"]]);
+    await stage.driver.clock.advance(15_000);
+    expect(stage.link.changes.filter((change) => change.startsWith("m0"))).toHaveLength(2);
+  });
+
+  it("that is being renewed is acked by the handle that comes of it", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(came("m0"));
+    await turns();
+    const gate = Promise.withResolvers<void>();
+    stage.link.gate = gate.promise;
+    await stage.driver.clock.advance(15_000);
+    await stage.ack("m0");
+    expect(stage.link.acks).toEqual([]);
+    gate.resolve();
+    await turns();
+    expect(stage.link.acks).toEqual([["m0'"]]);
+  });
+
+  it("can be extended while it lasts", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(came("m0"));
+    await turns();
+    expect(await stage.receiver.extend(stage.got[0]!, 60_000)).toBe(true);
+    expect(stage.link.changes).toEqual(["m0 60000"]);
+    await stage.ack("m0");
+    expect(await stage.receiver.extend(stage.got[0]!, 60_000)).toBe(false);
+  });
+});
+
+describe("a release", () => {
+  it("makes the message invisible for the time that core says, and at least a millisecond", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(...many(2));
+    await turns();
+    await stage.release(5_000, "m0");
+    await stage.release(0, "m1");
+    expect(stage.link.changes).toEqual(["m0 5000", "m1 1"]);
+  });
+});
+
+describe("what is delayed", () => {
+  it("is held until its time has come, those whose time came first going first", async () => {
+    const stage = await new Stage().open();
+    const due = (id: string, ms: number): ReturnType<typeof came> =>
+      came(id, {
+        properties: new Map([
+          ["tally-id", id],
+          ["tally-due", String(stage.driver.clock.wall() + ms)],
+        ]),
+      });
+    stage.link.poll("orders_later").bring(due("c", 900), due("b", 300), due("a", 200));
+    await turns();
+    expect(stage.ids).toEqual([]);
+    await stage.driver.clock.advance(299);
+    expect(stage.ids).toEqual(["a"]);
+    await stage.driver.clock.advance(1);
+    expect(stage.ids).toEqual(["a", "b"]);
+    await stage.driver.clock.advance(600);
+    expect(stage.ids).toEqual(["a", "b", "c"]);
+  });
+});
+
+describe("a message that cannot be what was sent", () => {
+  it("has an encoding that nobody can read, so that it becomes a dead letter with its bytes", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(came("m0", { corrupted: true, body: Buffer.from("torn") }));
+    await turns();
+    expect(stage.got[0]!.message).toMatchObject({ contentEncoding: "corrupted", body: Buffer.from("torn") });
+  });
+
+  it("has spoofed headers read as if they were not there, surfaced once", async () => {
+    const stage = await new Stage().open();
+    const spoofed = (id: string): ReturnType<typeof came> =>
+      came(id, {
+        properties: new Map([
+          ["tally-id", id],
+          ["tally-attempt", "-1"],
+        ]),
+      });
+    stage.link.poll("orders").bring(spoofed("m0"), spoofed("m1"));
+    await turns();
+    expect(stage.got.map(({ message }) => message.attempt)).toEqual([1, 1]);
+    expect(stage.said).toHaveLength(1);
+    expect(stage.said[0]).toContain("tally-attempt");
+  });
+});
+
+describe("leaving", () => {
+  it("ends its own requests first, then gives back what is out, with the acks before", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(...many(2));
+    await turns();
+    stage.receiver.settle([{ kind: "ack", delivery: stage.got[0]! }]);
+    const leaving = stage.receiver[Symbol.asyncDispose]();
+    await turns();
+    expect(stage.link.acks).toEqual([["m0"]]);
+    expect(stage.link.changes).toEqual([]);
+    const open = stage.link.polls.slice(-3);
+    for (const poll of open) poll.answer({ status: no(40_401), messages: poll === open[0] ? [came("late")] : [] });
+    await leaving;
+    expect(stage.link.changes.toSorted()).toEqual(["late 1", "m1 1"]);
+    expect(stage.ids).toEqual(["m0", "m1"]);
+    expect(stage.link.closed).toBe(1);
+    expect(stage.driver.clock.pending()).toBe(0);
+  });
+
+  it("waits for nothing where nothing is out", async () => {
+    const stage = await new Stage().open();
+    await stage.receiver[Symbol.asyncDispose]();
+    expect(stage.link.polls.every(({ aborted }) => aborted)).toBe(true);
+    expect(stage.driver.clock.pending()).toBe(0);
+  });
+
+  it("a session that is lost says so once; the next one gives back what it had", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(...many(2));
+    await turns();
+    await stage.ack("m0");
+    stage.link.events.lost(Object.assign(new Error("14 UNAVAILABLE"), { code: 14 }));
+    stage.link.events.lost(new Error("again"));
+    expect(stage.said).toEqual(["lost session-lost"]);
+    await stage.ack("m1");
+    expect(stage.link.acks).toEqual([["m0"]]);
+    const next = await new Stage(stage.driver, stage.transport).open();
+    expect(next.link.changes).toEqual(["m1 1"]);
+  });
+
+  it("paused, nothing is handed out, and what came is there when it goes on", async () => {
+    const stage = await new Stage().open();
+    stage.receiver.pause(0);
+    stage.link.poll("orders").bring(...many(1));
+    await turns();
+    expect(stage.ids).toEqual([]);
+    stage.receiver.resume(0);
+    await turns();
+    expect(stage.ids).toEqual(["m0"]);
+  });
+});

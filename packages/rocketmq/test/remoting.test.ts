@@ -1,0 +1,214 @@
+import { TallyError } from "@tallymq/core/spi";
+import { virtualClock } from "@tallymq/testkit";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { readEndpoint } from "../src/endpoint.ts";
+import { RemotingClient, RemotingError } from "../src/remoting/client.ts";
+import { AnswerReader, MOST_FRAME, readJson, request } from "../src/remoting/frames.ts";
+import { signed } from "../src/remoting/signature.ts";
+import { FakeCluster, frame } from "./fake-cluster.ts";
+import { FakeDriver, ORDERED, ORDERS, SIGNAL } from "./fake-driver.ts";
+
+const AT = readEndpoint("names", "localhost:9876");
+
+describe("frames", () => {
+  it("are read in whatever pieces they come", () => {
+    const bytes = Buffer.concat([frame(1, 0, {}, "one"), frame(2, 17, { a: "b" }, "")]);
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 40 })), (sizes) => {
+        const reader = new AnswerReader();
+        const answers = [];
+        let at = 0;
+        for (const size of [...sizes, bytes.length]) {
+          answers.push(...reader.take(bytes.subarray(at, at + size)));
+          at += size;
+          if (at >= bytes.length) break;
+        }
+        expect(answers.map(({ opaque, code, fields }) => ({ opaque, code, fields: { ...fields } }))).toEqual([
+          { opaque: 1, code: 0, fields: {} },
+          { opaque: 2, code: 17, fields: { a: "b" } },
+        ]);
+        expect(new TextDecoder().decode(answers[0]!.body)).toBe("one");
+      }),
+    );
+  });
+
+  it.each([
+    ["of 4 GiB", [0xff, 0xff, 0xff, 0xff]],
+    ["over the bound", [...new Uint8Array(new Uint32Array([MOST_FRAME + 1]).buffer)].toReversed()],
+    ["too short for a header", [0, 0, 0, 3]],
+    ["with a header of another kind", [0, 0, 0, 4, 1, 0, 0, 0]],
+    ["with a header longer than itself", [0, 0, 0, 4, 0, 0, 0, 9]],
+    ["with a header that is no JSON", [0, 0, 0, 5, 0, 0, 0, 1, 0x7b]],
+    ["with null for a header", [0, 0, 0, 8, 0, 0, 0, 4, 0x6e, 0x75, 0x6c, 0x6c]],
+  ])("%s are refused", (_, bytes) => {
+    expect(() => new AnswerReader().take(Uint8Array.from(bytes))).toThrow();
+  });
+
+  it("of random bytes throw or wait, and never hang or read beyond", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        try {
+          new AnswerReader().take(bytes);
+        } catch (thrown) {
+          expect(thrown).toBeInstanceOf(Error);
+        }
+      }),
+    );
+  });
+
+  it("have a header that says what is asked", () => {
+    const bytes = Buffer.from(request(105, 7, { topic: "t" }, new Uint8Array([9])));
+    expect(bytes.readUInt32BE(0)).toBe(bytes.length - 4);
+    const length = bytes.readUInt32BE(4);
+    expect(JSON.parse(bytes.subarray(8, 8 + length).toString())).toMatchObject({
+      code: 105,
+      opaque: 7,
+      extFields: { topic: "t" },
+    });
+    expect(bytes.at(-1)).toBe(9);
+  });
+
+  it("hold JSON whose keys may be numbers", () => {
+    expect(readJson(Buffer.from('{"a":{0:"x", 12 : "y"},"b":[1]}'))).toEqual({ a: { 0: "x", 12: "y" }, b: [1] });
+  });
+});
+
+describe("a signature", () => {
+  it("is HMAC-SHA1 over the values in the order of their names, and the body", async () => {
+    const { createHmac } = await import("node:crypto");
+    const all = await signed({ topic: "t", b: "2" }, new Uint8Array([65]), {
+      accessKey: "user",
+      secretKey: "s3cret",
+      securityToken: null,
+    });
+    expect(all["Signature"]).toBe(createHmac("sha1", "s3cret").update("user2tA").digest("base64"));
+    expect(all["AccessKey"]).toBe("user");
+    expect(JSON.stringify(all)).not.toContain("s3cret");
+  });
+});
+
+describe("a connection", () => {
+  const client = (cluster: FakeCluster, clock = virtualClock()) =>
+    new RemotingClient(AT, { dial: cluster.dial, clock, credentials: null, within: 3_000 });
+
+  it("that does not answer ends in time, and with it all that waits", async () => {
+    const clock = virtualClock();
+    const cluster = new FakeCluster();
+    cluster.silent = true;
+    const asking = [1, 2].map((code) => client(cluster, clock).ask(code, {}));
+    const all = Promise.allSettled(asking);
+    await clock.advance(3_000);
+    expect((await all).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    expect(clock.pending()).toBe(0);
+  });
+
+  it("that says what is no frame is closed", async () => {
+    const cluster = new FakeCluster();
+    cluster.garbage = true;
+    await expect(client(cluster).ask(1, {})).rejects.toThrow(/no RocketMQ/);
+    expect(cluster.closed).toBe(1);
+  });
+
+  it("gives an answer that is no success as an error with its code, and without the stack trace", async () => {
+    const one = client(new FakeCluster());
+    const error = await one.must("x", 999, {}).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(RemotingError);
+    expect((error as RemotingError).remoting).toBe(3);
+    expect((error as Error).message).not.toContain("at org.apache");
+  });
+});
+
+describe("declaring", () => {
+  it("makes topics by their kind, groups by whether they are ordered, and writes where they begin", async () => {
+    const cluster = new FakeCluster();
+    const transport = new FakeDriver().transport({}, cluster.cluster());
+    await transport.admin.declare([ORDERS, { ...ORDERED, groups: ["a"] }], SIGNAL);
+    await transport.admin.declareDelays(ORDERS, 1_000, SIGNAL);
+    expect(cluster.kinds).toEqual({
+      orders: "NORMAL",
+      orders_billing_copies: "DELAY",
+      orders_later: "DELAY",
+      steps: "FIFO",
+      steps_a_copies: "DELAY",
+    });
+    expect(cluster.groups).toEqual({ orders_billing: false, steps_a: true });
+    // Queues are at 3 to 8: a group that was never there begins at the oldest.
+    expect(cluster.offsets.get("orders_billing orders 0")).toBe(3);
+  });
+
+  it('begins at the end with from: "latest", and never moves a group that has been there', async () => {
+    const cluster = new FakeCluster();
+    cluster.offsets.set("orders_billing orders 0", 5);
+    const transport = new FakeDriver().transport({ from: "latest" }, cluster.cluster());
+    await transport.admin.declare([ORDERS], SIGNAL);
+    expect(cluster.offsets.get("orders_billing orders 0")).toBe(5);
+    expect(cluster.offsets.get("orders_billing orders 1")).toBe(8);
+  });
+
+  it("may be repeated, and makes nothing twice", async () => {
+    const cluster = new FakeCluster();
+    const transport = new FakeDriver().transport({}, cluster.cluster());
+    await transport.admin.declare([ORDERS], SIGNAL);
+    const made = cluster.made.length;
+    await transport.admin.declare([ORDERS], SIGNAL);
+    expect(cluster.made).toHaveLength(made);
+  });
+
+  it.each([
+    ["a topic of another kind", (c: FakeCluster) => void (c.kinds["orders"] = "FIFO"), /kind FIFO/],
+    ["a group that is ordered", (c: FakeCluster) => void (c.groups["orders_billing"] = true), /is ordered/],
+  ])("refuses %s", async (_, given, words) => {
+    const cluster = new FakeCluster();
+    given(cluster);
+    const transport = new FakeDriver().transport({}, cluster.cluster());
+    await expect(transport.admin.declare([ORDERS], SIGNAL)).rejects.toThrow(words);
+  });
+
+  it.each(["a.._b", "a._b", "ü", "x".repeat(128)])("refuses a topic called %s by name", async (name) => {
+    const transport = new FakeDriver().transport({}, new FakeCluster().cluster());
+    const error = await transport.admin.declare([{ ...ORDERS, name }], SIGNAL).catch((thrown: unknown) => thrown);
+    expect(TallyError.is(error) && error.code).toBe("topology");
+  });
+
+  it("delays nothing of an ordered topic", async () => {
+    const transport = new FakeDriver().transport({}, new FakeCluster().cluster());
+    await expect(transport.admin.declareDelays(ORDERED, 1, SIGNAL)).rejects.toThrow(/ordered/);
+  });
+
+  it("without name servers looks for the topics at a proxy, and says which is missing", async () => {
+    const driver = new FakeDriver();
+    driver.missing.add("orders_billing_copies");
+    const error = await driver
+      .transport()
+      .admin.declare([ORDERS], SIGNAL)
+      .catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: "topology", retryable: true });
+    expect(driver.link.closed).toBe(1);
+  });
+
+  it("says that flushing to disk is vouched for where the broker says so", async () => {
+    for (const [flush, persisted] of [
+      ["SYNC_FLUSH", "yes"],
+      ["ASYNC_FLUSH", "no"],
+    ] as const) {
+      const cluster = new FakeCluster();
+      cluster.flush = flush;
+      const driver = new FakeDriver();
+      const transport = driver.transport({}, cluster.cluster());
+      await transport.admin.declare([ORDERS], SIGNAL);
+      expect(await proofOf(driver, transport)).toMatchObject({ persisted, replicated: "unverified" });
+    }
+  });
+});
+
+async function proofOf(driver: FakeDriver, transport: ReturnType<FakeDriver["transport"]>): Promise<unknown> {
+  const { Journal, message, stored, turns } = await import("./fake-driver.ts");
+  const journal = new Journal();
+  const sender = await transport.openSender(journal.events, SIGNAL);
+  const batch = [message("1")];
+  sender.send(sender.lane(batch[0]!), batch, journal.of(batch));
+  stored(driver.requests[0]!);
+  await turns();
+  return (journal.verdicts.get("1") as { proof?: unknown }).proof;
+}
