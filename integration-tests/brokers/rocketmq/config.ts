@@ -52,11 +52,10 @@ export const RUN_SCRIPT = `#!/bin/sh
 set -ef
 part=$1
 mkdir -p ${HOME}
+libs='/opt/rocketmq/lib/*'
+# The makers' image has its jars where it says its home is.
+[ -d /opt/rocketmq/lib ] || libs="$ROCKETMQ_HOME/lib/*"
 export ROCKETMQ_HOME=${HOME}
-libs=""
-set +f
-for folder in /opt/rocketmq/lib /home/rocketmq/rocketmq-*/lib; do [ -d "$folder" ] && libs="$folder/*"; done
-set -f
 flags="-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=64m -Duser.home=${HOME}/$part"
 case $part in
 names) exec java $flags -Xmx96m -cp "$libs" org.apache.rocketmq.namesrv.NamesrvStartup ;;

@@ -1,3 +1,4 @@
+// Over 300 lines: one session; what it holds, hands out and settles is one state.
 import {
   type Clock,
   type Delivery,

@@ -1,3 +1,4 @@
+// Over 300 lines: one connection and its calls; each call is a request of the protocol put together and an answer taken apart.
 import {
   type CallOptions,
   ChannelCredentials,
