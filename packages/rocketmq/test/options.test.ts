@@ -42,6 +42,8 @@ describe("options", () => {
     ["no endpoints", {}, /endpoints must be given/],
     ["an empty list of endpoints", { endpoints: [] }, /at least one host:port/],
     ["an endpoint without a port", { endpoints: ["localhost"] }, /endpoints\[0\] must be host:port/],
+    ["an endpoint with port 0", { endpoints: ["localhost:0"] }, /host:port/],
+    ["an endpoint with port 65536", { endpoints: ["localhost:65536"] }, /host:port/],
     ["several endpoints in one string", { endpoints: ["a:8081;b:8081"] }, /one in each string/],
     ["a URL as an endpoint", { endpoints: ["a:1", "http://user:s3cret@h:1"] }, /endpoints\[1\] must be host:port/],
     ["a name server without a port", { ...OK, names: ["localhost"] }, /names\[0\] must be host:port/],
