@@ -1,38 +1,77 @@
-import { type AdminPort, TallyError, type TopicPlan, raced } from "@tallymq/core/spi";
-import type { Driver, DriverAdmin } from "./driver/driver.ts";
+import { type AdminPort, type Clock, raced, sleep, TallyError, type TopicPlan } from "@tallymq/core/spi";
+import type { Driver, DriverAdmin, NewTopic } from "./driver/driver.ts";
 import { classify } from "./errors.ts";
 import { Progress } from "./progress.ts";
-import type { Topology } from "./topology.ts";
+import { FORWARDERS, type Topology } from "./topology.ts";
 
 const MIN_ISR = "min.insync.replicas";
+/** What has been made is looked for so often, in milliseconds, and so many times. */
+const LOOK_MS = 50;
+const LOOKS = 60;
 
 /** Makes topics and counts. One client, opened when first needed, and anew after something failed. */
 export class KafkaAdmin implements AdminPort {
   readonly #driver: Driver;
+  readonly #clock: Clock;
   readonly #topology: Topology;
+  /** Somebody is to forward what is delayed of this topic. */
+  readonly #delaying: (topic: string) => void;
   #client: Promise<DriverAdmin> | null = null;
+  /** Calls under way, by client. */
+  readonly #users: Map<Promise<DriverAdmin>, number> = new Map();
   #closed = false;
 
-  constructor(driver: Driver, topology: Topology) {
+  constructor(driver: Driver, clock: Clock, topology: Topology, delaying: (topic: string) => void) {
     this.#driver = driver;
+    this.#clock = clock;
     this.#topology = topology;
+    this.#delaying = delaying;
   }
 
   async declare(topics: readonly TopicPlan[], signal: AbortSignal): Promise<void> {
     await this.on(signal, "declaring topics", async (admin) => {
-      for (const plan of topics) await this.#declare(admin, plan, plan.groups);
+      for (const plan of topics) await this.#declare(admin, plan, plan.groups, signal);
     });
   }
 
   /** As part of opening a receiver: the group's own topic is in no plan unless the topic names the group. */
   async declareFor(plan: TopicPlan, group: string, signal: AbortSignal): Promise<void> {
-    await this.on(signal, `topic ${JSON.stringify(plan.name)}`, (admin) => this.#declare(admin, plan, [group]));
+    await this.on(signal, `topic ${JSON.stringify(plan.name)}`, (admin) => this.#declare(admin, plan, [group], signal));
   }
 
-  declareDelays(plan: TopicPlan): Promise<void> {
-    return Promise.reject(
-      new TallyError("unsupported", `topic ${JSON.stringify(plan.name)}: messages are not delayed on Kafka`),
-    );
+  /** All of it, however long the delay: a partition more than needed costs less than a topic that grows. */
+  async declareDelays(plan: TopicPlan, _upToMs: number, signal: AbortSignal): Promise<void> {
+    await this.on(signal, `topic ${JSON.stringify(this.#topology.delaysOf(plan.name))}`, async (admin) => {
+      if (await this.#hasDelays(admin, plan.name)) return;
+      if (this.#topology.makes(plan.name)) {
+        await this.#create(admin, [this.#topology.delaysPlan(plan, await admin.brokers())], signal);
+        if (await this.#hasDelays(admin, plan.name)) return;
+      }
+      const name = JSON.stringify(this.#topology.delaysOf(plan.name));
+      throw this.#topology.makes(plan.name)
+        ? new TallyError("topology", `topic ${name} is not there yet`, { retryable: true })
+        : new TallyError("unsupported", `topic ${name} is not there, and declare: "passive" says not to make it`);
+    });
+    this.#delaying(plan.name);
+  }
+
+  /** Whether the topic has one for its delays. */
+  async hasDelays(topic: string, signal: AbortSignal): Promise<boolean> {
+    return await this.on(signal, `topic ${JSON.stringify(topic)}`, (admin) => this.#hasDelays(admin, topic));
+  }
+
+  /** Lets go of what those who forward have committed: nobody reads it again. */
+  async forgetForwarded(topic: string, signal: AbortSignal): Promise<void> {
+    const name = this.#topology.delaysOf(topic);
+    await this.on(signal, `topic ${JSON.stringify(name)}`, async (admin) => {
+      const group = this.#topology.groupOf(topic, FORWARDERS);
+      const [ranges, committed] = await Promise.all([admin.ranges(name), admin.committed(group, name)]);
+      const below = committed.flatMap(({ partition, offset }) => {
+        const low = ranges.find((one) => one.partition === partition)?.low ?? 0;
+        return offset !== null && offset > low ? [{ partition, offset }] : [];
+      });
+      if (below.length > 0) await admin.forget(name, below);
+    });
   }
 
   /** What the group has not settled, as far as its commits say. Offsets that hold no message (markers of transactions) count as well. */
@@ -60,6 +99,7 @@ export class KafkaAdmin implements AdminPort {
     if (this.#closed) throw new TallyError("closed", "the transport is closed");
     signal.throwIfAborted();
     const opening = (this.#client ??= this.#driver.admin());
+    this.#users.set(opening, (this.#users.get(opening) ?? 0) + 1);
     try {
       return await raced(
         opening.then((admin) => work(admin)),
@@ -67,8 +107,10 @@ export class KafkaAdmin implements AdminPort {
       );
     } catch (thrown) {
       // What it knows of the cluster may be why: the next one begins anew.
-      if (this.#client === opening && !TallyError.is(thrown)) this.#drop(opening);
+      if (this.#client === opening && !TallyError.is(thrown)) this.#client = null;
       throw signal.aborted ? signal.reason : classify(thrown, what, "opening");
+    } finally {
+      this.#left(opening);
     }
   }
 
@@ -79,18 +121,46 @@ export class KafkaAdmin implements AdminPort {
     await (await opening?.catch(() => null))?.close().catch(() => {});
   }
 
-  #drop(opening: Promise<DriverAdmin>): void {
-    this.#client = null;
-    void opening.then((admin) => admin.close()).catch(() => {});
+  /** One that is not to be used again is closed by the last who does: its connections are everybody's. */
+  #left(opening: Promise<DriverAdmin>): void {
+    const users = this.#users.get(opening)! - 1;
+    this.#users.set(opening, users);
+    if (users > 0) return;
+    this.#users.delete(opening);
+    if (this.#client !== opening) void opening.then((admin) => admin.close()).catch(() => {});
   }
 
-  async #declare(admin: DriverAdmin, plan: TopicPlan, groups: readonly string[]): Promise<void> {
+  async #hasDelays(admin: DriverAdmin, topic: string): Promise<boolean> {
+    const name = this.#topology.delaysOf(topic);
+    const partitions = (await admin.partitions([name])).get(name);
+    if (partitions === undefined) return false;
+    this.#topology.learned(name, partitions, this.#topology.knows(name) ? undefined : await minIsrOf(admin, name));
+    return true;
+  }
+
+  /** Until the broker that is asked has heard of them: it is told by the controller, after that has answered. */
+  async #create(admin: DriverAdmin, topics: readonly NewTopic[], signal: AbortSignal): Promise<void> {
+    await admin.create(topics);
+    const names = topics.map(({ name }) => name);
+    for (let looks = 1; looks <= LOOKS; looks++) {
+      const there = await admin.partitions(names).catch((thrown: unknown) => {
+        if (looks === LOOKS) throw thrown;
+        return null;
+      });
+      if (there?.size === names.length) return;
+      await sleep(this.#clock, LOOK_MS, signal);
+    }
+  }
+
+  async #declare(admin: DriverAdmin, plan: TopicPlan, groups: readonly string[], signal: AbortSignal): Promise<void> {
     const topology = this.#topology;
     const wanted = new Set([topology.topicOf(plan.name), ...groups.flatMap((group) => topology.topicsOf(plan, group))]);
     const made = topology.plans(plan, groups, 1).map(({ name }) => name);
     if (made.some((name) => !topology.knows(name)))
-      await admin.create(
+      await this.#create(
+        admin,
         topology.plans(plan, groups, await admin.brokers()).filter(({ name }) => !topology.knows(name)),
+        signal,
       );
     const there = await admin.partitions([...wanted]);
     for (const name of wanted) {
@@ -101,7 +171,7 @@ export class KafkaAdmin implements AdminPort {
         topology.forget(name);
         throw new TallyError(
           "topology",
-          `topic ${JSON.stringify(name)} is not there${ours ? " (any more)" : ", and declare: false says not to make it"}`,
+          `topic ${JSON.stringify(name)} is not there${ours ? " (any more)" : `, and declare: ${topology.declareOf(plan.name)} says not to make it`}`,
           { retryable: ours },
         );
       }

@@ -66,6 +66,16 @@ export function ownHeaders(headers: Readonly<Record<string, unknown>>): Readonly
   };
 }
 
+/** All of them, as text: what goes on as it is. */
+export function headersOf(headers: Readonly<Record<string, unknown>>): Readonly<Record<string, string>> {
+  const all = Object.create(null) as Record<string, string>;
+  for (const name of Object.keys(headers)) {
+    const value = text(headers, name);
+    if (value !== null) all[name] = value;
+  }
+  return all;
+}
+
 function callers(headers: Readonly<Record<string, unknown>>): Readonly<Record<string, string>> {
   let own: Record<string, string> | null = null;
   for (const name of Object.keys(headers)) {

@@ -3,11 +3,15 @@ import { incoming, ownHeaders } from "./codec.ts";
 import type { DriverConsumer, ReceivedRecord } from "./driver/driver.ts";
 import type { Lane } from "./lane.ts";
 
+/** Of one step of what is delayed, out at the same time. A step whose messages have days left must not use up all credit. */
+export const OF_EACH = 100;
+
 /** Hands out what lanes hold, within the credit, and keeps the broker from sending more of what waits here already. */
 export class Handing {
   readonly #subscription: Subscription;
   readonly #events: ReceiverEvents;
   readonly #consumer: () => DriverConsumer | null;
+  readonly #forwarding: boolean;
   /** Lanes take turns. */
   #turn: Lane[] = [];
   #open = 0;
@@ -16,8 +20,15 @@ export class Handing {
   #stopped = false;
   #spoofed = false;
 
-  constructor(subscription: Subscription, events: ReceiverEvents, consumer: () => DriverConsumer | null) {
+  /** @param forwarding See `ReceiverOptions`. */
+  constructor(
+    subscription: Subscription,
+    events: ReceiverEvents,
+    consumer: () => DriverConsumer | null,
+    forwarding: boolean,
+  ) {
     this.#subscription = subscription;
+    this.#forwarding = forwarding;
     this.#events = events;
     this.#consumer = consumer;
   }
@@ -59,7 +70,7 @@ export class Handing {
 
   /** A fetch brings what it brings; no other is asked for while this much waits here. */
   brake(lane: Lane): void {
-    const most = this.#subscription.credit;
+    const most = this.#forwarding ? OF_EACH : this.#subscription.credit;
     if (!lane.full && lane.held >= most) {
       lane.full = true;
       this.#consumer()?.pause(lane.topic, lane.partition);
@@ -76,7 +87,7 @@ export class Handing {
     while (batch.length < most && idle < this.#turn.length) {
       const lane = this.#turn.shift()!;
       this.#turn.push(lane);
-      const record = lane.next();
+      const record = this.#forwarding && lane.out.size >= OF_EACH ? null : lane.next();
       if (record === null) idle++;
       else {
         idle = 0;
@@ -94,13 +105,14 @@ export class Handing {
       this.#events.surfaced(
         `${lane.topic}/${lane.partition}: ${record.unreadable}; its messages, from offset ${record.offset} on, cannot be read`,
       );
+    const message = incoming(this.#subscription.topic.name, record);
     return {
       token: record.offset,
       lane: lane.number,
       epoch: lane.epoch,
       place: `${lane.topic}/${lane.partition}/${record.offset}`,
       count: null,
-      message: incoming(this.#subscription.topic.name, record),
+      message: this.#forwarding ? { ...message, native: record } : message,
     };
   }
 

@@ -4,7 +4,6 @@ import {
   type Duration,
   duration,
   entries,
-  flag,
   integer,
   resolveOptions,
   type ResolvedTls,
@@ -28,6 +27,11 @@ export interface KafkaOptions {
   readonly sasl?: SaslOptions;
   /** Where topics live on the broker, by topic name; those not named follow the default mapping. @default {} */
   readonly topics?: Readonly<Record<string, KafkaTopicOptions>>;
+  /**
+   * What is made of topics, where `topics` says nothing else. See {@link KafkaTopicOptions}.
+   * @default true
+   */
+  readonly declare?: boolean | "passive";
   /** Of topics that are made. @default 6 */
   readonly partitions?: number;
   /** Of topics that are made. @default 3, or as many as there are brokers when the first topic is made */
@@ -81,14 +85,19 @@ export interface KafkaTopicOptions {
   readonly topic?: string;
   /** Consumer groups, by group, where they are not `<topic>.<group>`. @default {} */
   readonly groups?: Readonly<Record<string, string>>;
-  /** False: the topic is somebody else's; it is looked for, never made. Topics for copies are made all the same. @default true */
-  readonly declare?: boolean;
+  /**
+   * True: all that is missing. False: the topic is somebody else's, it is looked for and never made; those for its copies,
+   * delays and dead letters are made all the same. "passive": nothing is made, and all that is needed must be there.
+   * @default that of {@link KafkaOptions}
+   */
+  readonly declare?: boolean | "passive";
 }
 
 export interface ResolvedTopic {
   readonly topic: string | null;
   readonly groups: ReadonlyMap<string, string>;
-  readonly declare: boolean;
+  /** Null: as for all. */
+  readonly declare: boolean | "passive" | null;
 }
 
 /** The resolved options: milliseconds, bytes, checked names. */
@@ -98,6 +107,7 @@ export interface ResolvedOptions {
   readonly tls: ResolvedTls | null;
   readonly sasl: ResolvedSasl | null;
   readonly topics: ReadonlyMap<string, ResolvedTopic>;
+  readonly declare: boolean | "passive";
   readonly partitions: number;
   readonly replicationFactor: number | null;
   readonly minInsyncReplicas: number | null;
@@ -139,6 +149,14 @@ function readBroker(where: string, given: unknown): string {
 
 const orNull = (rule: Rule<number>): Rule<number | null> => ({ default: null, read: (name, v) => rule.read(name, v) });
 
+const declare: Rule<boolean | "passive"> = {
+  default: true,
+  read(name, given) {
+    if (given === true || given === false || given === "passive") return given;
+    throw new TallyError("bad-config", `${name} must be true, false or "passive"`);
+  },
+};
+
 const TOPIC_BOUNDS: Bounds<ResolvedTopic> = {
   topic: { default: null, read: (name, given) => text("").read(name, given) },
   groups: {
@@ -146,7 +164,7 @@ const TOPIC_BOUNDS: Bounds<ResolvedTopic> = {
     read: (name, given) =>
       new Map(entries(name, given).map(([group, id]) => [group, text("").read(`${name}.${group}`, id)])),
   },
-  declare: flag(true),
+  declare: { default: null, read: (name, given) => declare.read(name, given) },
 };
 
 const BOUNDS: Bounds<ResolvedOptions> = {
@@ -164,6 +182,7 @@ const BOUNDS: Bounds<ResolvedOptions> = {
         ]),
       ),
   },
+  declare,
   partitions: integer(6, 1, 10_000),
   replicationFactor: orNull(integer(3, 1, 15)),
   minInsyncReplicas: orNull(integer(2, 1, 15)),

@@ -26,6 +26,8 @@ export interface ReceiverOptions {
   readonly clock: Clock;
   /** Milliseconds without a word of the broker after which the client is taken for dead. */
   readonly watchdog: number;
+  /** For those who send on what was delayed: `native` of a message is the record itself, and few of a partition are out. */
+  readonly forwarding: boolean;
 }
 
 /**
@@ -66,7 +68,7 @@ export class KafkaReceiver implements Receiver {
     this.#o = options;
     this.#topics = options.topology.topicsOf(subscription.topic, subscription.group);
     this.#ready.promise.catch(() => {});
-    this.#handing = new Handing(subscription, events, () => this.#consumer);
+    this.#handing = new Handing(subscription, events, () => this.#consumer, options.forwarding);
     this.#commits = new Commits(
       options.clock,
       () => this.#lanes.values(),
@@ -101,6 +103,11 @@ export class KafkaReceiver implements Receiver {
       void receiver.#consumer?.close();
       throw signal.aborted ? signal.reason : classify(thrown, `group ${JSON.stringify(group)}`, "opening");
     }
+  }
+
+  /** Fires when the session is over. */
+  get gone(): AbortSignal {
+    return this.#gone.signal;
   }
 
   settle(batch: readonly Settlement[]): void {

@@ -2,6 +2,7 @@ import { type Outgoing, type Sender, type SenderEvents, TallyError, type Verdict
 import { record } from "./codec.ts";
 import type { DriverProducer, DriverRecord, Produced } from "./driver/driver.ts";
 import { rejection } from "./errors.ts";
+import { DELAY, GROUP } from "./delays/ladder.ts";
 import type { Place, Topology } from "./topology.ts";
 
 /** What the sender is given at once for one partition. */
@@ -103,7 +104,7 @@ export class KafkaSender implements Sender {
         bytes = 0;
       }
       bytes += m.body.length;
-      parts.at(-1)!.push({ index, record: record(m) });
+      parts.at(-1)!.push({ index, record: m.delayMs === 0 ? record(m) : delayed(m) });
     }
     return parts;
   }
@@ -113,6 +114,10 @@ export class KafkaSender implements Sender {
       return new TallyError("too-large", `${m.id} has ${m.body.length} bytes; kafka() takes ${this.#maxBytes}`, {
         id: m.id,
       });
+    if (m.ordered && m.delayMs > 0) {
+      const words = `topic ${m.topic} is ordered: what came after ${m.id} would overtake it while it is delayed`;
+      return new TallyError("unsupported", words, { id: m.id });
+    }
     const [property] = Object.keys(m.native ?? {});
     if (property !== undefined)
       return new TallyError(
@@ -188,7 +193,7 @@ export class KafkaSender implements Sender {
  * A send counts if its answer names that one partition, without an error and with an offset. kafkajs also resolves with an
  * empty answer, having sent nothing: its pool may hold another broker under the leader's number.
  */
-function vouched(answer: readonly Produced[], partition: number): boolean {
+export function vouched(answer: readonly Produced[], partition: number): boolean {
   const [one] = answer;
   return (
     answer.length === 1 &&
@@ -197,6 +202,13 @@ function vouched(answer: readonly Produced[], partition: number): boolean {
     one!.offset !== null &&
     one!.offset >= 0
   );
+}
+
+/** It goes to the steps of its topic, and carries where it is to go from there. */
+function delayed(m: Outgoing): DriverRecord {
+  const { key, value, headers } = record(m);
+  const more = { [DELAY]: String(m.delayMs), ...(m.group === null ? {} : { [GROUP]: m.group }) };
+  return { key, value, headers: Object.assign(headers, more) };
 }
 
 function unsent(why: string): Verdict {

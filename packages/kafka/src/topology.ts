@@ -1,6 +1,7 @@
 import { DEAD_LETTERS, type Outgoing, TallyError, type TopicPlan, type Verdict } from "@tallymq/core/spi";
 import type { NewTopic } from "./driver/driver.ts";
 import type { ResolvedOptions } from "./options.ts";
+import { STEPS, stepOf } from "./delays/ladder.ts";
 import { partitionOf } from "./murmur.ts";
 
 /** A partition, as lanes name it. */
@@ -26,12 +27,16 @@ const LEGAL = /^[a-zA-Z0-9._-]{1,249}$/;
 const ROOM = 160 * 1024;
 const encoder = new TextEncoder();
 
+/** The group of those who forward what was delayed. No group of a user's is called so. */
+export const FORWARDERS = "\0forwarders";
+
 /**
  * What a topic of Tally is on Kafka.
  *
  * A topic is a topic, and a group of it is the consumer group `<topic>.<group>`: its own for each topic, since all members
  * of a group must subscribe to the same topics. Copies for one group alone go to the topic `<topic>.<group>.copies`, which
- * the group's members subscribe to beside the first.
+ * the group's members subscribe to beside the first. What is delayed waits in the topic `<topic>.delays`, of which those who
+ * forward are the group `<topic>.delays.forwarders`.
  *
  * Lanes are partitions, numbered as they are met; a number keeps its partition for as long as the transport lives, so that
  * what is in doubt is sent to where its first copy went.
@@ -51,6 +56,7 @@ export class Topology {
   }
 
   groupOf(topic: string, group: string): string {
+    if (group === FORWARDERS) return `${this.delaysOf(topic)}.forwarders`;
     return this.#o.topics.get(topic)?.groups.get(group) ?? `${topic}.${group}`;
   }
 
@@ -58,8 +64,22 @@ export class Topology {
     return `${topic}.${group}.copies`;
   }
 
+  declareOf(topic: string): boolean | "passive" {
+    return this.#o.topics.get(topic)?.declare ?? this.#o.declare;
+  }
+
+  /** Whether topics that only Tally knows of (copies, delays) are ours to make for it. */
+  makes(topic: string): boolean {
+    return this.declareOf(topic) !== "passive";
+  }
+
+  delaysOf(topic: string): string {
+    return `${topic}.delays`;
+  }
+
   /** What a member of the group subscribes to. */
   topicsOf({ name }: TopicPlan, group: string): readonly string[] {
+    if (group === FORWARDERS) return [this.delaysOf(name)];
     return hasCopies(group) ? [this.topicOf(name), this.copiesOf(name, group)] : [this.topicOf(name)];
   }
 
@@ -68,25 +88,35 @@ export class Topology {
    * @throws TallyError `topology` where Kafka could not take a name
    */
   plans({ name }: TopicPlan, groups: readonly string[], brokers: number): readonly NewTopic[] {
-    const own = this.#o.topics.get(name)?.declare ?? true;
-    const replicas = this.#o.replicationFactor ?? Math.min(3, Math.max(1, brokers));
-    const config = {
-      "min.insync.replicas": String(this.#o.minInsyncReplicas ?? Math.max(1, replicas - 1)),
-      "unclean.leader.election.enable": "false",
-      "max.message.bytes": String(Math.max(this.#o.maxBytes, this.#o.batchBytes) + ROOM),
-    };
+    if (!this.makes(name)) return [];
     const made: NewTopic[] = [];
     const add = (topic: string, partitions: number, more: Readonly<Record<string, string>>): void => {
-      made.push({ name: legal(topic), partitions, replicationFactor: replicas, config: { ...config, ...more } });
+      made.push(this.#made(topic, partitions, brokers, more));
     };
     // A dead letter waits for a person, for as long as that takes.
-    if (own)
+    if (this.declareOf(name) === true)
       add(this.topicOf(name), this.#o.partitions, name.endsWith(`.${DEAD_LETTERS}`) ? { "retention.ms": "-1" } : {});
     for (const group of groups) {
       if (!hasCopies(group)) continue;
       add(this.copiesOf(name, group), this.#o.partitions, {});
     }
     return made;
+  }
+
+  /** A partition a step. What has been forwarded is let go of by those who did. @throws TallyError as `plans` */
+  delaysPlan({ name }: TopicPlan, brokers: number): NewTopic {
+    const more = { "retention.ms": "-1", "message.timestamp.type": "LogAppendTime" };
+    return this.#made(this.delaysOf(name), STEPS, brokers, more);
+  }
+
+  #made(name: string, partitions: number, brokers: number, more: Readonly<Record<string, string>>): NewTopic {
+    const replicas = this.#o.replicationFactor ?? Math.min(3, Math.max(1, brokers));
+    const config = {
+      "min.insync.replicas": String(this.#o.minInsyncReplicas ?? Math.max(1, replicas - 1)),
+      "unclean.leader.election.enable": "false",
+      "max.message.bytes": String(Math.max(this.#o.maxBytes, this.#o.batchBytes) + ROOM),
+    };
+    return { name: legal(name), partitions, replicationFactor: replicas, config: { ...config, ...more } };
   }
 
   /** What the broker says of a topic. @param minIsr null: it did not say; undefined: not asked again */
@@ -107,12 +137,22 @@ export class Topology {
 
   /** The lane of a message; -1 where its topic is not known. Keyless ones have that of the batch that is being filled. */
   laneOf(m: Outgoing): number {
+    if (m.delayMs > 0) return this.delayed(m.topic, stepOf(m.delayMs));
     const topic = m.group === null ? this.topicOf(m.topic) : this.copiesOf(m.topic, m.group);
+    return this.laneFor(topic, m.key === null ? null : encoder.encode(m.key));
+  }
+
+  /** As `laneOf`, by the name of the topic on the broker and the bytes of the key. */
+  laneFor(topic: string, key: Uint8Array | null): number {
     const known = this.#known.get(topic);
     if (known === undefined) return -1;
-    const partition =
-      m.key === null ? known.sticky % known.partitions : partitionOf(encoder.encode(m.key), known.partitions);
-    return this.lane(topic, partition);
+    return this.lane(topic, key === null ? known.sticky % known.partitions : partitionOf(key, known.partitions));
+  }
+
+  /** The lane of a step of what is delayed; -1 as above. */
+  delayed(topic: string, step: number): number {
+    const known = this.#known.get(this.delaysOf(topic));
+    return known === undefined ? -1 : this.lane(this.delaysOf(topic), Math.min(step, known.partitions - 1));
   }
 
   lane(topic: string, partition: number): number {

@@ -1,5 +1,6 @@
 import {
   type AdminPort,
+  DEAD_LETTERS,
   type Host,
   type Receiver,
   type ReceiverEvents,
@@ -12,13 +13,16 @@ import {
   raced,
 } from "@tallymq/core/spi";
 import { KafkaAdmin } from "./admin.ts";
+import { Delays } from "./delays/delays.ts";
+import { LONGEST_DELAY, STEPS } from "./delays/ladder.ts";
 import type { Driver } from "./driver/driver.ts";
 import { classify } from "./errors.ts";
+import { OF_EACH } from "./handing.ts";
 import type { ResolvedOptions } from "./options.ts";
 import { Positions } from "./positions.ts";
 import { KafkaReceiver } from "./receiver.ts";
 import { KafkaSender } from "./sender.ts";
-import { Topology } from "./topology.ts";
+import { FORWARDERS, Topology } from "./topology.ts";
 
 /** Kafka as a transport. Each session has a client of its own, so that one whose view of the cluster is broken ends with it. */
 export class KafkaTransport implements Transport {
@@ -34,6 +38,9 @@ export class KafkaTransport implements Transport {
   readonly #topology: Topology;
   readonly #admin: KafkaAdmin;
   readonly #positions: Positions;
+  readonly #delays: Delays;
+  /** Of the session that opened last: what belongs to none is said there. */
+  #surfaced: (what: string) => void = () => {};
   readonly #sessions: Set<AsyncDisposable> = new Set();
   #closed = false;
 
@@ -52,11 +59,21 @@ export class KafkaTransport implements Transport {
       deliveryLease: "none",
       position: true,
       countsDeliveries: false,
-      longestDelay: 0,
+      longestDelay: LONGEST_DELAY,
     });
     this.#topology = new Topology(options);
-    this.admin = this.#admin = new KafkaAdmin(driver, this.#topology);
+    this.admin = this.#admin = new KafkaAdmin(driver, host.clock, this.#topology, (topic) => this.#delays.begin(topic));
     this.#positions = new Positions(this.#admin, this.#topology, options.offsetReset);
+    this.#delays = new Delays({
+      host,
+      driver,
+      topology: this.#topology,
+      admin: this.#admin,
+      batchBytes: options.batchBytes,
+      receiver: (topic, events, signal) =>
+        this.#receiver({ topic, group: FORWARDERS, credit: OF_EACH * STEPS, consumer: "delays" }, events, signal),
+      surfaced: (what) => this.#surfaced(what),
+    });
   }
 
   async openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender> {
@@ -67,6 +84,7 @@ export class KafkaTransport implements Transport {
       if (this.#closed) void producer.close();
       this.#throwIfClosed();
       const sender = new KafkaSender(producer, this.#topology, events, this.#o);
+      this.#surfaced = (what) => events.surfaced(what);
       this.#sessions.add(sender);
       return sender;
     } catch (thrown) {
@@ -77,7 +95,17 @@ export class KafkaTransport implements Transport {
   async openReceiver(subscription: Subscription, events: ReceiverEvents, signal: AbortSignal): Promise<Receiver> {
     this.#throwIfClosed();
     await this.#admin.declareFor(subscription.topic, subscription.group, signal);
-    const receiver = await KafkaReceiver.open(
+    const receiver = await this.#receiver(subscription, events, signal);
+    if (this.#closed) await receiver[Symbol.asyncDispose]();
+    this.#throwIfClosed();
+    this.#sessions.add(receiver);
+    this.#surfaced = (what) => events.surfaced(what);
+    if (subscription.group !== DEAD_LETTERS) this.#delays.watch(subscription.topic.name, receiver.gone);
+    return receiver;
+  }
+
+  #receiver(subscription: Subscription, events: ReceiverEvents, signal: AbortSignal): Promise<KafkaReceiver> {
+    return KafkaReceiver.open(
       subscription,
       events,
       {
@@ -86,18 +114,16 @@ export class KafkaTransport implements Transport {
         positions: this.#positions,
         clock: this.#host.clock,
         watchdog: 3 * this.#o.sessionTimeout,
+        forwarding: subscription.group === FORWARDERS,
       },
       signal,
     );
-    if (this.#closed) await receiver[Symbol.asyncDispose]();
-    this.#throwIfClosed();
-    this.#sessions.add(receiver);
-    return receiver;
   }
 
   /** Ends what is still open, commits included. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
+    await this.#delays[Symbol.asyncDispose]();
     await Promise.allSettled([...this.#sessions].map((session) => session[Symbol.asyncDispose]()));
     await this.#admin.close();
   }

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { incoming, record } from "../src/codec.ts";
 import { message } from "./fake-driver.ts";
 
-const base = { offset: 0, key: null, value: Buffer.from("x"), native: null, unreadable: null };
+const base = { offset: 0, timestamp: 0, key: null, value: Buffer.from("x"), native: null, unreadable: null };
 
 describe("headers", () => {
   it("under names that every object has are the sender's bytes: kafkajs puts before them what it found on a plain object", () => {

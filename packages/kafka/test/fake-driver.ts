@@ -40,6 +40,9 @@ export function taken(request: Request, offset = 0): void {
   request.answer([{ partition: request.partition, errorCode: 0, offset }]);
 }
 
+/** Partitions of a topic for delays. */
+const ALL: readonly number[] = Array.from({ length: 25 }, (_, step) => step);
+
 /** A consumer of the client's, moved by the test. */
 export class FakeMember implements DriverConsumer {
   readonly plan: ConsumerPlan;
@@ -95,7 +98,7 @@ export class FakeMember implements DriverConsumer {
 
 export function received(offset: number): ReceivedRecord {
   const headers = { "tally-id": Buffer.from(`m${offset}`), "tally-producer": Buffer.from("shop") };
-  return { offset, key: null, value: Buffer.from("{}"), headers, native: null, unreadable: null };
+  return { offset, timestamp: 0, key: null, value: Buffer.from("{}"), headers, native: null, unreadable: null };
 }
 
 /** A cluster that does what the test says. */
@@ -116,6 +119,7 @@ export class FakeDriver implements Driver {
   /** What the cluster says of groups comes only then. */
   gate: Promise<void> = Promise.resolve();
   closed: number[] = [];
+  readonly forgotten: string[] = [];
 
   transport(options: Partial<KafkaOptions> = {}): KafkaTransport {
     const host: Host = {
@@ -144,7 +148,7 @@ export class FakeDriver implements Driver {
   consumer(plan: ConsumerPlan, events: ConsumerEvents): Promise<DriverConsumer> {
     const member = new FakeMember(plan, events, this);
     this.members.push(member);
-    events.joined(new Map([["orders", this.assigned]]));
+    events.joined(new Map(plan.topics.slice(0, 1).map((topic) => [topic, topic === "orders" ? this.assigned : ALL])));
     return Promise.resolve(member);
   }
 
@@ -170,6 +174,10 @@ export class FakeDriver implements Driver {
       },
       ranges: (topic) =>
         Promise.resolve(this.#each(topic, (at, partition) => this.ranges.get(at) ?? { partition, low: 0, high: 1e9 })),
+      forget: (topic, below) => {
+        for (const { partition, offset } of below) this.forgotten.push(`${topic}/${partition} ${offset}`);
+        return Promise.resolve();
+      },
       close: () => Promise.resolve(),
     });
   }

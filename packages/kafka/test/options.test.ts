@@ -143,10 +143,57 @@ describe("topics that are made", () => {
   });
 });
 
-it("what Kafka cannot do is refused by name", async () => {
-  const transport = new FakeDriver().transport();
-  expect(transport.traits).toMatchObject({ longestDelay: 0, release: "none", unroutable: "hidden", position: true });
-  expect([transport.halfMessages, transport.members]).toEqual([null, null]);
+describe("declare: passive", () => {
   const plan = { name: "orders", ordered: false, groups: ["billing"] };
-  await expect(transport.admin.declareDelays(plan, 1, SIGNAL)).rejects.toMatchObject({ code: "unsupported" });
+
+  it("makes nothing, and names what is missing: the topic, a group's copies", async () => {
+    const driver = new FakeDriver();
+    const { admin } = driver.transport({ declare: "passive" });
+    await expect(admin.declare([plan], SIGNAL)).rejects.toMatchObject({
+      code: "topology",
+      retryable: false,
+      message: expect.stringContaining('"orders" is not there, and declare: passive'),
+    });
+    driver.partitions.set("orders", 2);
+    await expect(admin.declare([plan], SIGNAL)).rejects.toThrow('"orders.billing.copies" is not there');
+    driver.partitions.set("orders.billing.copies", 2);
+    await admin.declare([plan], SIGNAL);
+    expect(driver.made).toEqual([]);
+  });
+
+  it("of one topic leaves the others to be made", async () => {
+    const driver = new FakeDriver();
+    const { admin } = driver.transport({ topics: { orders: { declare: "passive" } } });
+    await expect(admin.declare([plan], SIGNAL)).rejects.toMatchObject({ code: "topology" });
+    await admin.declare([{ ...plan, name: "others" }], SIGNAL);
+    expect(driver.made.map(({ name }) => name)).toEqual(["others", "others.billing.copies"]);
+  });
+
+  it("delays where the topic for delays is there, and says by name where it is not", async () => {
+    const driver = new FakeDriver();
+    await using transport = driver.transport({ declare: "passive" });
+    await expect(transport.admin.declareDelays(plan, 1, SIGNAL)).rejects.toMatchObject({
+      code: "unsupported",
+      message: expect.stringContaining("orders.delays"),
+    });
+    driver.partitions.set("orders.delays", 25);
+    await transport.admin.declareDelays(plan, 1, SIGNAL);
+    expect(driver.made).toEqual([]);
+  });
+
+  it("nothing else is taken for it", () => {
+    const declare = "never" as "passive";
+    expect(() => resolveKafka({ brokers: ["localhost:9092"], declare })).toThrow(
+      /declare must be true, false or "pass/,
+    );
+    expect(() => resolveKafka({ brokers: ["localhost:9092"], topics: { orders: { declare } } })).toThrow(
+      /topics\.orders: declare must be/,
+    );
+  });
+});
+
+it("what Kafka cannot do is said by name", () => {
+  const transport = new FakeDriver().transport();
+  expect(transport.traits).toMatchObject({ release: "none", unroutable: "hidden", position: true });
+  expect([transport.halfMessages, transport.members]).toEqual([null, null]);
 });

@@ -211,3 +211,31 @@ describe("disposing", () => {
     expect(journal.lines).toHaveLength(3);
   });
 });
+
+describe("a delayed message", () => {
+  it("goes to the step of its delay, and says how long, and whose copy it is", async () => {
+    await open();
+    const transport = driver.transport();
+    await transport.admin.declare([ORDERS], SIGNAL);
+    const later = message("m", { group: "billing", delayMs: 1_000, key: "k" });
+    const own = await transport.openSender(journal.events, SIGNAL);
+    expect(own.lane(later)).toBe(-1);
+    await transport.admin.declareDelays(ORDERS, 1_000, SIGNAL);
+    own.send(own.lane(later), [later], journal.of([later]));
+    const [request] = driver.requests;
+    expect([request!.topic, request!.partition]).toEqual(["orders.delays", 3]);
+    expect(request!.records[0]!.headers).toMatchObject({ "tally-delay": "1000", "tally-delay-group": "billing" });
+    taken(request!);
+    await transport[Symbol.asyncDispose]();
+  });
+
+  it("of an ordered topic is refused, by name", async () => {
+    const m = message("m", { delayMs: 10, ordered: true, key: "a" });
+    sender.send(sender.lane(message("n")), [m], journal.of([m]));
+    expect(journal.verdicts.get("m")).toMatchObject({
+      kind: "refused",
+      error: { code: "unsupported", message: expect.stringContaining("topic orders is ordered") },
+    });
+    expect(driver.requests).toEqual([]);
+  });
+});

@@ -61,6 +61,8 @@ export type Assignment = ReadonlyMap<string, readonly number[]>;
 
 export interface ReceivedRecord {
   readonly offset: number;
+  /** Wall-clock milliseconds; the sender's, or the broker's, as the topic's `message.timestamp.type` has it. */
+  readonly timestamp: number;
   readonly key: Uint8Array | null;
   readonly value: Uint8Array | null;
   /** A header may come more than once, and under any name: values that are no bytes are not the sender's. */
@@ -139,7 +141,7 @@ export interface Range {
 
 export interface DriverAdmin {
   brokers(): Promise<number>;
-  /** Those that exist already stay as they are. */
+  /** Those that exist already stay as they are. The others may be heard of a little later only. */
   create(topics: readonly NewTopic[]): Promise<void>;
   /** Of each topic that exists. */
   partitions(topics: readonly string[]): Promise<ReadonlyMap<string, number>>;
@@ -147,5 +149,7 @@ export interface DriverAdmin {
   settings(topic: string, names: readonly string[]): Promise<ReadonlyMap<string, string>>;
   committed(group: string, topic: string): Promise<readonly Committed[]>;
   ranges(topic: string): Promise<readonly Range[]>;
+  /** Lets go of all messages of each of these partitions below its offset. */
+  forget(topic: string, below: readonly { readonly partition: number; readonly offset: number }[]): Promise<void>;
   close(): Promise<void>;
 }

@@ -115,6 +115,7 @@ class Member implements DriverConsumer {
       partition,
       messages.map((message): ReceivedRecord => ({
         offset: Number(message.offset),
+        timestamp: Number(message.timestamp),
         key: message.key,
         value: message.value,
         headers: message.headers ?? {},

@@ -178,6 +178,8 @@ class KafkaJsAdmin implements DriverAdmin {
 
   async create(topics: readonly NewTopic[]): Promise<void> {
     await this.#admin.createTopics({
+      // It gives up for good when a broker that it asks for leaders has not heard of a topic yet.
+      waitForLeaders: false,
       topics: topics.map(({ name, partitions, replicationFactor, config }) => ({
         topic: name,
         numPartitions: partitions,
@@ -216,6 +218,14 @@ class KafkaJsAdmin implements DriverAdmin {
   async ranges(topic: string): Promise<readonly Range[]> {
     const found = await this.#admin.fetchTopicOffsets(topic);
     return found.map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }));
+  }
+
+  async forget(
+    topic: string,
+    below: readonly { readonly partition: number; readonly offset: number }[],
+  ): Promise<void> {
+    const partitions = below.map(({ partition, offset }) => ({ partition, offset: String(offset) }));
+    await this.#admin.deleteTopicRecords({ topic, partitions });
   }
 
   async close(): Promise<void> {

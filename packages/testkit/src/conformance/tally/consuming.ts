@@ -22,33 +22,29 @@ export const consumingCases: readonly ConformanceCase[] = [
     assert.deepEqual(attempts, [1, 2, 3]);
   }),
 
-  tallyCase(
-    "when its attempts are used up, a message comes again: as a delayed copy, or released",
-    ["release"],
-    async (s) => {
-      const orders = s.topic<Order>("released");
-      const { tally } = await s.tally();
-      const calls: { attempt: number; deliveries: number | null }[] = [];
-      const effects = await s.consumer(tally, orders, {
-        attempts: 2,
-        before(_, { attempt, deliveries }) {
-          calls.push({ attempt, deliveries });
-          if (calls.length <= 2) throw new Error("not yet");
-        },
-      });
-      const { id } = await s.settled("a receipt", tally.publish(orders, { n: 1 }));
-      await effects.has([id]);
-      assert.deepEqual(
-        calls.map((c) => c.attempt),
-        [1, 2, 1],
-      );
-      const { delayed = 0, released = 0 } = tally.counters();
-      assert.deepEqual([delayed, released], tally.traits.longestDelay > 0 ? [1, 0] : [0, 1]);
-      if (tally.traits.countsDeliveries && released > 0)
-        assert.ok(calls[2]!.deliveries! > calls[0]!.deliveries!, "expected a higher count of deliveries");
-      await s.allSettled(orders);
-    },
-  ),
+  tallyCase("when its attempts are used up, a message comes again: as a delayed copy, or released", [], async (s) => {
+    const orders = s.topic<Order>("released");
+    const { tally } = await s.tally();
+    const calls: { attempt: number; deliveries: number | null }[] = [];
+    const effects = await s.consumer(tally, orders, {
+      attempts: 2,
+      before(_, { attempt, deliveries }) {
+        calls.push({ attempt, deliveries });
+        if (calls.length <= 2) throw new Error("not yet");
+      },
+    });
+    const { id } = await s.settled("a receipt", tally.publish(orders, { n: 1 }));
+    await effects.has([id]);
+    assert.deepEqual(
+      calls.map((c) => c.attempt),
+      [1, 2, 1],
+    );
+    const { delayed = 0, released = 0 } = tally.counters();
+    assert.deepEqual([delayed, released], tally.traits.longestDelay > 0 ? [1, 0] : [0, 1]);
+    if (tally.traits.countsDeliveries && released > 0)
+      assert.ok(calls[2]!.deliveries! > calls[0]!.deliveries!, "expected a higher count of deliveries");
+    await s.allSettled(orders);
+  }),
 
   tallyCase("a message whose consumer goes away in its handler is handled by another", [], async (s) => {
     const orders = s.topic<Order>("abandoned");
