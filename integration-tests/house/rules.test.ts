@@ -150,6 +150,7 @@ const RULES: readonly Rule[] = [
     runs: [
       "each queue of the ladder has one TTL and dead-letters at least once to the step below, the lowest one to where it is due",
       "1 s published after 1 h arrives first, on time, with its own headers and no account of its hops",
+      "1 s published after 1 h arrives first, not before its time, with its headers and no account of its hops",
       "by default an ordered key is never delayed by a copy either",
     ],
   },
