@@ -48,6 +48,7 @@ function delayed(step: number, offset: number, id: string, headers: Record<strin
       value: Buffer.from("{}"),
       headers: Object.fromEntries(Object.entries(all).map(([name, value]) => [name, Buffer.from(value)])),
       native: null,
+      unreadable: null,
     },
   ]);
 }
