@@ -1,3 +1,4 @@
+// One thing: a member's session, from its join to its end; what has a life of its own (lanes, commits, handing) stands beside it.
 import {
   type Clock,
   type Delivery,

@@ -10,11 +10,11 @@ import {
   type ReceiverEvents,
   sleep,
 } from "@tallymq/core/spi";
-import { headersOf } from "../codec.ts";
-import type { DriverProducer, DriverRecord, ReceivedRecord } from "../driver/driver.ts";
+import type { DriverProducer } from "../driver/driver.ts";
 import { vouched } from "../sender.ts";
 import type { Topology } from "../topology.ts";
-import { DELAY, DUE, dueOf, GROUP, leavesAt, stepOf } from "./ladder.ts";
+import { GROUP, stepOf } from "./ladder.ts";
+import { onItsWay, type Waiting, waitingIn } from "./waiting.ts";
 
 export interface ForwarderOptions {
   /** Tally's name of the topic that is delayed. */
@@ -25,22 +25,13 @@ export interface ForwarderOptions {
   /** Bodies of one request, in bytes. */
   readonly batchBytes: number;
   producer(): Promise<DriverProducer>;
-  /** A member of the group of those who forward; its deliveries' `native` is the {@link ReceivedRecord}. */
+  /** A member of the group of those who forward; its deliveries' `native` is the driver's `ReceivedRecord`. */
   receiver(events: ReceiverEvents, signal: AbortSignal): Promise<Receiver>;
   /** Learns of a topic that messages are due in, and makes it, where it is ours to make. */
   declare(group: string | null, signal: AbortSignal): Promise<void>;
   /** What has been forwarded needs no place any more. */
   forget(): Promise<void>;
   surfaced(what: string): void;
-}
-
-/** One that waits in its step, with all that it needs to leave. */
-interface Waiting {
-  readonly delivery: Delivery;
-  readonly record: ReceivedRecord;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly due: number;
-  readonly leaves: number;
 }
 
 /** What goes to one partition in one request. */
@@ -170,12 +161,9 @@ export class Forwarder implements AsyncDisposable {
   }
 
   #take(delivery: Delivery): void {
-    const record = delivery.message.native as ReceivedRecord;
     const { partition } = this.#o.topology.placeOf(delivery.lane)!;
-    const headers = headersOf(record.headers);
-    const due = dueOf(record.timestamp, headers);
     const step = this.#steps.get(delivery.lane) ?? [];
-    step.push({ delivery, record, headers, due, leaves: leavesAt(partition, record.timestamp, due) });
+    step.push(waitingIn(partition, delivery));
     this.#steps.set(delivery.lane, step);
   }
 
@@ -301,15 +289,4 @@ export class Forwarder implements AsyncDisposable {
       `what is delayed of ${this.#o.topic} cannot be sent on now, and is tried again: ${describe(thrown)}`,
     );
   }
-}
-
-/** The record without our words on its delay, or with when it is due. */
-function onItsWay({ record, headers, due }: Waiting, again: boolean): DriverRecord {
-  const { [DELAY]: _, [DUE]: __, [GROUP]: group, ...rest } = headers;
-  const more = again ? { [DUE]: String(due), ...(group === undefined ? {} : { [GROUP]: group }) } : {};
-  return {
-    key: record.key,
-    value: record.value ?? new Uint8Array(0),
-    headers: Object.assign(Object.create(null) as Record<string, string>, rest, more),
-  };
 }
