@@ -1,6 +1,7 @@
 import { startRabbit } from "../integration-tests/brokers/index.ts";
 import { CORE } from "./cases.ts";
 import { type Figures, play, type Settings } from "./play.ts";
+import { onQueue, type QueueTask } from "./rabbitmq/queues.ts";
 import { median, ratios } from "./rounds.ts";
 import { goal } from "./table.ts";
 
@@ -8,14 +9,19 @@ import { goal } from "./table.ts";
 export async function core({ rounds }: Settings, say: (line: string) => void): Promise<Figures> {
   await using rabbit = await startRabbit({ progress: say });
   const { queueType, ...raw } = CORE.raw;
-  const { rounds: measured, ...figures } = await play(rounds, say, rabbit, [
-    { name: raw.case, raw: null, tasks: [{ ...raw, client: "amqplib", queueType }] },
-    ...CORE.layer.map((task) => ({
-      name: task.case,
-      raw: null,
-      tasks: [{ ...task, client: "tally" as const, queueType: null }],
-    })),
-  ]);
+  const { rounds: measured, ...figures } = await play<QueueTask>(
+    rounds,
+    say,
+    [
+      { name: raw.case, raw: null, tasks: [{ ...raw, client: "amqplib", queueType }] },
+      ...CORE.layer.map((task) => ({
+        name: task.case,
+        raw: null,
+        tasks: [{ ...task, client: "tally" as const, queueType: null }],
+      })),
+    ],
+    onQueue(rabbit.url),
+  );
   const layer = measured.get("core-256-bytes")?.get("tally") ?? [];
   const amqplib = measured.get(raw.case)?.get("amqplib") ?? [];
   const share = median(ratios(layer, amqplib, "cpuMicros"));

@@ -3,6 +3,7 @@ import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { core } from "./core.ts";
 import { outbox } from "./outbox.ts";
+import { kafka } from "./kafka.ts";
 import type { Figures, Settings } from "./play.ts";
 import { rabbitmq } from "./rabbitmq.ts";
 import { table } from "./table.ts";
@@ -10,6 +11,7 @@ import { table } from "./table.ts";
 type Bench = (settings: Settings, say: (line: string) => void) => Promise<Figures>;
 const BENCHES: Readonly<Record<string, Bench>> = {
   core,
+  kafka,
   outbox,
   rabbitmq,
 };

@@ -4,12 +4,15 @@ import { promisify } from "node:util";
 import type { Measure, Row, Task } from "./cases.ts";
 
 const run = promisify(execFile);
-const CLIENT = fileURLToPath(new URL("clients/client.ts", import.meta.url));
+const CLIENT = new URL("clients/client.ts", import.meta.url);
 const LIMIT_MS = 180_000;
 
 /** One task in a process of its own: no client pays for what another one left in the heap or the compiler. */
-export async function measure(task: Task): Promise<Measure> {
-  const { stdout } = await run(process.execPath, [CLIENT, JSON.stringify(task)], { timeout: LIMIT_MS });
+export async function measure<T extends Pick<Task, "case" | "messages"> & { readonly client: string }>(
+  task: T,
+  client: URL = CLIENT,
+): Promise<Measure> {
+  const { stdout } = await run(process.execPath, [fileURLToPath(client), JSON.stringify(task)], { timeout: LIMIT_MS });
   const figures = JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as Measure;
   if (figures.confirmed !== task.messages)
     throw new Error(`${task.client}, ${task.case}: ${figures.confirmed} of ${task.messages} confirmed`);

@@ -2,7 +2,7 @@ import { type Channel, connect } from "amqplib";
 import type { Task } from "../cases.ts";
 import { Arrivals } from "./arrivals.ts";
 import { bodyOf } from "./publish-window.ts";
-import type { Client } from "./client.ts";
+import type { Client } from "./task.ts";
 
 /** amqplib as its manual shows it: a confirm channel, a callback a message, persistent; `noDelay` as everyone should set it. */
 export async function amqplib({

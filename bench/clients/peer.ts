@@ -1,6 +1,6 @@
 import { loadClient } from "../../compare/clients/index.ts";
 import type { PeerName, Task } from "../cases.ts";
-import type { Client } from "./client.ts";
+import type { Client } from "./task.ts";
 import { bodyOf, publishWindow } from "./publish-window.ts";
 
 const NAMES: Readonly<Record<PeerName, string>> = {

@@ -2,7 +2,7 @@ import { bytes as raw, openTally, type Receipt, topic } from "@tallymq/core";
 import { rabbitmq } from "@tallymq/rabbitmq";
 import type { Task } from "../cases.ts";
 import { Arrivals } from "./arrivals.ts";
-import type { Client } from "./client.ts";
+import type { Client } from "./task.ts";
 import { instant } from "./instant.ts";
 import { bodyOf, jsonOf, publishWindow } from "./publish-window.ts";
 

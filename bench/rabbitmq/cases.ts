@@ -1,5 +1,6 @@
 import type { ClientName, PeerName, Task } from "../cases.ts";
 import type { CasePlan } from "../play.ts";
+import type { QueueTask } from "./queues.ts";
 
 type QueueType = "quorum" | "classic";
 
@@ -30,9 +31,9 @@ const SIZES = [256, 4_096] as const;
 const TYPES: readonly QueueType[] = ["quorum", "classic"];
 
 /** Publishing: the same settings for each client, one queue, persistent. Peers have no transactions. */
-const PUBLISHING: readonly CasePlan[] = TYPES.flatMap((queueType) =>
+const PUBLISHING: readonly CasePlan<QueueTask>[] = TYPES.flatMap((queueType) =>
   SIZES.flatMap((bytes) =>
-    WAYS.map(({ name, window, tx, messages }): CasePlan => {
+    WAYS.map(({ name, window, tx, messages }): CasePlan<QueueTask> => {
       const clients: readonly ClientName[] = ["amqplib", "tally", ...(tx === null ? PEERS : [])];
       const many = messages[bytes] ?? 1_000;
       return {
@@ -55,7 +56,7 @@ const PUBLISHING: readonly CasePlan[] = TYPES.flatMap((queueType) =>
 );
 
 /** Consuming with manual acks, 1,000 deliveries unacked at most: amqplib acks one by one, Tally merges. */
-const CONSUMING: readonly CasePlan[] = TYPES.map((queueType) => ({
+const CONSUMING: readonly CasePlan<QueueTask>[] = TYPES.map((queueType) => ({
   name: `consume-${queueType}-256`,
   raw: "amqplib",
   tasks: (["amqplib", "tally"] as const).map((client) => ({
@@ -70,7 +71,7 @@ const CONSUMING: readonly CasePlan[] = TYPES.map((queueType) => ({
   })),
 }));
 
-export const RABBITMQ: readonly CasePlan[] = [...PUBLISHING, ...CONSUMING];
+export const RABBITMQ: readonly CasePlan<QueueTask>[] = [...PUBLISHING, ...CONSUMING];
 
 function sized(messages: number): Pick<Task, "warmup" | "messages"> {
   return { warmup: Math.ceil(messages / 4), messages };
