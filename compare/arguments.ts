@@ -1,50 +1,78 @@
 import { count, optionsOf, UsageError } from "../integration-tests/command.ts";
 import { BROKERS, clientsOf } from "./clients/index.ts";
+import { KAFKA_CLIENTS } from "./clients/kafka/index.ts";
+import type { KafkaPlan } from "./faults/kafka/run.ts";
+import { SCENARIOS } from "./faults/kafka/scenarios.ts";
 import type { Plan } from "./faults/run.ts";
 
+/** For RabbitMQ: kills of the broker. */
 export interface Settings extends Plan {
   readonly json: string | null;
 }
 
+/** For Kafka: scenario after scenario. */
+export interface KafkaSettings extends KafkaPlan {
+  readonly broker: "kafka";
+  readonly json: string | null;
+}
+
 /** Named in the plan, not built yet. */
-const LATER = ["kafka", "rocketmq"];
+const LATER = ["rocketmq"];
+const KNOWN = [...BROKERS, "kafka"];
+const SCENARIO_NAMES = SCENARIOS.map(({ name }) => name);
 
 export const USAGE = `npm run compare -- faults --broker NAME [options]
 
-  --broker NAME      ${BROKERS.join(" | ")}
-  --messages N       of each client  (default 20000)
-  --rate N           messages a second of each client  (default 1000)
-  --kills N          kill -9 of the broker, and restart  (default 2)
-  --clients A,B      some of ${BROKERS.map((broker) => clientsOf(broker).join(", ")).join("; ")}  (default all)
+  --broker NAME      ${KNOWN.join(" | ")}
+  --messages N       of each client  (default 20000; kafka: 1500 in each scenario)
+  --rate N           messages a second of each client  (default 1000; kafka: 150)
+  --kills N          not kafka: kill -9 of the broker, and restart  (default 2)
+  --scenarios A,B    kafka: some of ${SCENARIO_NAMES.join(", ")}  (default all)
+  --clients A,B      some of ${[...BROKERS.map(clientsOf), KAFKA_CLIENTS].map((names) => names.join(", ")).join("; ")}  (default all)
   --json FILE        writes the figures
 
 Exit code: 0 Tally lost, rejected and doubled nothing, 1 it did, 2 the run could not be made.`;
 
-const OPTIONS = ["broker", "messages", "rate", "kills", "clients", "json"] as const;
+const OPTIONS = ["broker", "messages", "rate", "kills", "scenarios", "clients", "json"] as const;
 
 /** @throws UsageError */
-export function parseArguments(argv: readonly string[]): Settings | null {
+export function parseArguments(argv: readonly string[]): Settings | KafkaSettings | null {
   const [what, ...rest] = argv[0]?.startsWith("-") === false ? argv : ["", ...argv];
   const given = optionsOf(rest, OPTIONS);
   if (given === null) return null;
-  const { broker, messages, rate, kills, clients, json } = given;
+  const { broker, messages, rate, kills, scenarios, clients, json } = given;
   if (what !== "faults") throw new UsageError(`what is compared is "faults"; not ${JSON.stringify(what)}`);
-  if (broker === undefined) throw new UsageError(`--broker is one of ${BROKERS.join(", ")}; it must be given`);
+  if (broker === undefined) throw new UsageError(`--broker is one of ${KNOWN.join(", ")}; it must be given`);
   if (LATER.includes(broker))
-    throw new UsageError(`--broker ${broker} cannot be compared yet: ${BROKERS.join(", ")} only`);
-  if (!BROKERS.includes(broker))
-    throw new UsageError(`--broker is one of ${BROKERS.join(", ")}; not ${JSON.stringify(broker)}`);
-  const known = clientsOf(broker);
-  const chosen = clients === undefined ? known : clients.split(",");
-  const stranger = chosen.find((client) => !known.includes(client));
-  if (stranger !== undefined)
-    throw new UsageError(`--clients are some of ${known.join(", ")}; not ${JSON.stringify(stranger)}`);
+    throw new UsageError(`--broker ${broker} cannot be compared yet: ${KNOWN.join(", ")} only`);
+  if (!KNOWN.includes(broker))
+    throw new UsageError(`--broker is one of ${KNOWN.join(", ")}; not ${JSON.stringify(broker)}`);
+  const [other, meant] = broker === "kafka" ? ["kills", kills] : ["scenarios", scenarios];
+  if (meant !== undefined) throw new UsageError(`--${other} means nothing with --broker ${broker}`);
+  if (broker === "kafka")
+    return {
+      broker,
+      scenarios: some("scenarios", SCENARIO_NAMES, scenarios),
+      clients: some("clients", KAFKA_CLIENTS, clients),
+      messages: count("messages", messages ?? "1500", 100, 1_000_000),
+      rate: count("rate", rate ?? "150", 1, 10_000),
+      json: json ?? null,
+    };
   return {
     broker,
-    clients: known.filter((client) => chosen.includes(client)),
+    clients: some("clients", clientsOf(broker), clients),
     messages: count("messages", messages ?? "20000", 100, 10_000_000),
     rate: count("rate", rate ?? "1000", 1, 100_000),
     kills: count("kills", kills ?? "2", 1, 20),
     json: json ?? null,
   };
+}
+
+/** In the order in which they are known; all, if none are named. */
+function some(option: string, known: readonly string[], given: string | undefined): readonly string[] {
+  const chosen = given === undefined ? known : given.split(",");
+  const stranger = chosen.find((one) => !known.includes(one));
+  if (stranger !== undefined)
+    throw new UsageError(`--${option} are some of ${known.join(", ")}; not ${JSON.stringify(stranger)}`);
+  return known.filter((one) => chosen.includes(one));
 }

@@ -1,16 +1,24 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { bytes, openTally, topic } from "@tallymq/core";
-import { rabbitmq } from "@tallymq/rabbitmq";
+import { type Broker, bytes, openTally, topic } from "@tallymq/core";
 import { sqlite, type SqliteTx } from "@tallymq/store-sqlite";
 import { bill, createEffects } from "../../integration-tests/workload/effects.ts";
 import type { Order } from "../../integration-tests/workload/order.ts";
-import type { ComparedBroker } from "./broker.ts";
 
 const LIMIT_MS = 120_000;
 const LOOK_MS = 50;
 
+/** What one client has published. */
+export interface Source {
+  /** On which it is the topic `orders`, by connections of its own. */
+  readonly broker: Broker;
+  /** Breaks all connections to it at once, while the broker lives on. */
+  cut(): void;
+  /** Nothing is left that is not consumed. */
+  empty(): Promise<boolean>;
+}
+
 /**
- * Consumes a queue as an application does whose handlers are to take effect once: Tally with an inbox, the effect a row in
+ * Consumes it as an application does whose handlers are to take effect once: Tally with an inbox, the effect a row in
  * the same transaction. Half-way its connections are broken, so that what was handled and not yet acked comes again, beside
  * what a publisher has sent twice. Ends when each id has an effect and nothing is left, or at its limit.
  *
@@ -19,8 +27,7 @@ const LOOK_MS = 50;
  * @returns rows by id: nothing in that table keeps an id from being billed twice, the inbox alone does
  */
 export async function effectsOf(
-  broker: ComparedBroker,
-  queue: string,
+  { broker, cut, empty }: Source,
   ids: number,
   path: string,
 ): Promise<{ readonly made: ReadonlyMap<string, number>; readonly recognised: number }> {
@@ -29,7 +36,7 @@ export async function effectsOf(
   const orders = topic<Uint8Array>("orders", { codec: bytes });
   const shop = await openTally<SqliteTx>({
     service: "billing",
-    broker: rabbitmq({ urls: [broker.detour.url], topics: { orders: { queue, declare: false } } }),
+    broker,
     inbox: sqlite(path),
     onEvent: (event) => {
       if (event.type === "duplicate") recognised++;
@@ -48,9 +55,9 @@ export async function effectsOf(
       while (!(await enough()) && performance.now() < end) await sleep(LOOK_MS);
     };
     await consumed(() => effects.billed() >= ids / 2);
-    broker.detour.cut();
+    cut();
     await consumed(() => effects.billed() >= ids);
-    await consumed(async () => (await broker.ready(queue)) === 0);
+    await consumed(empty);
   } finally {
     // Handlers that are at work finish: theirs are effects too.
     await shop.close({ within: "20s" });

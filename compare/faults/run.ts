@@ -2,14 +2,15 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { rabbitmq } from "@tallymq/rabbitmq";
 import { Fleet, type Member } from "../../integration-tests/workload/fleet.ts";
-import { OutboxView } from "../../integration-tests/workload/outbox.ts";
 import { orAborted } from "../../integration-tests/workload/wait.ts";
 import { type ComparedBroker, startBroker } from "./broker.ts";
 import { answersOf, countsOf } from "./count.ts";
-import { effectsOf } from "./effects.ts";
+import { effectsOf, type Source } from "./effects.ts";
 import type { Job } from "./job.ts";
 import { type Kill, killAndRestart } from "./kills.ts";
+import { storedIn } from "./stored.ts";
 import { effectsRow, problemsOf, type Row } from "./verdict.ts";
 
 export interface Plan {
@@ -104,7 +105,7 @@ class Run {
       this.#signal.throwIfAborted();
       const open = fleet.members.filter(({ running, status }) => running && !status.published);
       for (const member of fleet.members) {
-        if (!open.includes(member) && !emptied.has(member) && (await stored(member)) === 0)
+        if (!open.includes(member) && !emptied.has(member) && (await storedIn(member.job.place.outbox)) === 0)
           emptied.set(member, Number(process.hrtime.bigint() / 1000n));
       }
       if (emptied.size === fleet.members.length) return emptied;
@@ -122,7 +123,7 @@ class Run {
     this.#say(`${job.client}: counted`);
     const effects =
       job.client === IDEMPOTENT
-        ? await effectsOf(this.#broker, job.place.queue, copies.size, join(this.#folder, "effects.db"))
+        ? await effectsOf(this.#source(job.place.queue), copies.size, join(this.#folder, "effects.db"))
         : null;
     return {
       client: job.client,
@@ -130,6 +131,15 @@ class Run {
       effects: effects === null ? null : effectsRow(effects.made, copies, effects.recognised),
       seconds: (Math.max(answers.until, keeps ? emptied : 0) - answers.from) / 1_000_000,
       ended: await ended,
+    };
+  }
+
+  #source(queue: string): Source {
+    const { detour } = this.#broker;
+    return {
+      broker: rabbitmq({ urls: [detour.url], topics: { orders: { queue, declare: false } } }),
+      cut: () => detour.cut(),
+      empty: async () => (await this.#broker.ready(queue)) === 0,
     };
   }
 
@@ -158,11 +168,4 @@ class Run {
 
 function queueOf(client: string): string {
   return `compare-${client}`;
-}
-
-/** Rows that wait in the client's outbox; 0 for those without. */
-async function stored({ job }: Member<Job>): Promise<number> {
-  if (!existsSync(job.place.outbox)) return 0;
-  await using outbox = await OutboxView.open(job.place.outbox);
-  return await outbox.rows();
 }

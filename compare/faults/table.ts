@@ -25,14 +25,9 @@ export function table({ rows, kills, title }: Report): string {
     row.effects === null ? "–" : number(row.effects.doubled),
     row.seconds.toFixed(1),
   ]);
-  const widths = COLUMNS.map((column, i) => Math.max(column.length, ...cells.map((cell) => cell[i]!.length)));
-  const line = (row: readonly string[]): string =>
-    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  ");
   const crashed = rows.filter(({ ended }) => ended !== null);
   return [
-    line(COLUMNS),
-    widths.map((width) => "─".repeat(width)).join("  "),
-    ...cells.map(line),
+    ...columns(COLUMNS, cells, 1),
     "",
     `${title}; killed with -9 ${kills.map(({ at, lasted }) => `at ${at.toFixed(1)} s (away for ${lasted.toFixed(1)} s)`).join(" and ")}`,
     ...rows.flatMap(({ client, effects }) =>
@@ -44,4 +39,16 @@ export function table({ rows, kills, title }: Report): string {
     ),
     ...crashed.map(({ ended }) => `crashed: ${ended}`),
   ].join("\n");
+}
+
+/** Lines of a table; the first columns, so many, begin at their left. */
+export function columns(
+  names: readonly string[],
+  cells: readonly (readonly string[])[],
+  left: number,
+): readonly string[] {
+  const widths = names.map((name, i) => Math.max(name.length, ...cells.map((cell) => cell[i]!.length)));
+  const line = (row: readonly string[]): string =>
+    row.map((cell, i) => (i < left ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  ");
+  return [line(names), widths.map((width) => "─".repeat(width)).join("  "), ...cells.map(line)];
 }

@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { UsageError } from "../../integration-tests/command.ts";
 import { parseArguments } from "../arguments.ts";
+import { SCENARIOS } from "../faults/kafka/scenarios.ts";
 import { sharesOf } from "../faults/kills.ts";
 
 const parse = (line: string): ReturnType<typeof parseArguments> => parseArguments(line.split(" "));
@@ -25,6 +26,18 @@ it("are 20,000 messages at 1,000/s and two kills, for every client of the broker
   });
 });
 
+it("are, for Kafka, every scenario and client, 1,500 messages each at 150/s", () => {
+  expect(parse("faults --broker kafka --scenarios cut,two-leaders")).toEqual({
+    broker: "kafka",
+    scenarios: ["two-leaders", "cut"],
+    clients: ["kafkajs-idempotent", "kafkajs", "platformatic", "tally"],
+    messages: 1_500,
+    rate: 150,
+    json: null,
+  });
+  expect(parse("faults --broker kafka")).toMatchObject({ scenarios: SCENARIOS.map(({ name }) => name) });
+});
+
 it("name the clients in the order in which they stand", () => {
   expect(parse("faults --broker rabbitmq --clients tally,rascal")).toMatchObject({ clients: ["rascal", "tally"] });
 });
@@ -38,9 +51,12 @@ it("refuse a broker that is not here yet, and every other mistake, in words", ()
     }
     return "taken";
   };
-  expect(refused("faults --broker kafka")).toBe("--broker kafka cannot be compared yet: rabbitmq only");
-  expect(refused("faults --broker redis")).toBe('--broker is one of rabbitmq; not "redis"');
-  expect(refused("faults")).toBe("--broker is one of rabbitmq; it must be given");
+  expect(refused("faults --broker rocketmq")).toBe("--broker rocketmq cannot be compared yet: rabbitmq, kafka only");
+  expect(refused("faults --broker redis")).toBe('--broker is one of rabbitmq, kafka; not "redis"');
+  expect(refused("faults")).toBe("--broker is one of rabbitmq, kafka; it must be given");
+  expect(refused("faults --broker kafka --kills 2")).toBe("--kills means nothing with --broker kafka");
+  expect(refused("faults --broker rabbitmq --scenarios cut")).toBe("--scenarios means nothing with --broker rabbitmq");
+  expect(refused("faults --broker kafka --scenarios flood")).toMatch(/^--scenarios are some of .*; not "flood"$/);
   expect(refused("speed --broker rabbitmq")).toBe('what is compared is "faults"; not "speed"');
   expect(refused("faults --broker rabbitmq --clients tally,bunny")).toMatch(/^--clients are some of .*; not "bunny"$/);
   expect(refused("faults --broker rabbitmq --kills 0")).toMatch(/^--kills is a whole number/);

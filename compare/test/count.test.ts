@@ -8,6 +8,9 @@ import type { Order } from "../../integration-tests/workload/order.ts";
 import type { Member } from "../../integration-tests/workload/process.ts";
 import { publishShare, type PublishingJob } from "../../integration-tests/workload/publishing.ts";
 import { answersOf, countsOf, type Counts } from "../faults/count.ts";
+import { inCalls } from "../clients/kafka/calls.ts";
+import type { KafkaRecord } from "../clients/kafka/client.ts";
+import { problemsOf as kafkaProblemsOf } from "../faults/kafka/verdict.ts";
 import { effectsRow, problemsOf, type Row } from "../faults/verdict.ts";
 
 const MESSAGES = 40;
@@ -142,4 +145,41 @@ describe("what must hold of Tally", () => {
   it("is not what others are held to", () => {
     expect(problems({ client: "amqplib", lost: 130 })).toEqual([]);
   });
+});
+
+it("what must hold of Tally in each scenario is said to hold only if all of it does", () => {
+  const row = {
+    scenario: "cut",
+    client: "tally",
+    ...EVEN,
+    effects: { doubled: 0, missing: 0, recognised: 7 },
+    seconds: 1,
+    ended: null,
+    met: true,
+  };
+  const problems = (change: Partial<typeof row>): readonly string[] =>
+    kafkaProblemsOf([{ ...row, ...change }], MESSAGES, "tally");
+  // Duplicates are printed: one effect is made of them.
+  expect(problems({ duplicated: 5 })).toEqual([]);
+  expect(problems({ lost: 1, resolved: 39 })).toEqual(["cut, tally: 39 of 40 resolved", "cut, tally: 1 lost"]);
+  expect(problems({ rejected: 2 })).toEqual(["cut, tally: 2 rejected"]);
+  expect(problems({ effects: { doubled: 1, missing: 2, recognised: 0 } })).toEqual([
+    "cut, tally: 1 effects doubled",
+    "cut, tally: 2 effects missing",
+  ]);
+  expect(problems({ met: false })).toEqual(["cut, tally: had nothing left to publish when the fault began"]);
+  expect(problems({ client: "kafkajs", lost: 130 })).toEqual([]);
+});
+
+it("what is published in one turn of the loop is one call, of so many at most", async () => {
+  const calls: string[][] = [];
+  const send = (records: readonly KafkaRecord[]): Promise<void> => {
+    calls.push(records.map(({ id }) => id));
+    return records.some(({ id }) => id === "4") ? Promise.reject(new Error("no")) : Promise.resolve();
+  };
+  const record = (n: number): KafkaRecord => ({ id: String(n), key: null, value: Buffer.alloc(0) });
+  await using publisher = inCalls(2, send, async () => {});
+  const answers = await Promise.allSettled([0, 1, 2, 3, 4].map((n) => publisher.publish(record(n))));
+  expect(calls).toEqual([["0", "1"], ["2", "3"], ["4"]]);
+  expect(answers.map(({ status }) => status)).toEqual([...Array<string>(4).fill("fulfilled"), "rejected"]);
 });
