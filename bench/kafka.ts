@@ -4,7 +4,7 @@ import { confluentAt } from "./kafka/clients/confluent.ts";
 import { goalsOf } from "./kafka/goals.ts";
 import type { KafkaClient } from "./kafka/task.ts";
 import { onTopic } from "./kafka/topics.ts";
-import { type Figures, play, type Settings } from "./play.ts";
+import { chosen, type Figures, play, type Settings } from "./play.ts";
 
 const REPLICAS = 3;
 const CLIENTS: readonly KafkaClient[] = ["kafkajs", "kafkajs-defaults", "platformatic", "confluent", "tally"];
@@ -13,9 +13,8 @@ const CLIENTS: readonly KafkaClient[] = ["kafkajs", "kafkajs-defaults", "platfor
 export async function kafka({ rounds, only }: Settings, say: (line: string) => void): Promise<Figures> {
   const at = confluentAt();
   if (at === null) say("without @confluentinc/kafka-javascript: TALLY_CONFLUENT says where it is installed");
-  const all = casesOf(CLIENTS.filter((client) => client !== "confluent" || at !== null));
-  const cases = all.filter(({ name }) => only === null || name.includes(only));
-  if (cases.length === 0) throw new Error(`no case is called ${only}: ${all.map(({ name }) => name).join(", ")}`);
+  const here = CLIENTS.filter((client) => client !== "confluent" || at !== null);
+  const cases = chosen(casesOf(here), only);
   await using cluster = await startKafkaCluster({ progress: say });
   const { rounds: measured, ...figures } = await play(rounds, say, cases, onTopic(cluster.direct, REPLICAS));
   return { ...figures, goals: goalsOf(measured) };

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { startRabbit } from "../integration-tests/brokers/index.ts";
 import { goalsOf, rowsOf, saidOf } from "./outbox/figures.ts";
 import { CASES, type OutboxCase, type OutboxMeasure, type OutboxTask } from "./outbox/task.ts";
-import type { Figures, Settings } from "./play.ts";
+import { chosen, type Figures, type Settings } from "./play.ts";
 
 const run = promisify(execFile);
 const PROCESS = fileURLToPath(new URL("outbox/process.ts", import.meta.url));
@@ -14,8 +14,7 @@ const LIMIT_MS = 300_000;
 
 /** Durable puts, the relay, `tx` consuming, an outage and memory, each beside the same work by hand in the same round. */
 export async function outbox({ rounds, folder, only }: Settings, say: (line: string) => void): Promise<Figures> {
-  const cases = CASES.filter(({ name }) => only === null || name.includes(only));
-  if (cases.length === 0) throw new Error(`no case is called ${only}: ${CASES.map(({ name }) => name).join(", ")}`);
+  const cases = chosen(CASES, only);
   const at = folder ?? tmpdir();
   say(`stores in ${at} (${fileSystemOf(at)})`);
   await using rabbit = cases.some(needsBroker) ? await startRabbit({ progress: say }) : null;

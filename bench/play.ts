@@ -14,7 +14,7 @@ export interface Settings {
   readonly rounds: number;
   /** Where stores are made; null: the system's folder for temporary files. */
   readonly folder: string | null;
-  /** Cases whose name has this in it; null: all. */
+  /** Cases whose name has this in it, or one of several between commas; null: all. */
   readonly only: string | null;
 }
 
@@ -25,6 +25,14 @@ export interface Figures {
   readonly goals: readonly string[];
   /** What had to hold and did not: the bench fails. */
   readonly problems: readonly string[];
+}
+
+/** Cases that the command line names. @throws where there are none */
+export function chosen<T extends { readonly name: string }>(cases: readonly T[], only: string | null): readonly T[] {
+  const parts = only?.split(",") ?? [""];
+  const some = cases.filter(({ name }) => parts.some((part) => name.includes(part)));
+  if (some.length === 0) throw new Error(`no case is called ${only}: ${cases.map(({ name }) => name).join(", ")}`);
+  return some;
 }
 
 /** Plays every case in every round, clients in turn, the order turned round each time: nobody always goes first. */

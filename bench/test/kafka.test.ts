@@ -3,6 +3,7 @@ import type { Measure } from "../cases.ts";
 import { casesOf } from "../kafka/cases.ts";
 import { caller } from "../kafka/clients/calls.ts";
 import { goalsOf } from "../kafka/goals.ts";
+import { chosen } from "../play.ts";
 import type { KafkaClient, KafkaTask } from "../kafka/task.ts";
 
 const ALL: readonly KafkaClient[] = ["kafkajs", "kafkajs-defaults", "platformatic", "confluent", "tally"];
@@ -38,6 +39,15 @@ describe("the cases of the Kafka bench", () => {
         expect(messages % (call ?? 1)).toBe(0);
       }
   });
+});
+
+it("cases are named by parts of their names", () => {
+  const names = (only: string | null): readonly string[] =>
+    chosen([{ name: "256-window" }, { name: "256-calls-100" }, { name: "4096-window" }], only).map(({ name }) => name);
+  expect(names(null)).toHaveLength(3);
+  expect(names("window")).toEqual(["256-window", "4096-window"]);
+  expect(names("256-window,calls")).toEqual(["256-window", "256-calls-100"]);
+  expect(() => names("nothing")).toThrow("no case is called nothing: 256-window, 256-calls-100, 4096-window");
 });
 
 describe("a client whose call takes a list", () => {
