@@ -1,4 +1,5 @@
 import { Kafka, logLevel, Partitioners } from "kafkajs";
+import { until } from "../../integration-tests/brokers/engine/wait.ts";
 import type { Measure } from "../cases.ts";
 import { measure } from "../rounds.ts";
 import type { KafkaShape } from "./cases.ts";
@@ -20,7 +21,13 @@ export function onTopic(
     try {
       await admin.createTopics({
         topics: [{ topic, numPartitions: PARTITIONS, replicationFactor: replicas }],
-        waitForLeaders: true,
+        // It gives up where a node has not heard of it yet.
+        waitForLeaders: false,
+      });
+      await until(`all replicas of ${topic}`, 30_000, async () => {
+        const { topics } = await admin.fetchTopicMetadata({ topics: [topic] });
+        const partitions = topics[0]?.partitions ?? [];
+        return partitions.length === PARTITIONS && partitions.every(({ isr }) => isr.length === replicas);
       });
       if (shape.verb === "consume") await fill(kafka, topic, shape);
       return await measure({ ...shape, brokers, topic }, CLIENT);

@@ -21,7 +21,8 @@ export async function makeTopics(
         replicationFactor: REPLICAS,
         configEntries,
       })),
-      waitForLeaders: true,
+      // It gives up where a node has not heard of them yet.
+      waitForLeaders: false,
     });
   });
   for (const topic of topics) await cluster.inSync(topic);
