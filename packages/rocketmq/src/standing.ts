@@ -1,6 +1,12 @@
 import type { InMessage } from "./driver/driver.ts";
 
 /**
+ * Acked offsets of a queue, and released messages of a group, that are kept at most; the oldest go first. Of acked ones the
+ * broker counts those long since; of released ones another process has long had what has not come here again.
+ */
+const MOST_KEPT = 10_000;
+
+/**
  * What this transport's consumers of one group have out, and what they have lately acked.
  *
  * The broker's word of where a group is follows some seconds behind: it goes on when all that it handed out before is
@@ -21,7 +27,7 @@ export class Standing {
 
   done(m: InMessage): void {
     of(this.#out, m).delete(m.offset);
-    of(this.#done, m).add(m.offset);
+    keep(of(this.#done, m), m.offset);
   }
 
   /** Given back, or lost with its session. */
@@ -29,8 +35,8 @@ export class Standing {
     of(this.#out, m).delete(m.offset);
     // The order of a FIFO queue waits for it in the queue itself.
     if (m.messageGroup !== null) return;
-    of(this.#done, m).add(m.offset);
-    this.#away.add(m.messageId);
+    keep(of(this.#done, m), m.offset);
+    keep(this.#away, m.messageId);
   }
 
   /** Of one queue. @param from Where the group is, by the broker's word. */
@@ -52,6 +58,15 @@ export class Standing {
 
 /** What was tried before comes by another topic than its own, which the proxy does not name. */
 export const RETRY = "%RETRY%";
+
+function keep<T>(set: Set<T>, one: T): void {
+  set.add(one);
+  if (set.size <= MOST_KEPT) return;
+  for (const oldest of set) {
+    set.delete(oldest);
+    return;
+  }
+}
 
 function of(sets: Map<string, Set<number>>, { topic, queueId, attempt, messageGroup }: InMessage): Set<number> {
   const at = `${attempt > 1 && messageGroup === null ? RETRY : ""}${topic}/${queueId}`;
