@@ -127,17 +127,6 @@ describe("a rejected send", () => {
     expect(driver.closed).toEqual([]);
   });
 
-  it("of OUT_OF_ORDER_SEQUENCE, UNKNOWN_PRODUCER_ID and what nobody knows: doubt, and a new producer", async () => {
-    for (const type of ["OUT_OF_ORDER_SEQUENCE_NUMBER", "UNKNOWN_PRODUCER_ID", "KAFKAJS_UNKNOWN_ERROR_CODE"]) {
-      await open();
-      send(A("a1"));
-      driver.requests[0]!.fail(failure(1, type));
-      await turns();
-      expect(journal.lines, type).toEqual(["retired", "a1 doubt"]);
-      expect(journal.verdicts.get("a1")).toMatchObject({ error: { mayArrive: true, retryable: true } });
-    }
-  });
-
   it("leaves unsent what was to follow in the same batch", async () => {
     await open({ batchBytes: 1 });
     send(A("a1"), A("a2"), A("a3"));
