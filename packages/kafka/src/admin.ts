@@ -1,6 +1,6 @@
 import { type AdminPort, type Clock, raced, sleep, TallyError, type TopicPlan } from "@tallymq/core/spi";
-import type { Driver, DriverAdmin, NewTopic } from "./driver/driver.ts";
-import { classify } from "./errors.ts";
+import type { Driver, DriverAdmin, NewTopic, Range } from "./driver/driver.ts";
+import { classify, typeOf } from "./errors.ts";
 import { Progress } from "./progress.ts";
 import { FORWARDERS, type Topology } from "./topology.ts";
 
@@ -111,6 +111,18 @@ export class KafkaAdmin implements AdminPort {
       throw signal.aborted ? signal.reason : classify(thrown, what, "opening");
     } finally {
       this.#left(opening);
+    }
+  }
+
+  /** A partition that was just made, or moved, has a leader that does not know it yet: asked again for a while. */
+  async ranges(admin: DriverAdmin, topic: string, signal: AbortSignal): Promise<readonly Range[]> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await admin.ranges(topic);
+      } catch (thrown) {
+        if (tries === LOOKS || typeOf(thrown) !== "NOT_LEADER_FOR_PARTITION") throw thrown;
+        await sleep(this.#clock, LOOK_MS, signal);
+      }
     }
   }
 

@@ -101,7 +101,7 @@ export function rejection(thrown: unknown, topic: string): Rejection {
 }
 
 /** The protocol's name for the error, where it has one. kafkajs wraps its errors in others, several deep. */
-function typeOf(thrown: unknown): string | null {
+export function typeOf(thrown: unknown): string | null {
   for (let at: unknown = thrown, deep = 0; typeof at === "object" && at !== null && deep < 10; deep++) {
     const { type, errors, cause } = at as { type?: unknown; errors?: unknown; cause?: unknown };
     if (typeof type === "string") return type;

@@ -42,7 +42,10 @@ export class Positions {
     const starts: Start[] = [];
     await this.#admin.on(signal, `group ${JSON.stringify(group)}`, async (admin) => {
       for (const [topic, partitions] of assignment) {
-        const [committed, ranges] = await Promise.all([admin.committed(group, topic), admin.ranges(topic)]);
+        const [committed, ranges] = await Promise.all([
+          admin.committed(group, topic),
+          this.#admin.ranges(admin, topic, signal),
+        ]);
         for (const partition of partitions) {
           const range = ranges.find((one) => one.partition === partition);
           if (range === undefined)

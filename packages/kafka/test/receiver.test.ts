@@ -21,6 +21,28 @@ describe("joining", () => {
     expect(stage.member.plan).toEqual({ group: "orders.billing", topics: ["orders", "orders.billing.copies"] });
   });
 
+  it("waits for a leader that does not know yet that it is", async () => {
+    const stage = new Stage();
+    const admin = await stage.driver.admin();
+    let noes = 3;
+    stage.driver.admin = () =>
+      Promise.resolve({
+        ...admin,
+        ranges: (topic) =>
+          noes-- > 0
+            ? Promise.reject(Object.assign(new Error("not the leader"), { type: "NOT_LEADER_FOR_PARTITION" }))
+            : admin.ranges(topic),
+      });
+    const opening = stage.open();
+    for (let n = 0; n < 5; n++) {
+      await turns();
+      await stage.driver.clock.advance(50);
+    }
+    await opening;
+    await stage.fetch(0, 0);
+    expect(stage.offsets).toEqual([0]);
+  });
+
   it("does not hand out again what the metadata of the commit says is done", async () => {
     const first = await new Stage().open();
     await first.fetch(0, 0, 1, 2, 3);

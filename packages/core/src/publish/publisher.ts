@@ -105,6 +105,7 @@ export class Publisher {
       runtime,
       drainWithin: policy.confirmTimeout,
       declare: (signal) => this.#topics.declareAll(signal),
+      confirm: (signal) => this.#topics.confirm(signal),
       opened: () => {
         this.#topics.opened();
         this.#wire.resume(true);

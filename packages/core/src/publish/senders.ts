@@ -38,6 +38,8 @@ export interface SendersOptions {
   readonly drainWithin: number;
   /** Topology, on each new session. */
   declare(signal: AbortSignal): Promise<void>;
+  /** Once more, with the session open, what was refused. */
+  confirm(signal: AbortSignal): Promise<void>;
   opened(): void;
   dropped(): void;
   /** The session in use was retired: there is none until its successor is open. */
@@ -147,7 +149,7 @@ export class Senders {
   async #open(epoch: number, lost: (error: TallyError) => void, signal: AbortSignal): Promise<Sender> {
     const { runtime } = this.#o;
     await this.#o.declare(signal);
-    return await runtime.transport.openSender(
+    const sender = await runtime.transport.openSender(
       {
         blocked: (reason) => this.#blocked(epoch, reason),
         unblocked: () => this.#unblocked(epoch),
@@ -161,6 +163,8 @@ export class Senders {
       },
       signal,
     );
+    await this.#o.confirm(signal);
+    return sender;
   }
 
   #use(sender: Sender, epoch: number): void {

@@ -190,6 +190,19 @@ export class Topics {
     if (!made && failure !== null) throw failure;
   }
 
+  /**
+   * The session is open, and not in use yet. A no for want of rights may have been to credentials that have been renewed
+   * since, and is not the topic's then: it is asked once more.
+   */
+  async confirm(signal: AbortSignal): Promise<void> {
+    for (const line of this.#all()) {
+      if (line.refusal?.code !== "unauthorized") continue;
+      line.refusal = null;
+      // What is no refusal is tried again once the session is in use.
+      await this.#declare(line, signal).catch(() => {});
+    }
+  }
+
   opened(): void {
     for (const line of this.#all()) {
       if (line.ready) this.#release(line);

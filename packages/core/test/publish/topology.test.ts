@@ -64,6 +64,23 @@ describe("topics are declared", () => {
     expect(r.copies.map((c) => c.message.id)).toEqual(["p2"]);
   });
 
+  it("nor is a no to credentials that are renewed before the session opens: the topic is asked once more", async () => {
+    const r = rig({ topics: [plain], deadline: "1h" });
+    await r.clock.advance(0);
+    r.refuseTopic.set("plain", new TallyError("unauthorized", "the token has run out"));
+    r.refuseTopic.get = function once(name) {
+      const error = Map.prototype.get.call(this, name) as TallyError | undefined;
+      this.delete(name);
+      return error;
+    };
+    r.sessions[0]?.lose();
+    const p1 = watch(r.publisher.publish(plain, "a", { id: "p1" }));
+    await r.clock.runUntil(() => r.sessions.length === 2, 10_000);
+    await r.clock.advance(0);
+    expect(p1.state).toBe("pending");
+    expect(r.copies.map((c) => c.message.id)).toEqual(["p1"]);
+  });
+
   it("also while publishing closes: what was taken before is still sent", async () => {
     const r = rig();
     await r.clock.advance(0);
