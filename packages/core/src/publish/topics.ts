@@ -1,3 +1,4 @@
+// One thing: topics between being known and being declared, session after session; what waits for that waits in their lines.
 import { fullJitter } from "../backoff.ts";
 import { atMost, sleep } from "../clock.ts";
 import { TallyError } from "../error.ts";
