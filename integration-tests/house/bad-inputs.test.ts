@@ -42,12 +42,12 @@ const ROWS: Readonly<Record<string, readonly string[]>> = {
     "a newer store version: refused",
     "store deleted or disk full at run time: sends reject; nothing accepted is lost",
   ],
-  // Expired receipts are RocketMQ's alone, and have no row yet.
   broker: [
     "confirm for tag 0 with `multiple`, for a tag never published, twice: the channel is dropped, unconfirmed messages are in doubt",
     "nack then ack; return without confirm; confirm that never comes: first wins, surfaced; time-out path",
     "4 GiB frame header, random frame bytes: refused, connection closed, no crash",
     "delivery after cancel: ignored",
+    "expired receipt handle; partial receipts: comes again, deduped; only listed ids are confirmed",
     "unknown error code: surfaced, treated as in doubt",
     "OUT_OF_ORDER_SEQUENCE, UNKNOWN_PRODUCER_ID: new producer, dedupe covers the gap",
   ],

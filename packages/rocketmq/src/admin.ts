@@ -7,7 +7,7 @@ import type { ResolvedOptions } from "./options.ts";
 import type { RemotingClient } from "./remoting/client.ts";
 import type { Cluster } from "./remoting/cluster.ts";
 import { RETRY, Standing } from "./standing.ts";
-import type { PlannedTopic, Topology } from "./topology.ts";
+import { GIVEN_UP, type PlannedTopic, type Topology } from "./topology.ts";
 
 /** Ours is 16; a broker that gives up first throws away innocents, and says no reason. */
 const RETRIES = 1_000;
@@ -72,6 +72,19 @@ export class RocketAdmin implements AdminPort {
     });
   }
 
+  /** Of the topics that a group reads those that are there: one is the broker's to make. */
+  async read(plan: TopicPlan, group: string, signal: AbortSignal): Promise<readonly string[]> {
+    const all = this.#topology.topicsOf(plan, group);
+    const ours = all.filter((name) => !name.startsWith(GIVEN_UP));
+    if (ours.length === all.length || this.#cluster === null) return ours;
+    return await this.#on(signal, `topic ${JSON.stringify(plan.name)}`, async (cluster) => {
+      const there = new Set(ours);
+      for (const [, master] of await cluster.masters())
+        for (const name of all) if ((await cluster.topic(master, name)) !== null) there.add(name);
+      return [...there];
+    });
+  }
+
   standing(group: string): Standing {
     let standing = this.#standings.get(group);
     if (standing === undefined) this.#standings.set(group, (standing = new Standing()));
@@ -105,8 +118,7 @@ export class RocketAdmin implements AdminPort {
       const masters = [...(await cluster.masters())];
       for (const topic of planned) for (const master of masters) await this.#topic(cluster, master, topic);
       for (const topic of planned) this.#topology.learned(topic);
-      for (const group of groups)
-        for (const master of masters) await this.#group(cluster, master, plan, group, planned);
+      for (const group of groups) for (const master of masters) await this.#group(cluster, master, plan, group);
       await this.#flushed(cluster, masters);
     });
   }
@@ -129,13 +141,7 @@ export class RocketAdmin implements AdminPort {
   }
 
   /** A group that is new begins where `from` says: by itself the broker begins here or there. */
-  async #group(
-    cluster: Cluster,
-    master: Master,
-    plan: TopicPlan,
-    group: string,
-    planned: readonly PlannedTopic[],
-  ): Promise<void> {
+  async #group(cluster: Cluster, master: Master, plan: TopicPlan, group: string): Promise<void> {
     const id = this.#topology.groupOf(plan.name, group);
     const there = await cluster.group(master[1], id);
     if (there === null) await cluster.makeGroup(master[1], id, plan.ordered, RETRIES);
@@ -144,14 +150,15 @@ export class RocketAdmin implements AdminPort {
         "topology",
         `group ${JSON.stringify(id)} is ${there.ordered ? "" : "not "}ordered on ${master[0]} (consumeMessageOrderly); topic ${JSON.stringify(plan.name)} is${plan.ordered ? "" : " not"}`,
       );
-    const read = new Set(this.#topology.topicsOf(plan, group));
-    for (const { name } of planned) {
+    for (const name of this.#topology.topicsOf(plan, group)) {
       const at = `${master[0]} ${id} ${name}`;
-      if (!read.has(name) || this.#groups.has(at)) continue;
+      if (this.#groups.has(at)) continue;
       const topic = await cluster.topic(master[1], name);
-      for (const { queue, min, max, group: known } of await cluster.offsets(master, name, id, topic?.queues ?? 0))
-        if (known === null)
-          await cluster.writeOffset(master[1], name, id, queue, this.#o.from === "earliest" ? min : max);
+      if (topic === null) continue;
+      // What the broker has given up on is nothing to be passed over, however new the group is that looks at it.
+      const first = this.#o.from === "earliest" || name.startsWith(GIVEN_UP);
+      for (const { queue, min, max, group: known } of await cluster.offsets(master, name, id, topic.queues))
+        if (known === null) await cluster.writeOffset(master[1], name, id, queue, first ? min : max);
       this.#groups.add(at);
     }
   }

@@ -16,7 +16,8 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
   const text = describe(thrown);
   const make = (code: ErrorCode, retryable: boolean): TallyError =>
     new TallyError(code, `${what}: ${text}`, { retryable, cause: thrown });
-  const { status, remoting, code } = thrown as { status?: Status; remoting?: number; code?: unknown };
+  // Whatever somebody threw: it may be nothing at all.
+  const { status, remoting, code } = (thrown ?? {}) as { status?: Status; remoting?: number; code?: unknown };
   if (status !== undefined) {
     if (status.code === 40_100 || status.code === 40_300) return make("unauthorized", false);
     // Whatever else the proxy has against us: what it knows of topics and groups may be old.

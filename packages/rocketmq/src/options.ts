@@ -57,6 +57,8 @@ export interface RocketOptions {
   readonly requestTimeout?: Duration;
   /** Each proxy in use is asked so often whether it is there. @default "5s" */
   readonly heartbeat?: Duration;
+  /** Longest time that no process of the service may be there; the audit holds the broker's transaction checks against it. @default "1h" */
+  readonly downtime?: Duration;
 }
 
 /** As the broker's access control knows its users. */
@@ -109,6 +111,7 @@ export interface ResolvedOptions {
   readonly connectTimeout: number;
   readonly requestTimeout: number;
   readonly heartbeat: number;
+  readonly downtime: number;
 }
 
 /** Those of the 4 MiB that a broker takes at most by default which are left for bodies, beside properties and framing. */
@@ -197,6 +200,7 @@ const BOUNDS: Bounds<ResolvedOptions> = {
   connectTimeout: duration("5s", 100, 600_000),
   requestTimeout: duration("6s", 6_000, 600_000),
   heartbeat: duration("5s", 500, 60_000),
+  downtime: duration("1h", 1_000, 30 * 86_400_000),
 };
 
 /** @throws TallyError `bad-config` */

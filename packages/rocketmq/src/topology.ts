@@ -25,6 +25,10 @@ interface Known {
   sticky: number;
 }
 
+/** How topics of dead letters end. */
+const LETTERS = `.${DEAD_LETTERS}`;
+/** A topic of the broker's own making. */
+export const GIVEN_UP = "%DLQ%";
 /** Lanes of a topic whose messages go one by one; more of them are more requests at one time. */
 const SLOTS = 16;
 /** Longest message group that the proxy takes. */
@@ -84,9 +88,19 @@ export class Topology {
 
   /** What a member of the group reads: its topic first. */
   topicsOf({ name }: TopicPlan, group: string): readonly string[] {
-    return hasCopies(group)
-      ? [this.topicOf(name), this.laterOf(name), this.copiesOf(name, group)]
-      : [this.topicOf(name)];
+    if (hasCopies(group)) return [this.topicOf(name), this.laterOf(name), this.copiesOf(name, group)];
+    const givenUp = this.#givenUp(name);
+    return givenUp === null ? [this.topicOf(name)] : [this.topicOf(name), givenUp];
+  }
+
+  /** Where the broker puts what it gives up on itself, of the group whose dead letters these are. Made by it, if ever. */
+  #givenUp(letters: string): string | null {
+    const of = letters.slice(0, -LETTERS.length);
+    if (!letters.endsWith(LETTERS)) return null;
+    for (const [topic, { groups }] of this.#o.topics)
+      for (const [group, id] of groups) if (of === `${topic}.${group}`) return `${GIVEN_UP}${id}`;
+    const name = brokerName(of);
+    return name === null ? null : `${GIVEN_UP}${this.#o.prefix}${name}`;
   }
 
   learned({ name, kind }: PlannedTopic): void {

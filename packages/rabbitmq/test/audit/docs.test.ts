@@ -10,7 +10,10 @@ describe("docs/audit.md", () => {
       ({ name, severity, title, why, fix }) =>
         `| \`${name}\` | ${severity} | ${title} | ${why} | \`${fix.replaceAll("|", "\\|")}\` |`,
     );
-    const shown = page.split("\n").filter((line) => line.startsWith("| `") && line.split(" | ").length >= 5);
+    const shown = page
+      .replace(/## Findings of (?!RabbitMQ|every)[^]*?(?=\n## )/g, "")
+      .split("\n")
+      .filter((line) => line.startsWith("| `") && line.split(" | ").length >= 5);
     expect(shown.slice(0, rows.length)).toEqual(rows);
     // Core's own.
     expect(shown.slice(rows.length).map((line) => line.split("`")[1])).toEqual(["inbox-scope", "unaudited"]);

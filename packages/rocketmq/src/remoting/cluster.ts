@@ -11,6 +11,7 @@ const ASK = {
   writeOffset: 15,
   makeTopic: 17,
   config: 26,
+  runtime: 28,
   maxOffset: 30,
   minOffset: 31,
   route: 105,
@@ -18,6 +19,8 @@ const ASK = {
   makeGroup: 200,
   topic: 351,
   group: 352,
+  replication: 907,
+  controllerConfig: 1010,
 } as const;
 /** Codes of answers. */
 const TOPIC_MISSING = 17;
@@ -29,6 +32,24 @@ export type TopicKind = "NORMAL" | "FIFO" | "DELAY" | "TRANSACTION";
 export interface TopicOnBroker {
   readonly kind: string;
   readonly queues: number;
+  readonly reads: boolean;
+  readonly writes: boolean;
+}
+
+export interface GroupOnBroker {
+  readonly ordered: boolean;
+  /** Deliveries after the first, until the broker gives up. */
+  readonly retries: number;
+  /** False: it gets nothing. */
+  readonly enabled: boolean;
+}
+
+/** One broker name: a master and its replicas. */
+export interface BrokerOnNames {
+  /** Null: at the moment there is none. */
+  readonly master: RemotingClient | null;
+  /** Those that are registered now, the master among them. */
+  readonly replicas: number;
 }
 
 export interface QueueOffsets {
@@ -48,6 +69,11 @@ export interface ClusterOptions {
   readonly within: number;
 }
 
+/** A topic's rights, as bits. */
+const READS = 4;
+const WRITES = 2;
+const DEFAULT_RETRIES = 16;
+
 /** How long a broker takes to tell its name servers of a new topic, at most; and how often they are asked. */
 const REGISTERED_MS = 5_000;
 const LOOK_MS = 50;
@@ -63,15 +89,24 @@ export class Cluster {
 
   /** Brokers that take writes, by name. */
   async masters(): Promise<ReadonlyMap<string, RemotingClient>> {
-    const answer = await this.#names((client) => client.must("the cluster", ASK.cluster, {}));
-    const table = (readJson(answer.body) as { brokerAddrTable?: unknown }).brokerAddrTable;
     const masters = new Map<string, RemotingClient>();
-    for (const [name, broker] of Object.entries((table ?? {}) as Record<string, { brokerAddrs?: unknown }>)) {
-      const address = ((broker.brokerAddrs ?? {}) as Record<string, unknown>)["0"];
-      if (typeof address === "string") masters.set(name, this.#client(readEndpoint(`the address of ${name}`, address)));
-    }
+    for (const [name, { master }] of await this.brokers()) if (master !== null) masters.set(name, master);
     if (masters.size === 0) throw new Error("the name servers know no broker that takes writes");
     return masters;
+  }
+
+  /** What the name servers know. */
+  async brokers(): Promise<ReadonlyMap<string, BrokerOnNames>> {
+    const answer = await this.#names((client) => client.must("the cluster", ASK.cluster, {}));
+    const table = (readJson(answer.body) as { brokerAddrTable?: unknown }).brokerAddrTable;
+    const brokers = new Map<string, BrokerOnNames>();
+    for (const [name, broker] of Object.entries((table ?? {}) as Record<string, { brokerAddrs?: unknown }>)) {
+      const addresses = (broker.brokerAddrs ?? {}) as Record<string, unknown>;
+      const address = addresses["0"];
+      const master = typeof address === "string" ? this.#at(`the address of ${name}`, address) : null;
+      brokers.set(name, { master, replicas: Object.keys(addresses).length });
+    }
+    return brokers;
   }
 
   /** Null: not there. */
@@ -79,9 +114,19 @@ export class Cluster {
     const answer = await master.ask(ASK.topic, { topic });
     if (answer.code === TOPIC_MISSING) return null;
     if (answer.code !== 0) throw new RemotingError(`topic ${topic}`, answer);
-    const read = readJson(answer.body) as { attributes?: Record<string, unknown>; readQueueNums?: unknown };
+    const read = readJson(answer.body) as {
+      attributes?: Record<string, unknown>;
+      readQueueNums?: unknown;
+      perm?: unknown;
+    };
     const kind = read.attributes?.["message.type"];
-    return { kind: typeof kind === "string" ? kind : "NORMAL", queues: Number(read.readQueueNums ?? 0) };
+    const rights = Number(read.perm ?? READS | WRITES);
+    return {
+      kind: typeof kind === "string" ? kind : "NORMAL",
+      queues: Number(read.readQueueNums ?? 0),
+      reads: (rights & READS) !== 0,
+      writes: (rights & WRITES) !== 0,
+    };
   }
 
   /** Resolves when the name servers know of it: a proxy that asked before would believe for a while that it is not there. */
@@ -107,14 +152,22 @@ export class Cluster {
   }
 
   /** Null: not there. */
-  async group(master: RemotingClient, group: string): Promise<{ readonly ordered: boolean } | null> {
+  async group(master: RemotingClient, group: string): Promise<GroupOnBroker | null> {
     const answer = await master.ask(ASK.group, { group });
     if (answer.code === GROUP_MISSING) return null;
     if (answer.code !== 0) throw new RemotingError(`group ${group}`, answer);
     const text = new TextDecoder().decode(answer.body);
     if (text === "" || text === "null") return null;
-    const read = readJson(answer.body) as { consumeMessageOrderly?: unknown };
-    return { ordered: read.consumeMessageOrderly === true };
+    const read = readJson(answer.body) as {
+      consumeMessageOrderly?: unknown;
+      retryMaxTimes?: unknown;
+      consumeEnable?: unknown;
+    };
+    return {
+      ordered: read.consumeMessageOrderly === true,
+      retries: Number(read.retryMaxTimes ?? DEFAULT_RETRIES),
+      enabled: read.consumeEnable !== false,
+    };
   }
 
   async makeGroup(master: RemotingClient, group: string, ordered: boolean, retries: number): Promise<void> {
@@ -177,14 +230,28 @@ export class Cluster {
 
   /** A broker's settings, as it writes them down. May hold secrets: never to be shown. */
   async settings(master: RemotingClient): Promise<ReadonlyMap<string, string>> {
-    const { body } = await master.must("the broker's settings", ASK.config, {});
-    const lines = new TextDecoder().decode(body).split("\n");
-    return new Map(
-      lines.flatMap((line) => {
-        const cut = line.indexOf("=");
-        return cut > 0 ? [[line.slice(0, cut).trim(), line.slice(cut + 1).trim()] as const] : [];
-      }),
-    );
+    return readProperties((await master.must("the broker's settings", ASK.config, {})).body);
+  }
+
+  /** The same of a controller, which may run within a name server. @param address `host:port`, as a broker has it */
+  async controllerSettings(address: string): Promise<ReadonlyMap<string, string>> {
+    const controller = this.#at("the address of a controller", address);
+    return readProperties((await controller.must("the controller's settings", ASK.controllerConfig, {})).body);
+  }
+
+  /** As `5.5.0`; null where it says nothing of the kind. */
+  async version(master: RemotingClient): Promise<string | null> {
+    const { body } = await master.must("the broker's version", ASK.runtime, {});
+    const said = (readJson(body) as { table?: Record<string, unknown> }).table?.["brokerVersionDesc"];
+    const numbers = typeof said === "string" ? /^V(\d+)_(\d+)_(\d+)/.exec(said) : null;
+    return numbers === null ? null : numbers.slice(1).join(".");
+  }
+
+  /** Replicas that have what the master has, itself among them; null where it does not say. */
+  async inSync(master: RemotingClient): Promise<number | null> {
+    const { body } = await master.must("the broker's replicas", ASK.replication, {});
+    const slaves = (readJson(body) as { inSyncSlaveNums?: unknown }).inSyncSlaveNums;
+    return typeof slaves === "number" ? slaves + 1 : null;
   }
 
   close(): void {
@@ -206,6 +273,10 @@ export class Cluster {
     throw last;
   }
 
+  #at(where: string, address: string): RemotingClient {
+    return this.#client(readEndpoint(where, address));
+  }
+
   #client(at: Endpoint): RemotingClient {
     let client = this.#clients.get(at.name);
     if (client === undefined || client.over) {
@@ -214,4 +285,14 @@ export class Cluster {
     }
     return client;
   }
+}
+
+function readProperties(body: Uint8Array): ReadonlyMap<string, string> {
+  const lines = new TextDecoder().decode(body).split("\n");
+  return new Map(
+    lines.flatMap((line) => {
+      const cut = line.indexOf("=");
+      return cut > 0 ? [[line.slice(0, cut).trim(), line.slice(cut + 1).trim()] as const] : [];
+    }),
+  );
 }
