@@ -109,10 +109,17 @@ export interface OutboxStore extends AsyncDisposable {
   readonly halves: HalfStore | null;
 }
 
+export interface GivenBack {
+  readonly place: number;
+  /** A copy was sent and got no verdict: `take` gives it as a doubtful row from now on. */
+  readonly doubtful: boolean;
+}
+
 export interface OutboxLease extends AsyncDisposable {
   /**
    * The next rows in the order of `place`, at most `most`: none that this lease has been given and not ended, and none
-   * behind a parked row of the same slot.
+   * behind a parked row of the same slot. A row is `doubtful` too when a lease before this one was given it and neither
+   * ended it nor gave it back: whoever had that may have sent it, and been killed.
    */
   take(most: number): Promise<readonly Row[]>;
   /**
@@ -122,8 +129,8 @@ export interface OutboxLease extends AsyncDisposable {
   limit(topics: ReadonlyMap<string, number>): void;
   /** These are with the broker: deleted, durably enough that a crash costs duplicates only. */
   end(rows: readonly { readonly place: number; readonly proof: Proof }[]): Promise<void>;
-  /** Given back: `take` gives them again. */
-  giveBack(places: readonly number[]): Promise<void>;
+  /** `take` gives them again. */
+  giveBack(rows: readonly GivenBack[]): Promise<void>;
   park(place: number, error: TallyError): Promise<void>;
 }
 

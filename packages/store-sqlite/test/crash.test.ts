@@ -79,3 +79,22 @@ it("the right to relay goes to the next at once when its holder is killed", asyn
   expect(performance.now() - killed).toBeLessThan(1_000);
   expect((await lease.take(10)).map((each) => each.message.id)).toEqual(["1"]);
 }, 60_000);
+
+it("rule 12: a row that a killed process had taken may have been sent: it is given again as a doubtful one, what was put since is not", async () => {
+  const path = join(directory, "taken.db");
+  {
+    await using outbox = await openOutbox(path);
+    await outbox.put([row("1"), row("2")]);
+  }
+  const child = start("holder-process.ts", path);
+  await child.has(1);
+  await child.kill();
+  await using outbox = await openOutbox(path);
+  await outbox.put([row("3")]);
+  await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(20_000));
+  expect((await lease.take(10)).map((each) => [each.message.id, each.doubtful])).toEqual([
+    ["1", true],
+    ["2", true],
+    ["3", false],
+  ]);
+});

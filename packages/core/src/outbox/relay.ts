@@ -5,14 +5,15 @@ import { fullJitter } from "../backoff.ts";
 import { failpoint } from "../failpoints.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Proof } from "../spi.ts";
-import type { OutboxLease, OutboxStore, Row } from "../stores.ts";
+import type { GivenBack, OutboxLease, OutboxStore, Row } from "../stores.ts";
 import { outlived } from "./age.ts";
 
 /** How the publisher's side of a relayed row ends; it never gives up by itself. */
 export type RelayOutcome =
   | { readonly is: "accepted"; readonly proof: Proof }
   | { readonly is: "refused"; readonly error: TallyError }
-  | { readonly is: "withdrawn" };
+  /** No copy of it is on the wire; if doubtful, one was. */
+  | { readonly is: "withdrawn"; readonly doubtful: boolean };
 
 export interface RelayOptions {
   readonly runtime: Runtime;
@@ -35,6 +36,8 @@ export interface RelayOptions {
 const POLL_MS = 1_000;
 /** Rows on their way hold no more than about this; one row may be larger. */
 export const OUT_BYTES: number = 32 * 1024 * 1024;
+/** How long a row that the broker has may wait for others to be deleted with. */
+const END_WITHIN_MS = 10;
 /** A relay whose session is unhealthy for so long gives up its lease: another process may have a healthy one. */
 const GIVE_UP_MS = 5_000;
 
@@ -58,10 +61,14 @@ export class Relay {
   #outBytes = 0;
   /** The last look at the store found rows, or some have been put since. */
   #flows = false;
-  /** By slot: places behind a row that is being parked. Given back when it is, for the store to hold them there. */
-  readonly #behind: Map<number, number[]> = new Map();
+  /** By slot: rows behind a row that is being parked. Given back when it is, for the store to hold them there. */
+  readonly #behind: Map<number, GivenBack[]> = new Map();
   #ended: Row[] = [];
   #proofs: { readonly place: number; readonly proof: Proof }[] = [];
+  /** For {@link #endAll}. */
+  #ending: Timer | null = null;
+  /** Withdrawn since the lease was let go: told to the store with it. */
+  #withdrawn: GivenBack[] = [];
   #taking = false;
   #limits: ReadonlyMap<string, number> = new Map();
   #finishing = false;
@@ -187,7 +194,7 @@ export class Relay {
           for (const row of rows) {
             const behind = row.slot === null ? undefined : this.#behind.get(row.slot);
             const old = outlived(row, wall);
-            if (behind !== undefined) behind.push(row.place);
+            if (behind !== undefined) behind.push(row);
             else if (old === null) this.#send(lease, row);
             else this.#park(lease, row, old);
           }
@@ -209,36 +216,52 @@ export class Relay {
     this.#o.send(row, (outcome) => {
       this.#out.delete(row.place);
       this.#outBytes -= row.message.body.byteLength;
-      if (this.#lease !== lease) return; // the row is another holder's by now; its copy will be a duplicate, with the same id
+      if (this.#lease !== lease) {
+        // The row is another holder's by now, and a copy of it will be a duplicate, with the same id.
+        if (outcome.is === "withdrawn") this.#withdrawn.push({ place: row.place, doubtful: outcome.doubtful });
+        return;
+      }
       if (outcome.is === "accepted") {
         failpoint("relay.accepted");
         this.#end(lease, row, outcome.proof);
       } else if (outcome.is === "refused") this.#park(lease, row, outcome.error);
-      else if (row.slot !== null && this.#behind.has(row.slot)) this.#behind.get(row.slot)?.push(row.place);
-      else this.#track(lease.giveBack([row.place]).catch((thrown: unknown) => this.#failed(lease, thrown)));
+      else {
+        const back = { place: row.place, doubtful: outcome.doubtful };
+        const behind = row.slot === null ? undefined : this.#behind.get(row.slot);
+        if (behind !== undefined) behind.push(back);
+        else this.#track(lease.giveBack([back]).catch((thrown: unknown) => this.#failed(lease, thrown)));
+      }
       this.#take();
     });
   }
 
-  /** One deletion for all rows that were accepted in one tick. */
+  /**
+   * One deletion for what a quarter of the window or ten milliseconds brought, and at once when nothing is on its way any more: a
+   * commit of the store's costs as much as a hundred rows in it. Killed meanwhile, all of that is sent again, with the same ids.
+   */
   #end(lease: OutboxLease, row: Row, proof: Proof): void {
     this.#proofs.push({ place: row.place, proof });
-    if (this.#ended.push(row) > 1) return;
-    queueMicrotask(() => {
-      const [ended, places] = [this.#ended, this.#proofs];
-      [this.#ended, this.#proofs] = [[], []];
-      const readings = this.#o.readings();
-      this.#track(
-        lease.end(places).then(
-          () => {
-            failpoint("relay.ended");
-            this.#o.ended(ended, readings);
-            this.#take();
-          },
-          (thrown: unknown) => this.#failed(lease, thrown),
-        ),
-      );
-    });
+    const count = this.#ended.push(row);
+    if (count >= this.#o.most / 4 || this.#out.size === 0) this.#endAll(lease);
+    else if (count === 1) this.#ending = this.#o.runtime.clock.after(END_WITHIN_MS, () => this.#endAll(lease));
+  }
+
+  #endAll(lease: OutboxLease): void {
+    this.#ending?.cancel();
+    this.#ending = null;
+    const [ended, places] = [this.#ended, this.#proofs];
+    [this.#ended, this.#proofs] = [[], []];
+    const readings = this.#o.readings();
+    this.#track(
+      lease.end(places).then(
+        () => {
+          failpoint("relay.ended");
+          this.#o.ended(ended, readings);
+          this.#take();
+        },
+        (thrown: unknown) => this.#failed(lease, thrown),
+      ),
+    );
   }
 
   /**
@@ -248,7 +271,7 @@ export class Relay {
   #park(lease: OutboxLease, row: Row, error: TallyError): void {
     const { slot } = row;
     const { topic, id } = row.message;
-    const behind: number[] = [];
+    const behind: GivenBack[] = [];
     if (slot !== null && !this.#behind.has(slot)) {
       this.#behind.set(slot, behind);
       this.#o.withdraw(slot);
@@ -298,10 +321,12 @@ export class Relay {
     const lease = this.#lease;
     this.#lease = null;
     this.#behind.clear();
+    this.#withdrawn = [];
     this.#o.withdraw(null);
     this.#o.rests();
     if (lease === null) return;
     this.#o.runtime.events.emit({ type: "relay-stopped", what: "outbox" });
+    if (this.#withdrawn.length > 0) this.#track(lease.giveBack(this.#withdrawn));
     this.#track(Promise.resolve(lease[Symbol.asyncDispose]()));
   }
 

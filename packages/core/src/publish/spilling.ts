@@ -296,9 +296,9 @@ export class Spilling {
     }
   }
 
-  /** Gives a row back into the store; it has no copy out. */
+  /** Gives a row back into the store; it has no copy on the wire. */
   withdraw(entry: Entry): void {
-    entry.relayed?.({ is: "withdrawn" });
+    entry.relayed?.({ is: "withdrawn", doubtful: entry.doubted });
     entry.state = next(entry.state, "withdrawnLast");
     this.#o.end(entry);
   }

@@ -2,6 +2,7 @@ import { memoryOutbox } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import type { NewRow } from "../../src/stores.ts";
 import { topic } from "../../src/topic.ts";
+import { accepted } from "../support/scripted-transport.ts";
 import { ids, open, type Order, ordered, outage, plain, type Spilling } from "../support/spilling.ts";
 
 const DAY = 86_400_000;
@@ -46,6 +47,36 @@ describe("a row that may have been sent before", () => {
     await second.accept();
     expect(ids(second.r)).toEqual(["never-sent", "sent"]);
     expect(outbox.rows).toHaveLength(0);
+  });
+
+  it("rule 12: so is one that was on its way when its process was killed, and what that one had not been given goes", async () => {
+    let wall = 1_000 * DAY;
+    const outbox = memoryOutbox();
+    const first = await open({ wall: () => wall }, outbox);
+    await first.settle();
+    await outage(first);
+    await first.r.clock.advance(5_000);
+    for (const n of [1, 2]) void first.r.publisher.publish(plain, { key: "a", n }, { id: `m${n}` });
+    await first.settle();
+    const second = await open({ wall: () => wall }, outbox);
+    await second.settle();
+    expect(ids(second.r)).toEqual(["m1", "m2"]);
+    second.r.copies.find((copy) => copy.message.id === "m1")?.verdict(accepted);
+    await second.r.clock.advance(20);
+    await second.settle();
+    // It is killed here, before m2 has its verdict: nothing is given back, nothing is told.
+    outbox.stealLease();
+    const closing = second.r.publisher.close(0);
+    await second.r.clock.advance(5_000);
+    await closing;
+    void first.r.publisher.publish(plain, { key: "a", n: 3 }, { id: "m3" });
+    await first.settle();
+    wall += 8 * DAY;
+    const third = await open({ wall: () => wall }, outbox);
+    await third.settle();
+    await third.accept();
+    expect(ids(third.r)).toEqual(["m3"]);
+    expect(outbox.parked.map((p) => [p.row.message.id, p.code])).toEqual([["m2", "in-doubt"]]);
   });
 
   it("is sent up to that age", async () => {

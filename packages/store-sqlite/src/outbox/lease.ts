@@ -1,4 +1,4 @@
-import { type OutboxLease, type Proof, type Row, TallyError } from "@tallymq/core/spi";
+import { type GivenBack, type OutboxLease, type Proof, type Row, TallyError } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
 import type { Records } from "../worker/protocol.ts";
 import { unpackRows } from "./records.ts";
@@ -76,12 +76,13 @@ class Lease implements OutboxLease {
 
   async end(rows: readonly { readonly place: number; readonly proof: Proof }[]): Promise<void> {
     this.#check();
-    await this.#client.ask("end", { lease: this.#lease, places: rows.map((row) => row.place) });
+    await this.#client.ask("end", { lease: this.#lease, places: Float64Array.from(rows, (row) => row.place) });
   }
 
-  async giveBack(places: readonly number[]): Promise<void> {
+  async giveBack(rows: readonly GivenBack[]): Promise<void> {
     this.#check();
-    await this.#client.ask("giveBack", { lease: this.#lease, places });
+    const back = rows.map(({ place, doubtful }) => ({ place, doubtful }));
+    await this.#client.ask("giveBack", { lease: this.#lease, rows: back });
   }
 
   async park(place: number, error: TallyError): Promise<void> {

@@ -1,14 +1,15 @@
 import type { Row } from "@tallymq/core/spi";
 import { unpack } from "../record/unpack.ts";
-import type { Records } from "../worker/protocol.ts";
+import { RECORD_WIDTH, type Records } from "../worker/protocol.ts";
 
 /** Records from the worker as rows again. */
-export function unpackRows({ places, at, ends, bytes }: Records): readonly Row[] {
+export function unpackRows({ numbers, bytes }: Records): readonly Row[] {
+  const rows: Row[] = [];
   let from = 0;
-  return places.map((place, index) => {
-    const end = ends[index] ?? 0;
-    const record = new Uint8Array(bytes, from, end - from);
+  for (let i = 0; i < numbers.length; i += RECORD_WIDTH) {
+    const [place = 0, at = 0, end = 0] = [numbers[i], numbers[i + 1], numbers[i + 2]];
+    rows.push(unpack(new Uint8Array(bytes, from, end - from), place, at));
     from = end;
-    return unpack(record, place, at[index] ?? 0);
-  });
+  }
+  return rows;
 }

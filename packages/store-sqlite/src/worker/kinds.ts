@@ -1,13 +1,14 @@
+import type { DatabaseSync } from "node:sqlite";
 import type { Kind } from "./file/open.ts";
 import { keepIdentities } from "./inbox/identity.ts";
 import { createBucket, createInbox, repairInbox, savedInbox } from "./inbox/schema.ts";
 import { createHalves } from "./outbox/half-schema.ts";
-import { createOutbox, repairOutbox, SAVED_OUTBOX } from "./outbox/schema.ts";
+import { createGiven, createOutbox, repairOutbox, SAVED_OUTBOX } from "./outbox/schema.ts";
 import type { OpenArgs } from "./protocol.ts";
 
 const OUTBOX: Kind = {
   create: createOutbox,
-  upgrade: createHalves,
+  upgrade: upgradeOutbox,
   saved: () => SAVED_OUTBOX,
   repaired: repairOutbox,
 };
@@ -19,7 +20,7 @@ const INBOX: Kind = {
     createOutbox(sql);
   },
   upgrade(sql) {
-    createHalves(sql);
+    upgradeOutbox(sql);
     keepIdentities(sql);
   },
   saved: (damaged, into) => [...savedInbox(damaged, (bucket) => createBucket(into, bucket)), ...SAVED_OUTBOX],
@@ -28,6 +29,11 @@ const INBOX: Kind = {
     repairOutbox(sql);
   },
 };
+
+function upgradeOutbox(sql: DatabaseSync): void {
+  createHalves(sql);
+  createGiven(sql);
+}
 
 export function kindOf(kind: OpenArgs["kind"]): Kind {
   return kind === "outbox" ? OUTBOX : INBOX;

@@ -100,13 +100,15 @@ export interface PutAnswer {
   readonly pack: ArrayBuffer;
 }
 
-/** Records on their way back: one behind the other in `bytes`, `ends[i]` is where the i-th ends. */
+/**
+ * Records on their way back: one behind the other in `bytes`, and of each {@link RECORD_WIDTH} numbers: its place, when it was
+ * stored, and where it ends.
+ */
 export interface Records {
-  readonly places: readonly number[];
-  readonly at: readonly number[];
-  readonly ends: readonly number[];
+  readonly numbers: Float64Array;
   readonly bytes: ArrayBuffer;
 }
+export const RECORD_WIDTH = 3;
 
 /** What a turn may leave with: its handler is to be begun anew. */
 export const AGAIN = "again";

@@ -51,6 +51,8 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
   /** Who relays to a destination. */
   const holders = new Map<string, { readonly lost: (error: TallyError) => void }>();
   const waiting = new Set<() => void>();
+  /** By destination, how far rows have been given to a lease that did not end in order since. */
+  const given = new Map<string, number>();
 
   const identity = (row: NewRow): string =>
     JSON.stringify([row.destination, row.message.producer, row.message.topic, row.message.id]);
@@ -104,6 +106,9 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
     const me = { lost };
     for (const destination of destinations) holders.set(destination, me);
     const taken = new Set<number>();
+    /** Given back, and may have been sent. */
+    const sent = new Set<number>();
+    const before = new Map(given);
     let limits: ReadonlyMap<string, number> = new Map();
     const mine = (): void => {
       if (!destinations.every((destination) => holders.get(destination) === me))
@@ -126,8 +131,13 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
             ),
           )
           .slice(0, most);
-        for (const row of found) taken.add(row.place);
-        return found;
+        for (const row of found) {
+          taken.add(row.place);
+          given.set(row.destination, Math.max(given.get(row.destination) ?? 0, row.place));
+        }
+        return found.map((row) =>
+          sent.has(row.place) || row.place <= (before.get(row.destination) ?? 0) ? { ...row, doubtful: true } : row,
+        );
       },
       limit(topics) {
         limits = topics;
@@ -137,8 +147,11 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
         mine();
         for (const { place: at } of ended) remove(rows, (r) => r.place === at);
       },
-      async giveBack(places) {
-        for (const at of places) taken.delete(at);
+      async giveBack(back) {
+        for (const { place: at, doubtful } of back) {
+          taken.delete(at);
+          if (doubtful) sent.add(at);
+        }
       },
       async park(at, error) {
         await working();
@@ -149,6 +162,15 @@ export function memoryTable({ maxRows = Number.POSITIVE_INFINITY }: MemoryOutbox
         if (row !== undefined) parked.push({ row, code: error.code, reason: error.message, parkedAt: wall() });
       },
       async [Symbol.asyncDispose]() {
+        for (const destination of destinations) {
+          if (holders.get(destination) !== me) continue;
+          const doubtful = rows.filter(
+            (row) =>
+              row.destination === destination &&
+              (taken.has(row.place) || sent.has(row.place) || row.place <= (before.get(destination) ?? 0)),
+          );
+          given.set(destination, doubtful.at(-1)?.place ?? 0);
+        }
         free(me);
       },
     };

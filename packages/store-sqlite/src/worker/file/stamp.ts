@@ -9,8 +9,9 @@ import { Fault } from "../fault.ts";
  * | 1 | outbox, inbox, parked keys |
  * | 2 | half messages |
  * | 3 | marks that lie by the beginning of their id, in inboxes made by it |
+ * | 4 | how far rows have been given to a relay |
  */
-export const STORE_FORMAT = 3;
+export const STORE_FORMAT = 4;
 
 export interface Stamp {
   readonly kind: string;

@@ -1,3 +1,4 @@
+import type { GivenBack } from "@tallymq/core/spi";
 import { FENCE_SLOTS } from "../../record/slots.ts";
 import type { Database } from "../file/database.ts";
 import { type Answer, type Operations, operation, type PutAnswer, type PutArgs } from "../protocol.ts";
@@ -91,11 +92,11 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
       const lock = RelayLock.try(db.path, destinations);
       if (lock === null) return value(false);
       parked.reload();
-      relays.set(lease, new Relay(db, lock, parked, destinations));
+      relays.set(lease, new Relay(db, lock, parked, destinations, surfaced));
       return value(true);
     }),
     release: operation("read", ({ lease }: At) => {
-      relays.get(lease)?.lock.release();
+      relays.get(lease)?.release();
       return value(relays.delete(lease));
     }),
     take: operation("read", (args: At & { most: number; limits: readonly (readonly [string, number])[] }) => {
@@ -104,16 +105,16 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
       if (damaged.length > 0) quarantine(damaged);
       return answer;
     }),
-    giveBack: operation("read", (args: At & { places: readonly number[] }) => {
+    giveBack: operation("read", (args: At & { rows: readonly GivenBack[] }) => {
       const relay = relayOf(args);
-      for (const place of args.places) if (relay.given.delete(place)) relay.rewind(place);
+      for (const { place, doubtful } of args.rows) relay.giveBack(place, doubtful);
       return value(null);
     }),
-    end: operation("relay", (args: At & { places: readonly number[] }) => {
+    end: operation("relay", (args: At & { places: Float64Array }) => {
       const relay = relayOf(args);
-      const ended = args.places.filter((place) => relay.given.has(place));
+      const ended = [...args.places].filter((place) => relay.given.has(place));
       const count = drop(ended);
-      return { value: count, committed: () => ended.forEach((place) => relay.given.delete(place)) };
+      return { value: count, committed: () => ended.forEach((place) => relay.end(place)) };
     }),
     park: operation("relay", (args: At & { place: number; code: string; reason: string; wall: number }) => {
       const relay = relayOf(args);
@@ -122,7 +123,7 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
       return {
         value: true,
         committed: () => {
-          relay.given.delete(args.place);
+          relay.end(args.place);
           parked.reload();
         },
       };

@@ -1,9 +1,10 @@
 import type { StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { AT } from "../../record/layout.ts";
+import { AT, FLAG } from "../../record/layout.ts";
 import type { Database } from "../file/database.ts";
 import { Fault } from "../fault.ts";
-import type { Answer, Records } from "../protocol.ts";
+import { type Answer, RECORD_WIDTH, type Records } from "../protocol.ts";
+import { GivenMark } from "./given.ts";
 import type { RelayLock } from "./lock.ts";
 import type { Parked } from "./parked.ts";
 
@@ -19,7 +20,8 @@ interface Taken {
 }
 
 /** What the worker has to know of a row's destination and topic. */
-interface Head {
+export interface Head {
+  readonly destination: string;
   readonly served: boolean;
   readonly topic: string;
 }
@@ -27,8 +29,11 @@ interface Head {
 /** What one lease has been given, and how far it has read. */
 export class Relay {
   readonly lock: RelayLock;
-  /** Places, each with its topic. */
-  readonly given: Map<number, string> = new Map();
+  /** Places, each with what its row's head says. */
+  readonly given: Map<number, Head> = new Map();
+  /** Of what was given back, what may have been sent. */
+  readonly #doubtful: Map<number, Head> = new Map();
+  readonly #mark: GivenMark;
   readonly #path: string;
   readonly #parked: Parked;
   readonly #next: StatementSync;
@@ -40,11 +45,18 @@ export class Relay {
   /** Topics of which rows were passed over, since no more of theirs were wanted, and the first such row. */
   readonly #passed: Map<string, number> = new Map();
 
-  constructor(db: Database, lock: RelayLock, parked: Parked, destinations: readonly string[]) {
+  constructor(
+    db: Database,
+    lock: RelayLock,
+    parked: Parked,
+    destinations: readonly string[],
+    surfaced: (what: string) => void,
+  ) {
     this.lock = lock;
     this.#path = db.path;
     this.#parked = parked;
     this.#destinations = new Set(destinations);
+    this.#mark = new GivenMark(db, destinations, surfaced);
     this.#next = db.sql.prepare(
       "SELECT place, slot, stored_at, crc, record FROM tally_rows WHERE place > ? ORDER BY place",
     );
@@ -55,6 +67,27 @@ export class Relay {
     this.#cursor = Math.min(this.#cursor, place - 1);
   }
 
+  /** @param doubtful A copy of it may be out, although it is given back. */
+  giveBack(place: number, doubtful: boolean): void {
+    const head = this.given.get(place);
+    if (head === undefined) return;
+    this.given.delete(place);
+    if (doubtful) this.#doubtful.set(place, head);
+    this.rewind(place);
+  }
+
+  /** It is with the broker, or kept for a person. */
+  end(place: number): void {
+    this.given.delete(place);
+    this.#doubtful.delete(place);
+  }
+
+  /** The lease ends; what it was given and has neither ended nor given back may be on its way. */
+  release(): void {
+    if (this.lock.holds()) this.#mark.leave([...this.given, ...this.#doubtful]);
+    this.lock.release();
+  }
+
   /**
    * @param limits Rows of these topics given and not ended, at most.
    * @param damaged Gets the rows whose bytes are not what was stored.
@@ -62,7 +95,7 @@ export class Relay {
   take(most: number, limits: ReadonlyMap<string, number>, damaged: (place: number) => void): Answer {
     if (!this.lock.holds()) throw new Fault("fenced", `the relay's lock on ${this.#path} was deleted or replaced`);
     if (this.#parked.refresh()) this.#cursor = 0;
-    const look = new Look(most, limits, this.given.values());
+    const look = new Look(most, limits, this.given);
     // What was passed over comes first: it lies before what has not been read, and a topic's rows go in their order.
     for (const [topic, place] of [...this.#passed]) {
       if (!look.wants(topic)) continue;
@@ -70,6 +103,7 @@ export class Relay {
       this.#read(look, place - 1, topic, damaged);
     }
     this.#read(look, this.#cursor, null, damaged);
+    this.#mark.advance(look.furthest);
     return packRecords(look.taken);
   }
 
@@ -89,11 +123,14 @@ export class Relay {
         damaged(row.place);
         continue;
       }
-      const { served, topic } = this.#headOf(row.record);
+      const head = this.#headOf(row.record);
+      const { served, topic, destination } = head;
       if (!served || (only !== null && topic !== only)) continue;
       if (look.wants(topic) && !this.#passed.has(topic)) {
-        look.take(row, topic);
-        this.given.set(row.place, topic);
+        if (this.#doubtful.has(row.place) || this.#mark.covers(destination, row.place))
+          row.record[AT.flags] = (row.record[AT.flags] ?? 0) | FLAG.doubtful;
+        look.take(row, head);
+        this.given.set(row.place, head);
       } else {
         this.#pass(topic, row.place);
         if (only !== null) return;
@@ -120,7 +157,7 @@ export class Relay {
     let head = this.#heads.get(text);
     if (head === undefined) {
       const [destination, , topic] = JSON.parse(bytes.toString()) as [string, string, string];
-      head = { served: this.#destinations.has(destination), topic };
+      head = { destination, served: this.#destinations.has(destination), topic };
       // As many as there are topics; should that grow without end, it begins anew.
       if (this.#heads.size > 10_000) this.#heads.clear();
       this.#heads.set(text, head);
@@ -136,12 +173,14 @@ class Look {
   readonly #limits: ReadonlyMap<string, number>;
   /** Rows out, of the limited topics. */
   readonly #out: Map<string, number> = new Map();
+  /** By destination, the last place that was taken. */
+  readonly furthest: Map<string, number> = new Map();
   #bytes = 0;
 
-  constructor(most: number, limits: ReadonlyMap<string, number>, given: Iterable<string>) {
+  constructor(most: number, limits: ReadonlyMap<string, number>, given: ReadonlyMap<number, Head>) {
     this.#most = most;
     this.#limits = limits;
-    if (limits.size > 0) for (const topic of given) this.#count(topic);
+    if (limits.size > 0) for (const { topic } of given.values()) this.#count(topic);
   }
 
   full(row: Taken): boolean {
@@ -154,10 +193,11 @@ class Look {
     return limit === undefined || (this.#out.get(topic) ?? 0) < limit;
   }
 
-  take(row: Taken, topic: string): void {
+  take(row: Taken, { topic, destination }: Head): void {
     this.taken.push(row);
     this.#bytes += row.record.length;
     this.#count(topic);
+    if (row.place > (this.furthest.get(destination) ?? 0)) this.furthest.set(destination, row.place);
   }
 
   #count(topic: string): void {
@@ -170,19 +210,17 @@ export function packRecords(
 ): Answer {
   const bytes = new ArrayBuffer(rows.reduce((sum, row) => sum + row.record.length, 0));
   const target = new Uint8Array(bytes);
-  const records: { places: number[]; at: number[]; ends: number[]; bytes: ArrayBuffer } = {
-    places: [],
-    at: [],
-    ends: [],
-    bytes,
-  };
+  // Numbers of their own type: an array of numbers is written one by one for the other thread, and read so.
+  const numbers = new Float64Array(rows.length * RECORD_WIDTH);
   let end = 0;
+  let at = 0;
   for (const { place, stored_at, record } of rows) {
     target.set(record, end);
     end += record.length;
-    records.places.push(place);
-    records.at.push(stored_at);
-    records.ends.push(end);
+    numbers[at++] = place;
+    numbers[at++] = stored_at;
+    numbers[at++] = end;
   }
-  return { value: records satisfies Records, transfer: [bytes] };
+  const records: Records = { numbers, bytes };
+  return { value: records, transfer: [bytes] };
 }

@@ -21,6 +21,14 @@ export function createOutbox(sql: DatabaseSync): void {
     INSERT OR IGNORE INTO tally_outbox VALUES (1, 1, 0, 0);
   `);
   createHalves(sql);
+  createGiven(sql);
+}
+
+/** By destination, how far rows have been given to a relay. */
+export function createGiven(sql: DatabaseSync): void {
+  sql.exec(
+    "CREATE TABLE IF NOT EXISTS tally_given (destination TEXT PRIMARY KEY, up_to INTEGER NOT NULL) WITHOUT ROWID",
+  );
 }
 
 /** What can be saved of a damaged outbox. */
@@ -33,6 +41,7 @@ export const SAVED_OUTBOX: readonly Saved[] = [
   },
   { table: "tally_parked_rows", columns: ["place", "code", "reason", "parked_at"], order: "place" },
   SAVED_HALVES,
+  { table: "tally_given", columns: ["destination", "up_to"], order: "destination", since: 4 },
 ];
 
 /** Places that nobody saw may have been given: far beyond what one commit takes, none is used twice. */

@@ -15,7 +15,7 @@ export const leaseCases: readonly StoreCase[] = [
     assert.deepEqual(rowIds(first), ids.slice(0, 4));
     assert.deepEqual(rowIds(await lease.take(10)), ids.slice(4));
     assert.deepEqual(await lease.take(10), []);
-    await lease.giveBack([first[2]!.place, first[1]!.place]);
+    await lease.giveBack([first[2]!, first[1]!]);
     assert.deepEqual(rowIds(await lease.take(10)), [ids[1], ids[2]]);
   }),
 
@@ -28,6 +28,78 @@ export const leaseCases: readonly StoreCase[] = [
     await stage.close(lease);
     const next = await stage.lease(outbox);
     assert.deepEqual(rowIds(await next.take(3)), [rows[0]!.message.id, rows[2]!.message.id]);
+  }),
+
+  storeCase(
+    "what a lease was given and has neither ended nor given back is doubtful for the next, and nothing else is",
+    ["outbox"],
+    async (stage) => {
+      const outbox = await stage.outbox();
+      const [out, ended1, unsent, sent, other, later] = [
+        stage.row(),
+        stage.row(),
+        stage.row(),
+        stage.row(),
+        stage.row({ destination: "elsewhere" }),
+        stage.row(),
+      ];
+      await outbox.put([out, ended1, unsent, sent, other]);
+      const lease = await stage.lease(outbox);
+      const taken = await lease.take(10);
+      assert.deepEqual(
+        taken.map((row) => row.doubtful),
+        [false, false, false, false],
+      );
+      await lease.end(ended([taken[1]!]));
+      await lease.giveBack([
+        { place: taken[2]!.place, doubtful: false },
+        { place: taken[3]!.place, doubtful: true },
+      ]);
+      const again = await lease.take(10);
+      assert.deepEqual(
+        again.map((row) => [row.message.id, row.doubtful]),
+        [
+          [unsent.message.id, false],
+          [sent.message.id, true],
+        ],
+      );
+      await lease.giveBack(again);
+      await stage.close(lease);
+      await outbox.put([later]);
+      const next = await stage.lease(outbox, ["broker", "elsewhere"]);
+      const doubtful = new Map((await next.take(10)).map((row) => [row.message.id, row.doubtful]));
+      assert.equal(doubtful.get(out.message.id), true, "expected what was out to be doubtful");
+      assert.equal(doubtful.get(sent.message.id), true, "expected what was given back as doubtful to stay so");
+      assert.equal(doubtful.get(other.message.id), false, "expected what no lease was given to be in no doubt");
+      assert.equal(doubtful.get(later.message.id), false, "expected what was put since to be in no doubt");
+      assert.equal(doubtful.size, 5);
+    },
+  ),
+
+  storeCase("what is doubtful stays so over a lease that was not given it", ["outbox"], async (stage) => {
+    const outbox = await stage.outbox();
+    await outbox.put([stage.row()]);
+    const first = await stage.lease(outbox);
+    await first.take(1);
+    await stage.close(first);
+    await stage.close(await stage.lease(outbox));
+    assert.deepEqual(
+      (await (await stage.lease(outbox)).take(1)).map((row) => row.doubtful),
+      [true],
+    );
+  }),
+
+  storeCase("what was given back in order is in no doubt for the next lease", ["outbox"], async (stage) => {
+    const outbox = await stage.outbox();
+    await outbox.put([stage.row(), stage.row()]);
+    const lease = await stage.lease(outbox);
+    await lease.giveBack(await lease.take(2));
+    await stage.close(lease);
+    const next = await stage.lease(outbox);
+    assert.deepEqual(
+      (await next.take(2)).map((row) => row.doubtful),
+      [false, false],
+    );
   }),
 
   storeCase("a lease gives the rows of its destinations only", ["outbox"], async (stage) => {
@@ -172,7 +244,7 @@ export const leaseCases: readonly StoreCase[] = [
       const [probe, ...others] = await lease.take(10);
       assert.deepEqual([probe?.message.id, others.length], ["bad-0", 0]);
       assert.deepEqual(rowIds(await lease.take(10)), [], "expected no second one while the first is out");
-      await lease.giveBack([probe!.place]);
+      await lease.giveBack([probe!]);
       const [again] = await lease.take(10);
       assert.equal(again?.message.id, "bad-0", "expected the same one, which stands before the rest");
       await lease.end(ended([again!]));
