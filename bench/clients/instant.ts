@@ -12,6 +12,7 @@ const ACCEPTED: Verdict = Object.freeze({
 export function instant(sent: (batch: readonly Outgoing[]) => void = () => {}): Broker {
   const sender: Sender = {
     lane: () => 0,
+    kept: () => null,
     send(_lane, batch, verdict) {
       sent(batch);
       queueMicrotask(() => {
@@ -35,6 +36,7 @@ export function instant(sent: (batch: readonly Outgoing[]) => void = () => {}): 
         position: false,
         countsDeliveries: true,
         longestDelay: 0,
+        aheadBytes: 0,
       },
       admin: { declare: async () => {}, declareDelays: async () => {}, backlog: async () => 0 },
       halfMessages: null,

@@ -23,8 +23,6 @@ it("only these cases say nothing about Kafka", () => {
       "ends: what a lost sender is given comes back unsent",
       "ends: what is in doubt is sent again under the same id",
       "ends: while the broker is away a deadline passes, definitely, and later publishes get through",
-      "members: a member that has left is not seen, and does not see",
-      "members: members of a group see each other's cards, whoever came first; nobody else does",
       "nack: a nack is asked again until the message is accepted",
       "nack: what the broker does not store now comes back as later, and may be sent again",
       "release: what is released comes again",

@@ -26,7 +26,6 @@ beforeAll(async () => {
           heartbeat: 200,
           rebalanceTimeout: 10_000,
           fetchWait: 50,
-          fetchBytes: 262_144,
         },
       }),
   };

@@ -8,6 +8,7 @@ import { type Admin, Kafka, logLevel } from "kafkajs";
 import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
 import { until } from "../brokers/engine/wait.ts";
 import { type KafkaCluster, startKafkaCluster } from "../brokers/index.ts";
+import { typed } from "./typed.ts";
 
 interface Order {
   readonly n: number;
@@ -212,6 +213,42 @@ it("a rebalance storm: no commit runs past unfinished work, and everything is do
   expect(unfinished).toEqual([]);
   expect(await lagOf(orders.name)).toBe(0);
   expect(first.said("gap")).toEqual([]);
+});
+
+it("the audit finds nothing in what Tally makes, and what somebody else has made, or killed; its fixes mend it", async () => {
+  const [ours, theirs] = [ordersTopic(), ordersTopic()];
+  await admin.createTopics({
+    topics: [
+      {
+        topic: theirs.name,
+        numPartitions: 2,
+        replicationFactor: 1,
+        configEntries: [
+          { name: "min.insync.replicas", value: "1" },
+          { name: "max.message.bytes", value: "2000000" },
+        ],
+      },
+    ],
+  });
+  const { tally } = await open(ours, { topics: { [theirs.name]: { declare: false } } });
+  const found = async () =>
+    (await tally.audit()).findings.filter(({ severity }) => severity !== "info").map(({ check, what }) => `${check} ${what}`);
+  expect(await found()).toEqual([]);
+  await tally.publish(theirs, { n: 1, customer: "c" });
+  const mend = async (what: string, then: readonly string[]) => {
+    for (const { check, fix } of (await tally.audit()).findings)
+      if (check === what) await typed(cluster.nodes[0]!, fix, cluster.direct.join());
+    await until(`${what} to be mended`, 30_000, async () => (await found()).join() === then.join());
+  };
+  const of = (check: string) => `${check} topic "${theirs.name}"`;
+  expect(await found()).toEqual([of("replication-factor")]);
+  await mend("replication-factor", [of("min-insync-replicas")]);
+  await mend("min-insync-replicas", []);
+  await cluster.nodes[2]!.kill();
+  await until("the dead node to be missed", 30_000, async () => (await found()).includes(of("in-sync")));
+  expect((await found()).filter((one) => !one.startsWith("in-sync "))).toEqual([]);
+  await cluster.nodes[2]!.start();
+  await cluster.inSync(theirs.name);
 });
 
 it("the leader dies with its consumers behind: they go on from where they were, and what is gone is named all the same", async () => {

@@ -158,6 +158,31 @@ export const receivingCases: readonly DriverCase[] = [
     },
   },
   {
+    name: "what members of a group show can be read once it has settled; strangers, and members that are gone, show nothing",
+    async run(rig) {
+      const topic = await made(rig, 2);
+      const driver = rig.driver(rig.node.direct);
+      const group = `${topic}.g`;
+      await withAdmin(driver, async (admin) => {
+        const shown = async (...cards: readonly string[]): Promise<void> => {
+          for (let end = performance.now() + 20_000; ;) {
+            const found = await admin.members(group);
+            if (found.settled && found.cards.toSorted().join() === cards.join()) return;
+            assert(performance.now() < end, `shown are ${JSON.stringify(found)}, not ${cards.join()}`);
+          }
+        };
+        await shown();
+        const first = await Member.join(driver, group, topic, "one");
+        await shown("one");
+        await using _second = await Member.join(driver, group, topic, "two – ✓");
+        await using _silent = await Member.join(driver, group, topic);
+        await shown("one", "two – ✓");
+        await first.consumer.close();
+        await shown("two – ✓");
+      });
+    },
+  },
+  {
     name: "a member that is closed says nothing more",
     async run(rig) {
       const topic = await filled(rig, 5, 1);

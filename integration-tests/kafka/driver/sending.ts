@@ -115,10 +115,47 @@ export const sendingCases: readonly DriverCase[] = [
     async run(rig) {
       const topic = await made(rig, 3, { "max.message.bytes": "54321" });
       await withAdmin(rig.driver(rig.node.direct), async (admin) => {
-        assert.equal(await admin.brokers(), 1);
+        assert.deepEqual(await admin.brokers(), [1]);
         await admin.create([{ name: topic, partitions: 7, replicationFactor: 1, config: {} }]);
         assert.deepEqual(await admin.partitions([topic, `${topic}-nowhere`]), new Map([[topic, 3]]));
         assert.deepEqual(await admin.settings(topic, ["max.message.bytes"]), new Map([["max.message.bytes", "54321"]]));
+      });
+    },
+  },
+  {
+    name: "where a topic's replicas are is told, of one that is not there that it is not; a broker tells its settings",
+    async run(rig) {
+      const topic = await made(rig, 2);
+      await withAdmin(rig.driver(rig.node.direct), async (admin) => {
+        const one = { replicas: [1], inSync: [1] };
+        const found = [...((await admin.replicas(topic)) ?? [])].toSorted((a, b) => a.partition - b.partition);
+        assert.deepEqual(found, [
+          { partition: 0, ...one },
+          { partition: 1, ...one },
+        ]);
+        assert.equal(await admin.replicas(`${topic}-nowhere`), null);
+        const asked = await admin.brokerSettings(1, ["auto.create.topics.enable"]);
+        assert.deepEqual(asked, new Map([["auto.create.topics.enable", "false"]]));
+      });
+    },
+  },
+  {
+    name: "the first message that is no older than a time, or the end",
+    async run(rig) {
+      const topic = await made(rig, 2);
+      const driver = rig.driver(rig.node.direct);
+      const producer = await driver.producer();
+      await producer.send(topic, 0, [record("0")]);
+      const between = Date.now() + 1;
+      while (Date.now() <= between);
+      await producer.send(topic, 0, [record("1")]);
+      await producer.close();
+      await withAdmin(driver, async (admin) => {
+        const since = async (time: number) =>
+          [...(await admin.since(topic, time))].toSorted((a, b) => a.partition - b.partition).map(({ offset }) => offset);
+        assert.deepEqual(await since(0), [0, 0]);
+        assert.deepEqual(await since(between), [1, 0]);
+        assert.deepEqual(await since(between + 3_600_000), [2, 0]);
       });
     },
   },

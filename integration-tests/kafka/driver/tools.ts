@@ -70,9 +70,9 @@ export class Member implements AsyncDisposable {
   alive = 0;
   consumer!: DriverConsumer;
 
-  static async join(driver: Driver, group: string, topic: string): Promise<Member> {
+  static async join(driver: Driver, group: string, topic: string, card: string | null = null): Promise<Member> {
     const member = new Member();
-    member.consumer = await driver.consumer({ group, topics: [topic] }, member.#events());
+    member.consumer = await driver.consumer({ group, topics: [topic], card, fetchBytes: 262_144 }, member.#events());
     return member;
   }
 

@@ -23,7 +23,7 @@ import { resolveOptions } from "./policy.ts";
 import { Publisher } from "./publish/publisher.ts";
 import type { PublishPolicy } from "./publish/options.ts";
 import type { Runtime } from "./runtime.ts";
-import type { TopicPlan, Transport } from "./spi.ts";
+import type { Transport } from "./spi.ts";
 import type { InboxStore, OutboxStore, StoreHost } from "./stores.ts";
 import type { Tally } from "./tally.ts";
 
@@ -99,7 +99,9 @@ export async function openTally<Tx = never>(
   try {
     await publisher.first;
     if (publisher.refusal !== null) throw publisher.refusal;
-    await auditor.start("openTally", o.topics.map(publishing));
+    const names = new Set(o.topics.map(({ name }) => name));
+    const subjects = publishedTo(publisher, inbox, outbox).filter(({ topic }) => names.has(topic.name));
+    await auditor.start("openTally", subjects);
   } catch (error) {
     await tally.close({ within: 1 });
     throw error;
@@ -131,7 +133,7 @@ function createTally<Tx>(
     within: runtime.connectWithin,
     inbox,
     apart: (topic, group) => members?.apart(topic, group) ?? false,
-    subjects: () => [...publisher.plans.map(publishing), ...[...consumers].flatMap((one) => one.subjects())],
+    subjects: () => [...publishedTo(publisher, inbox, outbox), ...[...consumers].flatMap((one) => one.subjects())],
   });
   const ports: ConsumerPorts = {
     inbox,
@@ -246,9 +248,21 @@ function createTally<Tx>(
   return { tally, auditor };
 }
 
-function publishing(topic: TopicPlan): AuditSubject {
-  const { name, ordered, groups } = topic;
-  return { topic: { name, ordered, groups }, group: null, holdsMs: 0, attempts: 0 };
+/** For the audit: what is published to so far. */
+function publishedTo(
+  { topics }: Publisher,
+  inbox: InboxStore<unknown> | null,
+  outbox: OutboxStore | null,
+): readonly AuditSubject[] {
+  const stores = outbox !== null || (inbox?.transactions ?? null) !== null;
+  return topics.map(({ plan, outboxMs }) => ({
+    topic: plan,
+    group: null,
+    holdsMs: 0,
+    attempts: 0,
+    outboxMs: stores ? outboxMs : 0,
+    remembersMs: null,
+  }));
 }
 
 /** What is held before there is a consumer. */
@@ -263,11 +277,11 @@ function held(
     { what: "publish window", bytes: Math.max(windowBytes, traits.maxBytes) },
     // Rows on their way into it are copied once more, for its thread; those out of it are let into the window beyond its bound.
     ...(outbox === null ? [] : [{ what: "outbox", bytes: outbox.bufferBytes + windowBytes + OUT_BYTES }]),
-    ...(inbox === null ? [] : [{ what: "inbox", bytes: inbox.bufferBytes + published(inbox) }]),
+    ...(inbox === null ? [] : [{ what: "inbox", bytes: inbox.bufferBytes + relayed(inbox) }]),
   ];
 }
 
 /** What the relay of its transactions' rows takes. */
-function published({ transactions }: InboxStore<unknown>): number {
+function relayed({ transactions }: InboxStore<unknown>): number {
   return transactions === null ? 0 : OUT_BYTES;
 }

@@ -111,10 +111,10 @@ export interface Transport extends AsyncDisposable {
 /** Consumers of a group show each other a few words: which inbox they have. */
 export interface MembersPort {
   /**
-   * Takes a seat among those who consume a topic for a group, and shows them `card` (1,000 bytes at most, no secret). `seen`
-   * is called with the card of each other member, of those who are there and of those who come, at least once. Resolves
-   * when those who are there have been asked; their cards may still come. One try. A seat ends with its connection,
-   * without a word; disposing of it is idempotent.
+   * Takes a seat among those who consume a topic for a group, and shows them `card` (1,000 bytes at most, no secret): at once,
+   * or with the receiver that is opened next for that group (Kafka). `seen` is called with the card of each other member, of
+   * those who are there and of those who come, at least once. Resolves when those who are there have been asked; their cards
+   * may still come. One try. A seat ends with its connection, without a word; disposing of it is idempotent.
    */
   join(
     topic: string,
@@ -147,6 +147,8 @@ export interface Traits {
   readonly countsDeliveries: boolean;
   /** Milliseconds by which a copy can be delayed, at most; 0: this broker delays none. */
   readonly longestDelay: number;
+  /** Bytes of bodies that a receiver may hold beyond its credit, fetched ahead (Kafka); else 0. */
+  readonly aheadBytes: number;
 }
 
 /** A topic as the broker should have it. */
@@ -180,8 +182,15 @@ export interface AdminPort {
  * no verdict, in the same tick; so does one that is disposed of, without `lost`.
  */
 export interface Sender extends AsyncDisposable {
-  /** Pure: Kafka's partition, RocketMQ's queue, else 0. Core keeps at most `inFlightPerLane` there. */
-  lane(message: Outgoing): number;
+  /**
+   * Pure: Kafka's partition, RocketMQ's queue, else 0. Core keeps at most `inFlightPerLane` there. Lanes may be numbered anew
+   * after each start.
+   * @param kept Where it is to go: what {@link Sender.kept} said of the lane of an earlier copy, perhaps in another process;
+   *   or any whole number from 0 on, of which the same one always gives the same lane. Null: the sender chooses.
+   */
+  lane(message: Outgoing, kept: number | null): number;
+  /** What a stored row remembers of a lane: a whole number from 0 to 2³¹ - 1, or null where it matters to nobody. Pure. */
+  kept(lane: number): number | null;
   /** The batch is core's own array and stays unchanged. */
   send(lane: number, batch: readonly Outgoing[], verdict: (index: number, verdict: Verdict) => void): void;
 }

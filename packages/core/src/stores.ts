@@ -45,7 +45,7 @@ export interface NewRow {
   /** Hash of (destination, topic, key) in [0, {@link FENCE_SLOTS}) for an ordered key; null: rows of no order. */
   readonly slot: number | null;
   readonly message: Outgoing;
-  /** An earlier copy was sent and got no verdict; `lane` is where it went. */
+  /** An earlier copy was sent and got no verdict; `lane` is where it went, as the destination's `Sender.kept` says it. */
   readonly doubtful: boolean;
   readonly lane: number | null;
   /**

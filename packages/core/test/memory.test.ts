@@ -3,6 +3,7 @@ import { memory, memoryInbox, memoryOutbox } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { bytes, openTally, type Tally, TallyError, type TallyEvent, type TallyOptions, topic } from "../src/index.ts";
 import { creditFor, largestOf } from "../src/memory.ts";
+import type { Broker } from "../src/spi.ts";
 
 const MIB = 1024 ** 2;
 const blobs = topic<Uint8Array>("blobs", { codec: bytes, groups: ["g"] });
@@ -64,6 +65,35 @@ describe("the sum", () => {
       .on(small, () => {})
       .start();
     expect(o.sums.at(-1)).toBe(base + 5_000);
+  });
+
+  it("rule 22: what a broker's client fetches ahead of the credit is in it, for each topic", async () => {
+    const plain = memory();
+    const ahead: Broker = {
+      name: plain.name,
+      open(host) {
+        const transport = plain.open(host);
+        return {
+          name: transport.name,
+          traits: { ...transport.traits, aheadBytes: 5 * MIB },
+          admin: transport.admin,
+          halfMessages: null,
+          members: null,
+          audit: null,
+          openSender: (...given) => transport.openSender(...given),
+          openReceiver: (...given) => transport.openReceiver(...given),
+          [Symbol.asyncDispose]: () => transport[Symbol.asyncDispose](),
+        };
+      },
+    };
+    const o = await open({ broker: ahead });
+    await using tally = o.tally;
+    await using _g = await tally
+      .consumer("g", { lanes: 2, credit: 5 })
+      .on(small, () => {})
+      .on(blobs, () => {})
+      .start();
+    expect(o.sums[1]! - o.sums[0]!).toBe(5 * 1_000 + 5 * tally.traits.maxBytes + 2 * 5 * MIB);
   });
 
   it("rule 22: the sum is refused above memory.max with all its parts, at openTally, and nothing is left open", async () => {

@@ -108,7 +108,8 @@ describe("close(), in its order", () => {
           async openSender(events, signal) {
             const sender = await transport.openSender(events, signal);
             return {
-              lane: (message) => sender.lane(message),
+              lane: (message, kept) => sender.lane(message, kept),
+              kept: (lane) => sender.kept(lane),
               send: (lane, batch, verdict) => sender.send(lane, batch, verdict),
               async [Symbol.asyncDispose]() {
                 order.push("sender");

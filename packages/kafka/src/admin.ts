@@ -44,7 +44,7 @@ export class KafkaAdmin implements AdminPort {
     await this.on(signal, `topic ${JSON.stringify(this.#topology.delaysOf(plan.name))}`, async (admin) => {
       if (await this.#hasDelays(admin, plan.name)) return;
       if (this.#topology.makes(plan.name)) {
-        await this.#create(admin, [this.#topology.delaysPlan(plan, await admin.brokers())], signal);
+        await this.#create(admin, [this.#topology.delaysPlan(plan, (await admin.brokers()).length)], signal);
         if (await this.#hasDelays(admin, plan.name)) return;
       }
       const name = JSON.stringify(this.#topology.delaysOf(plan.name));
@@ -171,7 +171,7 @@ export class KafkaAdmin implements AdminPort {
     if (made.some((name) => !topology.knows(name)))
       await this.#create(
         admin,
-        topology.plans(plan, groups, await admin.brokers()).filter(({ name }) => !topology.knows(name)),
+        topology.plans(plan, groups, (await admin.brokers()).length).filter(({ name }) => !topology.knows(name)),
         signal,
       );
     const there = await admin.partitions([...wanted]);

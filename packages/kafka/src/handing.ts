@@ -12,6 +12,7 @@ export class Handing {
   readonly #events: ReceiverEvents;
   readonly #consumer: () => DriverConsumer | null;
   readonly #forwarding: boolean;
+  readonly #readAhead: number;
   /** Lanes take turns. */
   #turn: Lane[] = [];
   #open = 0;
@@ -20,15 +21,17 @@ export class Handing {
   #stopped = false;
   #spoofed = false;
 
-  /** @param forwarding See `ReceiverOptions`. */
+  /** @param forwarding See `ReceiverOptions`. @param readAhead as well */
   constructor(
     subscription: Subscription,
     events: ReceiverEvents,
     consumer: () => DriverConsumer | null,
     forwarding: boolean,
+    readAhead: number,
   ) {
     this.#subscription = subscription;
     this.#forwarding = forwarding;
+    this.#readAhead = readAhead;
     this.#events = events;
     this.#consumer = consumer;
   }
@@ -68,13 +71,17 @@ export class Handing {
     });
   }
 
-  /** A fetch brings what it brings; no other is asked for while this much waits here. */
+  /**
+   * A fetch brings what it brings; no other is asked for while this much waits here. Each lane has a share of the bytes for
+   * itself: one that stands still must not keep the others from being fetched.
+   */
   brake(lane: Lane): void {
     const most = this.#forwarding ? OF_EACH : this.#subscription.credit;
-    if (!lane.full && lane.held >= most) {
+    const share = this.#readAhead / Math.max(1, this.#turn.length);
+    if (!lane.full && (lane.held >= most || lane.heldBytes >= share)) {
       lane.full = true;
       this.#consumer()?.pause(lane.topic, lane.partition);
-    } else if (lane.full && lane.held < most / 2) {
+    } else if (lane.full && lane.held < most / 2 && lane.heldBytes < share / 2) {
       lane.full = false;
       if (!this.#stopped) this.#consumer()?.resume(lane.topic, lane.partition);
     }

@@ -18,6 +18,8 @@ export class Lane {
   paused = false;
   /** At the broker: enough is held. */
   full = false;
+  /** Bodies of what is held, in bytes. */
+  heldBytes = 0;
   #held: ReceivedRecord[] = [];
   #first = 0;
   #committed: CommitPoint;
@@ -41,7 +43,11 @@ export class Lane {
   }
 
   fetched(records: readonly ReceivedRecord[]): void {
-    for (const record of records) if (this.progress.fetched(record.offset)) this.#held.push(record);
+    for (const record of records) {
+      if (!this.progress.fetched(record.offset)) continue;
+      this.#held.push(record);
+      this.heldBytes += sizeOf(record);
+    }
   }
 
   /** The next one to hand out, or null: none, or it would lie too far ahead of the oldest that is not done. */
@@ -49,6 +55,7 @@ export class Lane {
     const record = this.#held[this.#first];
     if (record === undefined || this.paused || record.offset - this.progress.prefix >= MOST_AHEAD) return null;
     this.#first++;
+    this.heldBytes -= sizeOf(record);
     if (this.#first === this.#held.length) {
       this.#held = [];
       this.#first = 0;
@@ -74,4 +81,8 @@ export class Lane {
     this.#committed = point;
     this.acked = this.acked.slice(acks);
   }
+}
+
+function sizeOf({ value }: ReceivedRecord): number {
+  return value?.length ?? 0;
 }

@@ -77,6 +77,11 @@ export interface KafkaOptions {
   readonly fetchWait?: Duration;
   /** Of one partition in one fetch; a larger message comes alone. @default 262144 */
   readonly fetchBytes?: number;
+  /**
+   * Bodies that are fetched and not handed out yet, in bytes, for each topic of a consumer; as much again may be under way.
+   * Both count in the memory bound. Of many partitions less is fetched at a time, so that it holds. @default 8388608
+   */
+  readonly readAhead?: number;
 }
 
 /** Where one topic lives. */
@@ -123,6 +128,7 @@ export interface ResolvedOptions {
   readonly requestTimeout: number;
   readonly fetchWait: number;
   readonly fetchBytes: number;
+  readonly readAhead: number;
 }
 
 const brokers: Rule<readonly string[]> = {
@@ -198,6 +204,7 @@ const BOUNDS: Bounds<ResolvedOptions> = {
   requestTimeout: duration("10s", 1_000, 600_000),
   fetchWait: duration("100ms", 10, 5_000),
   fetchBytes: integer(262_144, 1_024, 256 * 1024 * 1024),
+  readAhead: integer(8_388_608, 65_536, 1_073_741_824),
 };
 
 /** @throws TallyError `bad-config` */

@@ -25,8 +25,16 @@ export interface ReceiverOptions {
   readonly topology: Topology;
   readonly positions: Positions;
   readonly clock: Clock;
+  /** What the member shows to others; null: nothing. */
+  readonly card: string | null;
+  /** The group has rebalanced. */
+  readonly rebalanced: () => void;
   /** Milliseconds without a word of the broker after which the client is taken for dead. */
   readonly watchdog: number;
+  /** Of one partition in one fetch, at most. */
+  readonly fetchBytes: number;
+  /** Bodies that are fetched and not handed out, in bytes; as much again may be under way. */
+  readonly readAhead: number;
   /** For those who send on what was delayed: `native` of a message is the record itself, and few of a partition are out. */
   readonly forwarding: boolean;
 }
@@ -69,7 +77,7 @@ export class KafkaReceiver implements Receiver {
     this.#o = options;
     this.#topics = options.topology.topicsOf(subscription.topic, subscription.group);
     this.#ready.promise.catch(() => {});
-    this.#handing = new Handing(subscription, events, () => this.#consumer, options.forwarding);
+    this.#handing = new Handing(subscription, events, () => this.#consumer, options.forwarding, options.readAhead);
     this.#commits = new Commits(
       options.clock,
       () => this.#lanes.values(),
@@ -91,7 +99,10 @@ export class KafkaReceiver implements Receiver {
     const { topology, driver } = options;
     const group = topology.groupOf(subscription.topic.name, subscription.group);
     try {
-      const joining = driver.consumer({ group, topics: receiver.#topics }, receiver.#of());
+      const joining = driver.consumer(
+        { group, topics: receiver.#topics, card: options.card, fetchBytes: receiver.#fetchBytes },
+        receiver.#of(),
+      );
       receiver.#consumer = await raced(joining, signal, (late) => void late.close());
       receiver.#assigned();
       await raced(receiver.#ready.promise, signal);
@@ -178,6 +189,13 @@ export class KafkaReceiver implements Receiver {
     };
   }
 
+  /** Of one partition: should one fetch after the other bring that much of each, it is no more than is held ahead. */
+  get #fetchBytes(): number {
+    const { topology, fetchBytes, readAhead } = this.#o;
+    const partitions = this.#topics.reduce((sum, topic) => sum + topology.partitionsOf(topic), 0);
+    return Math.max(1, Math.min(fetchBytes, Math.floor(readAhead / Math.max(1, partitions))));
+  }
+
   get #what(): string {
     return `${this.#subscription.topic.name} / ${this.#subscription.group}`;
   }
@@ -185,6 +203,7 @@ export class KafkaReceiver implements Receiver {
   #joined(assignment: Assignment): void {
     if (this.#over) return;
     this.#joins++;
+    this.#o.rebalanced();
     this.#commits.hold();
     this.#handing.hold();
     this.#assignment = assignment;

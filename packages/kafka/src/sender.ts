@@ -52,8 +52,12 @@ export class KafkaSender implements Sender {
     this.#batchBytes = limits.batchBytes;
   }
 
-  lane(message: Outgoing): number {
-    return this.#topology.laneOf(message);
+  lane(message: Outgoing, kept: number | null): number {
+    return this.#topology.laneOf(message, kept);
+  }
+
+  kept(lane: number): number | null {
+    return this.#topology.keptOf(lane);
   }
 
   send(lane: number, batch: readonly Outgoing[], verdict: (index: number, verdict: Verdict) => void): void {

@@ -24,7 +24,7 @@ const REPLICATED = accepted("yes");
 /** What Kafka takes as the name of a topic. */
 const LEGAL = /^[a-zA-Z0-9._-]{1,249}$/;
 /** Bytes of a record beside its body: key, headers, framing. Core takes 64 KiB of headers and 255 bytes of a name. */
-const ROOM = 160 * 1024;
+export const ROOM: number = 160 * 1024;
 const encoder = new TextEncoder();
 
 /** The group of those who forward what was delayed. No group of a user's is called so. */
@@ -38,14 +38,16 @@ export const FORWARDERS = "\0forwarders";
  * the group's members subscribe to beside the first. What is delayed waits in the topic `<topic>.delays`, of which those who
  * forward are the group `<topic>.delays.forwarders`.
  *
- * Lanes are partitions, numbered as they are met; a number keeps its partition for as long as the transport lives, so that
- * what is in doubt is sent to where its first copy went.
+ * Lanes are partitions, numbered as they are met; a number keeps its partition for as long as the transport lives, and a
+ * row in the outbox keeps the partition itself, so that what is in doubt is sent to where its first copy went.
  */
 export class Topology {
   readonly #o: ResolvedOptions;
   readonly #known: Map<string, Known> = new Map();
   readonly #lanes: Map<string, number[]> = new Map();
   readonly #places: Place[] = [];
+  /** Lanes of what is delayed. */
+  readonly #steps: Set<number> = new Set();
 
   constructor(options: ResolvedOptions) {
     this.#o = options;
@@ -131,15 +133,31 @@ export class Topology {
     return this.#known.has(topic);
   }
 
+  /** 0: it is not known. */
+  partitionsOf(topic: string): number {
+    return this.#known.get(topic)?.partitions ?? 0;
+  }
+
   forget(topic: string): void {
     this.#known.delete(topic);
   }
 
-  /** The lane of a message; -1 where its topic is not known. Keyless ones have that of the batch that is being filled. */
-  laneOf(m: Outgoing): number {
+  /**
+   * The lane of a message; -1 where its topic is not known. Keyless ones have that of the batch that is being filled.
+   * @param kept The partition of an earlier copy, or any number that stands for one; null: none
+   */
+  laneOf(m: Outgoing, kept: number | null): number {
     if (m.delayMs > 0) return this.delayed(m.topic, stepOf(m.delayMs));
     const topic = m.group === null ? this.topicOf(m.topic) : this.copiesOf(m.topic, m.group);
-    return this.laneFor(topic, m.key === null ? null : encoder.encode(m.key));
+    if (kept === null) return this.laneFor(topic, m.key === null ? null : encoder.encode(m.key));
+    const known = this.#known.get(topic);
+    return known === undefined ? -1 : this.lane(topic, kept % known.partitions);
+  }
+
+  /** The partition, for a copy that is in doubt; null for one that waits in a step: how long it waits says where. */
+  keptOf(lane: number): number | null {
+    const place = this.#places[lane];
+    return place === undefined || this.#steps.has(lane) ? null : place.partition;
   }
 
   /** As `laneOf`, by the name of the topic on the broker and the bytes of the key. */
@@ -152,7 +170,10 @@ export class Topology {
   /** The lane of a step of what is delayed; -1 as above. */
   delayed(topic: string, step: number): number {
     const known = this.#known.get(this.delaysOf(topic));
-    return known === undefined ? -1 : this.lane(this.delaysOf(topic), Math.min(step, known.partitions - 1));
+    if (known === undefined) return -1;
+    const lane = this.lane(this.delaysOf(topic), Math.min(step, known.partitions - 1));
+    this.#steps.add(lane);
+    return lane;
   }
 
   lane(topic: string, partition: number): number {

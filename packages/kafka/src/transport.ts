@@ -1,5 +1,6 @@
 import {
   type AdminPort,
+  type AuditPort,
   DEAD_LETTERS,
   type Host,
   type Receiver,
@@ -13,6 +14,7 @@ import {
   raced,
 } from "@tallymq/core/spi";
 import { KafkaAdmin } from "./admin.ts";
+import { KafkaAudit } from "./audit/audit.ts";
 import { Delays } from "./delays/delays.ts";
 import { LONGEST_DELAY, STEPS } from "./delays/ladder.ts";
 import type { Driver } from "./driver/driver.ts";
@@ -20,6 +22,7 @@ import { classify } from "./errors.ts";
 import { OF_EACH } from "./handing.ts";
 import type { ResolvedOptions } from "./options.ts";
 import { Positions } from "./positions.ts";
+import { KafkaMembers } from "./members.ts";
 import { KafkaReceiver } from "./receiver.ts";
 import { KafkaSender } from "./sender.ts";
 import { FORWARDERS, Topology } from "./topology.ts";
@@ -30,8 +33,8 @@ export class KafkaTransport implements Transport {
   readonly traits: Traits;
   readonly admin: AdminPort;
   readonly halfMessages: null = null;
-  readonly audit: null = null;
-  readonly members: null = null;
+  readonly audit: AuditPort;
+  readonly members: KafkaMembers;
   readonly #o: ResolvedOptions;
   readonly #host: Host;
   readonly #driver: Driver;
@@ -60,9 +63,12 @@ export class KafkaTransport implements Transport {
       position: true,
       countsDeliveries: false,
       longestDelay: LONGEST_DELAY,
+      aheadBytes: 2 * options.readAhead,
     });
     this.#topology = new Topology(options);
+    this.audit = new KafkaAudit(options, driver, this.#topology, host.clock);
     this.admin = this.#admin = new KafkaAdmin(driver, host.clock, this.#topology, (topic) => this.#delays.begin(topic));
+    this.members = new KafkaMembers(this.#admin, host.clock, (topic, group) => this.#topology.groupOf(topic, group));
     this.#positions = new Positions(this.#admin, this.#topology, options.offsetReset);
     this.#delays = new Delays({
       host,
@@ -113,6 +119,10 @@ export class KafkaTransport implements Transport {
         topology: this.#topology,
         positions: this.#positions,
         clock: this.#host.clock,
+        card: this.members.cardOf(subscription.topic.name, subscription.group),
+        rebalanced: () => this.members.changed(subscription.topic.name, subscription.group),
+        fetchBytes: this.#o.fetchBytes,
+        readAhead: this.#o.readAhead,
         watchdog: 3 * this.#o.sessionTimeout,
         forwarding: subscription.group === FORWARDERS,
       },
@@ -123,6 +133,7 @@ export class KafkaTransport implements Transport {
   /** Ends what is still open, commits included. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
+    this.members.close();
     await this.#delays[Symbol.asyncDispose]();
     await Promise.allSettled([...this.#sessions].map((session) => session[Symbol.asyncDispose]()));
     await this.#admin.close();

@@ -47,7 +47,7 @@ describe('timeout 0, −1, NaN, "5 parsecs", 2³¹: rejected', () => {
 });
 
 describe("a number of things 0, −1, half, NaN, as a text: rejected", () => {
-  const numbers = ["partitions", "replicationFactor", "minInsyncReplicas", "maxBytes", "batchBytes", "fetchBytes"];
+  const numbers = ["partitions", "replicationFactor", "minInsyncReplicas", "maxBytes", "batchBytes", "fetchBytes", "readAhead"];
   it.each(numbers)("%s", (name) => {
     for (const value of [0, -1, 1.5, Number.NaN, "6"]) expect(refused({ [name]: value }).message).toContain(name);
   });
@@ -73,7 +73,7 @@ async function sending() {
   const m = message("m1", { key: "a" });
   const send = async (): Promise<void> => {
     const sender = await transport.openSender(journal.events, SIGNAL);
-    sender.send(sender.lane(m), [m], journal.of([m]));
+    sender.send(sender.lane(m, null), [m], journal.of([m]));
   };
   await send();
   return { driver, journal, send };

@@ -115,6 +115,14 @@ export class FakeDriver implements Driver {
   readonly ranges: Map<string, Range> = new Map();
   minIsr = "2";
   brokers = 3;
+  /** More settings of a topic. */
+  settingsOf: (topic: string) => Readonly<Record<string, string>> = () => ({});
+  /** What a question comes to instead of an answer; null: it is answered. */
+  denied: (what: "replicas" | "settings" | "brokerSettings" | "committed") => Promise<never> | null = () => null;
+  /** What the members of groups show. */
+  shown: () => Promise<{ readonly settled: boolean; readonly cards: readonly string[] }> = () =>
+    Promise.resolve({ settled: true, cards: this.members.flatMap(({ plan }) => plan.card ?? []) });
+  admins = { opened: 0, closed: 0 };
   producers = 0;
   /** What the cluster says of groups comes only then. */
   gate: Promise<void> = Promise.resolve();
@@ -153,8 +161,9 @@ export class FakeDriver implements Driver {
   }
 
   admin(): Promise<DriverAdmin> {
+    this.admins.opened++;
     return Promise.resolve({
-      brokers: () => Promise.resolve(this.brokers),
+      brokers: () => Promise.resolve(this.#brokers()),
       create: (topics) => {
         for (const topic of topics) {
           this.made.push(topic);
@@ -164,8 +173,22 @@ export class FakeDriver implements Driver {
       },
       partitions: (topics) =>
         Promise.resolve(new Map(topics.flatMap((t) => (this.partitions.has(t) ? [[t, this.partitions.get(t)!]] : [])))),
-      settings: () => Promise.resolve(new Map([["min.insync.replicas", this.minIsr]])),
+      replicas: (topic) =>
+        this.denied("replicas") ??
+        Promise.resolve(
+          this.partitions.has(topic)
+            ? this.#each(topic, (_, partition) => ({ partition, replicas: this.#brokers(), inSync: this.#brokers() }))
+            : null,
+        ),
+      settings: (topic) =>
+        this.denied("settings") ??
+        Promise.resolve(new Map([["min.insync.replicas", this.minIsr], ...Object.entries(this.settingsOf(topic))])),
+      brokerSettings: () =>
+        this.denied("brokerSettings") ?? Promise.resolve(new Map([["auto.create.topics.enable", "false"]])),
+      since: (topic) =>
+        Promise.resolve(this.#each(topic, (at, partition) => ({ partition, offset: this.ranges.get(at)?.low ?? 0 }))),
       committed: async (_group, topic) => {
+        await this.denied("committed");
         await this.gate;
         return this.#each(
           topic,
@@ -174,12 +197,20 @@ export class FakeDriver implements Driver {
       },
       ranges: (topic) =>
         Promise.resolve(this.#each(topic, (at, partition) => this.ranges.get(at) ?? { partition, low: 0, high: 1e9 })),
+      members: () => this.shown(),
       forget: (topic, below) => {
         for (const { partition, offset } of below) this.forgotten.push(`${topic}/${partition} ${offset}`);
         return Promise.resolve();
       },
-      close: () => Promise.resolve(),
+      close: () => {
+        this.admins.closed++;
+        return Promise.resolve();
+      },
     });
+  }
+
+  #brokers(): number[] {
+    return Array.from({ length: this.brokers }, (_, at) => at + 1);
   }
 
   #each<T>(topic: string, of: (at: string, partition: number) => T): T[] {

@@ -5,6 +5,47 @@ import { Stage } from "./receiving.ts";
 
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, offset) => offset);
 
+/** A record with a body of so many bytes. */
+const large = (offset: number, bytes: number) => ({ ...received(offset), value: Buffer.alloc(bytes) });
+
+describe("reading ahead", () => {
+  const share = 65_536 / 2;
+  const stop = (stage: Stage): void => void stage.member.journal.splice(0);
+
+  it("rule 22: a partition whose share of the bytes waits here is not fetched of, and the others are; handed out, it goes on", async () => {
+    const stage = await new Stage().open({ credit: 2, options: { readAhead: 65_536 } });
+    stop(stage);
+    stage.member.events.fetched("orders", 0, [0, 1, 2, 3].map((offset) => large(offset, share / 2)));
+    await turns();
+    // Two are out; two wait, which is all of its share.
+    expect(stage.member.journal).toEqual(["pause orders/0"]);
+    stage.member.events.fetched("orders", 1, [large(0, share / 4)]);
+    await turns();
+    expect(stage.member.journal).toEqual(["pause orders/0"]);
+    await stage.ack(0, 1);
+    await stage.ack(2);
+    expect(stage.member.journal).toEqual(["pause orders/0", "resume orders/0"]);
+  });
+
+  it("rule 22: is twice readAhead in the memory bound, and of many partitions less is fetched of each at a time", async () => {
+    const stage = await new Stage().open({ options: { readAhead: 1_000_000 } });
+    const { traits } = stage.driver.transport({ readAhead: 1_000_000 });
+    expect(traits.aheadBytes).toBe(2_000_000);
+    // Two topics of two partitions each.
+    expect(stage.member.plan.fetchBytes).toBe(250_000);
+  });
+
+  it("a message that is larger than any share comes all the same, alone", async () => {
+    const stage = await new Stage().open({ credit: 1, options: { readAhead: 65_536 } });
+    for (const offset of [0, 1, 2]) {
+      stage.member.events.fetched("orders", 0, [large(offset, 1_000_000)]);
+      await turns();
+      expect(stage.offsets.at(-1)).toBe(offset);
+      await stage.ack(offset);
+    }
+  });
+});
+
 describe("joining", () => {
   it("begins each partition where the group is, before anything of it is fetched", async () => {
     const stage = new Stage();
@@ -18,7 +59,7 @@ describe("joining", () => {
       "seek orders/1 7",
       "resume orders/1",
     ]);
-    expect(stage.member.plan).toEqual({ group: "orders.billing", topics: ["orders", "orders.billing.copies"] });
+    expect(stage.member.plan).toEqual({ group: "orders.billing", topics: ["orders", "orders.billing.copies"], card: null, fetchBytes: 262_144 });
   });
 
   it("waits for a leader that does not know yet that it is", async () => {

@@ -18,7 +18,7 @@ async function open(options: Parameters<FakeDriver["transport"]>[0] = {}): Promi
 beforeEach(() => open());
 
 function send(...batch: readonly Outgoing[]): void {
-  const lanes = Map.groupBy(batch, (m) => sender.lane(m));
+  const lanes = Map.groupBy(batch, (m) => sender.lane(m, null));
   for (const [lane, some] of lanes) sender.send(lane, some, journal.of(some));
 }
 
@@ -201,6 +201,50 @@ describe("disposing", () => {
   });
 });
 
+describe("where a copy in doubt went", () => {
+  it("is kept as its partition, and is found again by a process that has met its topics in another order", async () => {
+    const more = { name: "invoices", ordered: false, groups: ["billing"] };
+    const before = driver.transport();
+    await before.admin.declare([ORDERS, more], SIGNAL);
+    const first = await before.openSender(journal.events, SIGNAL);
+    first.send(first.lane(message("m"), null), [message("m")], journal.of([message("m")]));
+    const went = first.lane(message("n"), null);
+    const kept = first.kept(went);
+    expect(kept).toBe(1);
+
+    const after = driver.transport();
+    await after.admin.declare([more, ORDERS], SIGNAL);
+    const second = await after.openSender(journal.events, SIGNAL);
+    for (const at of [0, 1]) second.lane(message("i", { topic: "invoices" }), at);
+    for (const key of [null, "a", "d"]) {
+      const again = message("again", { key });
+      second.send(second.lane(again, kept), [again], journal.of([again]));
+      const { topic, partition } = driver.requests.at(-1)!;
+      expect([topic, partition]).toEqual(["orders", 1]);
+      taken(driver.requests.at(-1)!);
+    }
+  });
+
+  it("is some partition that is there, whatever the number", () => {
+    for (const kept of [0, 1, 7, 2 ** 31 - 1]) {
+      const m = message(`m${kept}`);
+      sender.send(sender.lane(m, kept), [m], journal.of([m]));
+      expect(driver.requests.at(-1)!.partition).toBe(kept % 2);
+    }
+  });
+
+  it("of a delayed one is nothing: what is left of its delay says where it goes", async () => {
+    const transport = driver.transport();
+    await transport.admin.declare([ORDERS], SIGNAL);
+    await transport.admin.declareDelays(ORDERS, 1_000, SIGNAL);
+    const own = await transport.openSender(journal.events, SIGNAL);
+    const later = message("m", { delayMs: 1_000 });
+    expect(own.kept(own.lane(later, null))).toBe(null);
+    expect(own.lane(later, 7)).toBe(own.lane(later, null));
+    await transport[Symbol.asyncDispose]();
+  });
+});
+
 describe("a delayed message", () => {
   it("goes to the step of its delay, and says how long, and whose copy it is", async () => {
     await open();
@@ -208,9 +252,9 @@ describe("a delayed message", () => {
     await transport.admin.declare([ORDERS], SIGNAL);
     const later = message("m", { group: "billing", delayMs: 1_000, key: "k" });
     const own = await transport.openSender(journal.events, SIGNAL);
-    expect(own.lane(later)).toBe(-1);
+    expect(own.lane(later, null)).toBe(-1);
     await transport.admin.declareDelays(ORDERS, 1_000, SIGNAL);
-    own.send(own.lane(later), [later], journal.of([later]));
+    own.send(own.lane(later, null), [later], journal.of([later]));
     const [request] = driver.requests;
     expect([request!.topic, request!.partition]).toEqual(["orders.delays", 3]);
     expect(request!.records[0]!.headers).toMatchObject({ "tally-delay": "1000", "tally-delay-group": "billing" });
@@ -220,7 +264,7 @@ describe("a delayed message", () => {
 
   it("of an ordered topic is refused, by name", async () => {
     const m = message("m", { delayMs: 10, ordered: true, key: "a" });
-    sender.send(sender.lane(message("n")), [m], journal.of([m]));
+    sender.send(sender.lane(message("n"), null), [m], journal.of([m]));
     expect(journal.verdicts.get("m")).toMatchObject({
       kind: "refused",
       error: { code: "unsupported", message: expect.stringContaining("topic orders is ordered") },

@@ -47,6 +47,10 @@ export class RabbitSender implements Sender {
     return 0;
   }
 
+  kept(): null {
+    return null;
+  }
+
   send(_lane: number, batch: readonly Outgoing[], verdict: (index: number, verdict: Verdict) => void): void {
     const unsent = unusable(this.#channel, this.#disposed || this.#channel.over);
     if (unsent !== null) {

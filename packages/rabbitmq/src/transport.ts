@@ -65,6 +65,7 @@ export class RabbitTransport implements Transport {
       position: false,
       countsDeliveries: options.queueType === "quorum",
       longestDelay: options.longestDelay,
+      aheadBytes: 0,
     });
     this.#topology = new Topology(options);
     const { urls, heartbeat, frameMax, tls, credentials, connectTimeout } = options;

@@ -104,6 +104,10 @@ export class TxSender implements Sender {
     return 0;
   }
 
+  kept(): null {
+    return null;
+  }
+
   send(_lane: number, batch: readonly Outgoing[], verdict: (index: number, verdict: Verdict) => void): void {
     const over = this.#stage === "over" || (this.#channel.over && this.#stage !== "reopening");
     const refusal = unusable(this.#channel, over);

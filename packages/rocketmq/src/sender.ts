@@ -71,6 +71,11 @@ export class RocketSender implements Sender {
     return this.#o.topology.laneOf(message);
   }
 
+  /** Nobody chooses the queue but the broker and the key. */
+  kept(): null {
+    return null;
+  }
+
   send(lane: number, batch: readonly Outgoing[], verdict: (index: number, verdict: Verdict) => void): void {
     const place = this.#o.topology.placeOf(lane);
     if (this.#over || place === null) {

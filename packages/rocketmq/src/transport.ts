@@ -60,6 +60,7 @@ export class RocketTransport implements Transport {
       // It counts, also what it handed to a request that nobody waited for any more.
       countsDeliveries: false,
       longestDelay: LONGEST_DELAY,
+      aheadBytes: 0,
     });
     this.#topology = new Topology(options);
     const { name, downtime } = options;

@@ -220,7 +220,7 @@ async function proofOf(driver: FakeDriver, transport: ReturnType<FakeDriver["tra
   const journal = new Journal();
   const sender = await transport.openSender(journal.events, SIGNAL);
   const batch = [message("1")];
-  sender.send(sender.lane(batch[0]!), batch, journal.of(batch));
+  sender.send(sender.lane(batch[0]!, null), batch, journal.of(batch));
   stored(driver.requests[0]!);
   await turns();
   return (journal.verdicts.get("1") as { proof?: unknown }).proof;

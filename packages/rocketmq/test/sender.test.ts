@@ -18,7 +18,7 @@ async function open(options: Parameters<FakeDriver["transport"]>[0] = {}): Promi
 beforeEach(() => open());
 
 function send(...batch: readonly Outgoing[]): void {
-  const lanes = Map.groupBy(batch, (m) => sender.lane(m));
+  const lanes = Map.groupBy(batch, (m) => sender.lane(m, null));
   for (const [lane, some] of lanes) sender.send(lane, some, journal.of(some));
 }
 
@@ -64,7 +64,7 @@ describe("a request", () => {
     const burst = Array.from({ length: 20_000 }, (_, n) => step(`${n}`, `k${n}`));
     send(...burst);
     for (let n = 0; n < 20; n++) send(message(`n${n}`));
-    const lanes = new Set(Array.from({ length: 20 }, (_, n) => sender.lane(message(`m${n}`))));
+    const lanes = new Set(Array.from({ length: 20 }, (_, n) => sender.lane(message(`m${n}`), null)));
     expect(lanes.size).toBe(1);
     // Core sends no second batch of a lane: 4 lanes for these, and 16 for the ordered topic.
     expect(driver.requests.filter(({ messages }) => messages[0]!.topic === "steps").length).toBeLessThanOrEqual(16);

@@ -42,6 +42,10 @@ export interface AuditSubject {
   readonly holdsMs: number;
   /** Times that a message may be begun before it is given up; 0: it is published to. */
   readonly attempts: number;
+  /** How old a row of the outbox may be whose copy may be there already, and that is sent all the same, in milliseconds; 0: none is stored. */
+  readonly outboxMs: number;
+  /** How long the inbox remembers what is done, in milliseconds; null: it has no part in this. */
+  readonly remembersMs: number | null;
 }
 
 /** Looks at what topics have on a broker. */

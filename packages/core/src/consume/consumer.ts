@@ -82,10 +82,13 @@ export function createConsumerBuilder(
           const largest = largestOf(topic, runtime.transport.traits);
           const credit = policy.credit ?? creditFor(policy.lanes, largest);
           const held = { what: `${topic.name} / ${group}: ${credit} × ${largest} bytes =`, bytes: credit * largest };
-          if (topic.compress === null && topic.maxInflatedBytes === null) return [held];
+          const { aheadBytes } = runtime.transport.traits;
+          const ahead = { what: `${topic.name} / ${group}, fetched ahead`, bytes: aheadBytes };
+          const parts = aheadBytes === 0 ? [held] : [held, ahead];
+          if (topic.compress === null && topic.maxInflatedBytes === null) return parts;
           const most = inflatedMost(topic);
           const what = `${topic.name} / ${group}, inflated: ${policy.lanes} × ${most} bytes =`;
-          return [held, { what, bytes: policy.lanes * most }];
+          return [...parts, { what, bytes: policy.lanes * most }];
         }),
       );
       const consumer = new RunningConsumer(runtime, ports, group, policy, (ended) => {
@@ -119,6 +122,7 @@ class RunningConsumer implements WatchedConsumer {
   readonly #onEnd: (consumer: WatchedConsumer) => void;
   readonly #runners: Runners;
   readonly #audit: ConsumerPorts["audit"];
+  readonly #remembersMs: number | null;
   /** Null where it uses no inbox as well. */
   readonly #members: Members | null;
   #subscriptions: readonly TopicSubscription[] = [];
@@ -138,6 +142,7 @@ class RunningConsumer implements WatchedConsumer {
     this.#attempts = new Attempts(group, policy, runtime, ports);
     this.#runners = ports.runners;
     this.#audit = ports.audit;
+    this.#remembersMs = policy.effect === "none" ? null : (ports.inbox?.keepsMs ?? null);
     this.#members = policy.effect === "none" ? null : ports.members;
     this.#onEnd = onEnd;
   }
@@ -159,6 +164,7 @@ class RunningConsumer implements WatchedConsumer {
       runtime: this.#runtime,
       attempts: this.#attempts,
       audit: this.#audit,
+      remembersMs: this.#remembersMs,
     };
     this.#subscriptions = topics.map((one) => new TopicSubscription({ ...one, ...common }));
     // Without a claim a parked message must not run.

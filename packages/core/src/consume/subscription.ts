@@ -27,6 +27,8 @@ export interface SubscriptionOptions {
   readonly runtime: Runtime;
   readonly attempts: Attempts;
   readonly audit: ConsumerPorts["audit"];
+  /** See `AuditSubject`. */
+  readonly remembersMs: number | null;
 }
 
 // Of bodies that failed, so that one which comes again and again is not taken for many.
@@ -115,10 +117,10 @@ export class TopicSubscription {
 
   /** For the audit. */
   get subject(): AuditSubject {
-    const { policy, group } = this.#o;
+    const { policy, group, remembersMs } = this.#o;
     const { attempts, retryMax, processingDeadline } = policy;
     const holdsMs = attempts * processingDeadline + (attempts - 1) * retryMax;
-    return { topic: this.#plan, group, holdsMs, attempts };
+    return { topic: this.#plan, group, holdsMs, attempts, outboxMs: 0, remembersMs };
   }
 
   /** Deliveries of a session in use, in the order of the wire. */

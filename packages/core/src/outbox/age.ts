@@ -2,7 +2,7 @@ import { TallyError } from "../error.ts";
 import type { Row } from "../stores.ts";
 
 /** The default of a topic's `dedupeFor`, for rows that do not say it. */
-const DEDUPE_FOR_MS = 7 * 86_400_000;
+export const DEDUPE_FOR_MS: number = 7 * 86_400_000;
 /** A clock is put right by seconds; one that is off by more was wrong when the row was stored, or is wrong now. */
 const CLOCK_OFF_MS = 3_600_000;
 

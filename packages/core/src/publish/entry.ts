@@ -51,6 +51,8 @@ export class Entry implements Timed, Admitted, Spillable {
   /** Where the last copy went, until it has its verdict. */
   batch: Batch | null = null;
   lane = -1;
+  /** Comes from the outbox: what its row says of where it goes; see `Sender.lane`. */
+  kept: number | null = null;
   /** Monotonic: when the copy on the wire is overdue, or the back-off over. */
   actAt = 0;
 

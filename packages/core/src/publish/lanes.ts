@@ -12,6 +12,8 @@ import { next } from "./transitions.ts";
  */
 export class WireLane {
   readonly number: number;
+  /** See `Sender.kept`. */
+  readonly kept: number | null;
   readonly fresh: Queue<Entry> = new Queue();
   readonly resends: Queue<Entry> = new Queue();
   /** Batches on the session in use that others must wait for. */
@@ -21,8 +23,9 @@ export class WireLane {
   probe: Batch | null = null;
   dirty = false;
 
-  constructor(number: number) {
+  constructor(number: number, kept: number | null) {
     this.number = number;
+    this.kept = kept;
   }
 }
 
@@ -76,12 +79,17 @@ export class Wire {
     }
     // A message in doubt stays where its first copy went.
     const stays = (entry.doubted || entry.open > 0) && entry.lane >= 0;
-    const number = stays ? entry.lane : session.sender.lane(entry.message);
-    const lane = this.#lane(number);
+    const number = stays ? entry.lane : session.sender.lane(entry.message, entry.kept);
+    const lane = this.#lane(number, session);
     entry.lane = number;
     if (entry.copies === 0 && entry.relayed === null) lane.fresh.push(entry);
     else lane.resends.push(entry);
     this.#touch(lane);
+  }
+
+  /** What a row remembers of where the message went last; null: nothing. */
+  kept({ lane }: Entry): number | null {
+    return this.#lanes.get(lane)?.kept ?? null;
   }
 
   /** Its verdict is overdue: its lane is suspect. */
@@ -149,10 +157,10 @@ export class Wire {
     batch.lane.busy--;
   }
 
-  #lane(number: number): WireLane {
+  #lane(number: number, { sender }: SenderSession): WireLane {
     if (this.#last?.number === number) return this.#last;
     let lane = this.#lanes.get(number);
-    if (lane === undefined) this.#lanes.set(number, (lane = new WireLane(number)));
+    if (lane === undefined) this.#lanes.set(number, (lane = new WireLane(number, sender.kept(number))));
     this.#last = lane;
     return lane;
   }

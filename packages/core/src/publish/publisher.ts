@@ -200,8 +200,8 @@ export class Publisher {
   }
 
   /** What is published to so far. */
-  get plans(): readonly TopicPlan[] {
-    return this.#topics.plans;
+  get topics(): readonly Pick<TopicLine, "plan" | "outboxMs">[] {
+    return this.#topics.lines;
   }
 
   /** Of a topic that `openTally()` was given. */

@@ -47,6 +47,9 @@ export interface SpillingOptions {
   relay(entry: Entry): void;
 }
 
+/** Rows without a key that go one way, as far as the broker has several. */
+const TOGETHER = 256;
+
 /** What a row in the outbox vouches for. */
 export const STORED: Proof = Object.freeze({ routed: "unverified", persisted: "yes", replicated: "unverified" });
 
@@ -208,7 +211,8 @@ export class Spilling {
   }
 
   #spill(entry: Entry, outbox: Outbox<Entry>): void {
-    const { message, slot, lane } = entry;
+    const { message, slot } = entry;
+    const doubtful = entry.doubted || entry.open > 0;
     if (entry.batch !== null) this.#o.wire.forget(entry);
     entry.queue?.remove(entry);
     entry.state = next(entry.state, "spill");
@@ -217,8 +221,8 @@ export class Spilling {
       destination: this.#o.runtime.transport.name,
       slot,
       message: { ...message },
-      doubtful: entry.doubted || entry.open > 0,
-      lane: lane < 0 ? null : lane,
+      doubtful,
+      lane: doubtful ? this.#o.wire.kept(entry) : null,
       dedupeForMs: entry.dedupeForMs,
     });
   }
@@ -272,7 +276,7 @@ export class Spilling {
     entry.relayed = done;
     entry.validated = true;
     entry.doubted = row.doubtful;
-    entry.lane = row.lane ?? -1;
+    entry.kept = keptOf(row);
     entry.slot = row.slot;
     this.#relayed.set(entry, store);
     this.#o.relay(entry);
@@ -302,6 +306,16 @@ export class Spilling {
     entry.state = next(entry.state, "withdrawnLast");
     this.#o.end(entry);
   }
+}
+
+/**
+ * Where a row goes. A copy in doubt went somewhere, and the next one goes there too. What else has no key goes by its place in
+ * the store, many rows in one direction: should this process die while the row is on its way, the next one sends it to where
+ * this one did, without a word of it in the store.
+ */
+function keptOf({ doubtful, lane, message, place }: Row): number | null {
+  if (doubtful && lane !== null) return lane;
+  return message.key === null ? Math.floor(place / TOGETHER) : null;
 }
 
 function leftOf({ delayMs, time }: Outgoing, wall: number): number {

@@ -3,7 +3,9 @@ import { fullJitter } from "../backoff.ts";
 import { atMost, sleep } from "../clock.ts";
 import { TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
+import { DEDUPE_FOR_MS } from "../outbox/age.ts";
 import type { TopicPlan } from "../spi.ts";
+import type { Topic } from "../topic.ts";
 import { TopicBreaker } from "./breakers.ts";
 import type { Entry } from "./entry.ts";
 import { Queue } from "./queue.ts";
@@ -15,11 +17,16 @@ interface KeyLine {
   tail: Entry;
 }
 
+/** A topic as a program names it, or as a row does, which says no more than the plan. */
+type Named = TopicPlan & Partial<Pick<Topic<never>, "outbox" | "dedupeFor">>;
+
 /** What the publisher keeps for each topic. */
 export class TopicLine {
   plan: TopicPlan;
   /** The topic that was last seen to say no more than `plan`. */
-  source: TopicPlan;
+  source: Named;
+  /** See `AuditSubject.outboxMs`, with an outbox. */
+  outboxMs = 0;
   /** Calls of `publish()` so far. */
   seq = 0;
   /** The longest delay that is declared with it; 0: it is for what goes out at once. */
@@ -41,9 +48,14 @@ export class TopicLine {
    */
   readonly #rows: Map<string, KeyLine> = new Map();
 
-  constructor(topic: TopicPlan) {
+  constructor(topic: Named) {
     this.plan = { name: topic.name, ordered: topic.ordered, groups: topic.groups };
     this.source = topic;
+    this.stores(topic);
+  }
+
+  stores({ outbox, dedupeFor = DEDUPE_FOR_MS }: Named): void {
+    if (outbox !== "off") this.outboxMs = Math.max(this.outboxMs, dedupeFor);
   }
 
   /** Takes a place behind the earlier messages of its key. */
@@ -135,12 +147,12 @@ export class Topics {
     return this.#refusal;
   }
 
-  get plans(): readonly TopicPlan[] {
-    return [...this.#lines.values()].map(({ plan }) => plan);
+  get lines(): readonly Pick<TopicLine, "plan" | "outboxMs">[] {
+    return [...this.#lines.values()];
   }
 
   /** @throws TallyError `bad-config` when the topic is known with another order. */
-  line(plan: TopicPlan): TopicLine {
+  line(plan: Named): TopicLine {
     let line = this.#lines.get(plan.name);
     if (line === undefined) this.#lines.set(plan.name, (line = new TopicLine(plan)));
     else if (line.source !== plan) merge(line, plan);
@@ -298,7 +310,7 @@ export class Topics {
 }
 
 /** Two places in a program may each make the topic, with the groups that they know: nothing is published past any of them. */
-function merge(line: TopicLine, topic: TopicPlan): void {
+function merge(line: TopicLine, topic: Named): void {
   const { plan } = line;
   if (topic.ordered !== plan.ordered) {
     throw new TallyError(
@@ -307,6 +319,7 @@ function merge(line: TopicLine, topic: TopicPlan): void {
     );
   }
   line.source = topic;
+  line.stores(topic);
   const more = topic.groups.filter((group) => !plan.groups.includes(group));
   if (more.length === 0) return;
   line.plan = { ...plan, groups: [...plan.groups, ...more] };

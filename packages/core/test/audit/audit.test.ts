@@ -1,4 +1,4 @@
-import { memory, memoryInbox, seededRandom, virtualClock, type VirtualClock } from "@tallymq/testkit";
+import { memory, memoryInbox, memoryOutbox, seededRandom, virtualClock, type VirtualClock } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import {
   type AuditFinding,
@@ -30,13 +30,21 @@ class Rig {
   readonly #real: Broker = memory();
 
   open(options: Partial<TallyOptions> = {}): Promise<Tally<never>> {
+    const platform = { clock: this.clock, random: seededRandom(1), diagnose: () => {} };
+    const broker = this.broker();
+    return this.during(
+      openTally({ service: "shop", broker, onEvent: (event) => void this.events.push(event), ...options }, platform),
+    ) as Promise<Tally<never>>;
+  }
+
+  broker(): Broker {
     const audit: AuditPort = {
       look: (subjects) => {
         this.looked.push(subjects);
         return this.finds();
       },
     };
-    const broker: Broker = {
+    return {
       name: "audited",
       open: (host) => {
         const transport = this.#real.open(host);
@@ -53,10 +61,6 @@ class Rig {
         };
       },
     };
-    const platform = { clock: this.clock, random: seededRandom(1), diagnose: () => {} };
-    return this.during(
-      openTally({ service: "shop", broker, onEvent: (event) => void this.events.push(event), ...options }, platform),
-    ) as Promise<Tally<never>>;
   }
 
   async during<T>(work: Promise<T>): Promise<T> {
@@ -100,6 +104,34 @@ describe("an audit", () => {
     ]);
     await r.during(tally.close());
     await expect(tally.audit()).rejects.toMatchObject({ code: "closed" });
+  });
+
+  it("is told how old a row of the outbox may be that is sent, and how long the inbox remembers, where there are any", async () => {
+    const [kept, never] = [
+      topic<string>("kept", { dedupeFor: "9d" }),
+      topic<string>("never", { outbox: "off", dedupeFor: "9d" }),
+    ];
+    const ages = async (options: Partial<TallyOptions>, effect: "marked" | "none"): Promise<unknown> => {
+      const r = new Rig();
+      await using tally = await openTally({
+        service: "shop",
+        broker: r.broker(),
+        topics: [orders, kept, never],
+        ...options,
+      });
+      await tally
+        .consumer("billing", { effect })
+        .on(orders, () => {})
+        .start();
+      await tally.audit();
+      return r.looked.at(-1)!.map(({ outboxMs, remembersMs }) => [outboxMs, remembersMs]);
+    };
+    const day = 86_400_000;
+    const stores = { outbox: memoryOutbox(), inbox: memoryInbox({ keepFor: 10 * day }) as never };
+    const published = [7 * day, 9 * day, 0].map((ms) => [ms, null]);
+    expect(await ages(stores, "marked")).toEqual([...published, [0, 10 * day]]);
+    expect(await ages(stores, "none")).toEqual([...published, [0, null]]);
+    expect(await ages({}, "none")).toEqual([0, 0, 0, 0].map((ms) => [ms, null]));
   });
 
   it("without any finding is ok", async () => {
@@ -256,7 +288,7 @@ describe('durability: "off"', () => {
 });
 
 describe("the inbox's scope", () => {
-  const consumed = { topic: orders, group: "billing", holdsMs: 1, attempts: 1 };
+  const consumed = { topic: orders, group: "billing", holdsMs: 1, attempts: 1, outboxMs: 0, remembersMs: null };
   const of = (scope: "process" | "host" | "shared", apart = false): readonly AuditFinding[] =>
     inboxFindings([consumed], { id: "i", scope }, () => apart);
 

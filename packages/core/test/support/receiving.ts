@@ -30,6 +30,7 @@ const TRAITS: Traits = {
   position: false,
   countsDeliveries: true,
   longestDelay: 0,
+  aheadBytes: 0,
 };
 
 /** A receiver session whose wire the test holds in its hands. */

@@ -80,7 +80,8 @@ export interface Rig {
 
 export interface RigOptions extends PublishPolicyOptions {
   readonly traits?: Partial<Traits>;
-  readonly lane?: (message: Outgoing) => number;
+  readonly lane?: (message: Outgoing, kept: number | null) => number;
+  readonly kept?: (lane: number) => number | null;
   readonly topics?: readonly TopicPlan[];
   readonly seed?: number;
   readonly spill?: Spill;
@@ -92,6 +93,7 @@ export interface RigOptions extends PublishPolicyOptions {
 export function rig({
   traits,
   lane = () => 0,
+  kept = () => null,
   topics = [],
   seed = 1,
   spill,
@@ -123,6 +125,7 @@ export function rig({
     sessions.push(session);
     return {
       lane,
+      kept,
       send(laneNumber, batch, verdict) {
         batches++;
         if (session.disposed) {
@@ -172,6 +175,7 @@ export function rig({
       position: false,
       countsDeliveries: true,
       longestDelay: 0,
+      aheadBytes: 0,
       ...traits,
     },
     admin: {

@@ -54,6 +54,10 @@ export class SendFailure extends Error {
 export interface ConsumerPlan {
   readonly group: string;
   readonly topics: readonly string[];
+  /** What it shows to whoever asks for the group's members; null: nothing. */
+  readonly card: string | null;
+  /** Of one partition in one fetch. */
+  readonly fetchBytes: number;
 }
 
 /** Partitions by topic. */
@@ -139,16 +143,37 @@ export interface Range {
   readonly high: number;
 }
 
+/** One partition, as the cluster has it. */
+export interface Replicas {
+  readonly partition: number;
+  /** Ids of brokers. */
+  readonly replicas: readonly number[];
+  /** Those of them that have all of it. */
+  readonly inSync: readonly number[];
+}
+
 export interface DriverAdmin {
-  brokers(): Promise<number>;
+  /** Their ids. */
+  brokers(): Promise<readonly number[]>;
   /** Those that exist already stay as they are. The others may be heard of a little later only. */
   create(topics: readonly NewTopic[]): Promise<void>;
   /** Of each topic that exists. */
   partitions(topics: readonly string[]): Promise<ReadonlyMap<string, number>>;
-  /** Values of a topic's settings; empty where this user may not see them. */
+  /** Null: there is no such topic. Makes none. */
+  replicas(topic: string): Promise<readonly Replicas[] | null>;
+  /** Values of a topic's settings. */
   settings(topic: string, names: readonly string[]): Promise<ReadonlyMap<string, string>>;
+  /** Values of a broker's settings. */
+  brokerSettings(broker: number, names: readonly string[]): Promise<ReadonlyMap<string, string>>;
   committed(group: string, topic: string): Promise<readonly Committed[]>;
   ranges(topic: string): Promise<readonly Range[]>;
+  /** Of each partition, the offset of the first message that is no older than this wall-clock time; its end without any. */
+  since(topic: string, time: number): Promise<readonly { readonly partition: number; readonly offset: number }[]>;
+  /**
+   * What the members of a group show. `settled`: false while it rebalances; the cluster keeps to itself what they show then.
+   * A group that is not there has no members.
+   */
+  members(group: string): Promise<{ readonly settled: boolean; readonly cards: readonly string[] }>;
   /** Lets go of all messages of each of these partitions below its offset. */
   forget(topic: string, below: readonly { readonly partition: number; readonly offset: number }[]): Promise<void>;
   close(): Promise<void>;

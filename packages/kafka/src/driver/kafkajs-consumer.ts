@@ -1,4 +1,5 @@
 import type { Consumer, EachBatchPayload, Kafka } from "kafkajs";
+import { showing } from "./cards.ts";
 import { whyUnreadable } from "./stand-ins.ts";
 import type { Commit, ConsumerEvents, ConsumerPlan, DriverConsumer, ReceivedRecord } from "./driver.ts";
 
@@ -9,8 +10,6 @@ export interface ConsumerTimes {
   readonly rebalanceTimeout: number;
   /** A fetch that finds nothing is answered after so long: also the longest that a resumed partition waits. */
   readonly fetchWait: number;
-  /** Of one partition in one fetch. */
-  readonly fetchBytes: number;
 }
 
 type CommitNow = EachBatchPayload["commitOffsetsIfNecessary"];
@@ -33,8 +32,9 @@ export async function joinGroup(
     heartbeatInterval: times.heartbeat,
     rebalanceTimeout: times.rebalanceTimeout,
     maxWaitTimeInMs: times.fetchWait,
-    maxBytesPerPartition: times.fetchBytes,
+    maxBytesPerPartition: plan.fetchBytes,
     allowAutoTopicCreation: false,
+    partitionAssigners: [showing(plan.card)],
     retry: { retries: 3, initialRetryTime: 100, maxRetryTime: 1_000, restartOnFailure: () => Promise.resolve(false) },
   });
   const member = new Member(consumer, events);

@@ -10,11 +10,14 @@ import type {
   NewTopic,
   Produced,
   Range,
+  Replicas,
 } from "./driver.ts";
+import { cardIn } from "./cards.ts";
 import { COMPRESSION, type Compression, readAllCodecs } from "./codecs.ts";
 import { SendFailure } from "./driver.ts";
 import { type ConsumerTimes, joinGroup } from "./kafkajs-consumer.ts";
 import { wholeAnswers } from "./sockets.ts";
+import { typeOf } from "../errors.ts";
 
 export interface KafkaJsPlan {
   readonly brokers: readonly string[];
@@ -39,8 +42,11 @@ const QUICK = { retries: 2, initialRetryTime: 50, maxRetryTime: 500 } as const;
  */
 const IN_PLACE = { retries: 10, initialRetryTime: 50, maxRetryTime: 1_000 } as const;
 const METADATA_MAX_AGE = 1_000;
-/** Kafka's name for a topic among the kinds of resources that have settings. */
+/** Kafka's numbers for the kinds of resources that have settings. */
 const TOPIC = 2;
+const BROKER = 4;
+/** States of a group in which its members' words can be read, or in which it has no members. */
+const SETTLED: ReadonlySet<string> = new Set(["Stable", "Empty", "Dead"]);
 
 /**
  * kafkajs as a driver. Each producer and each consumer has a client of its own: kafkajs keeps committed offsets, brokers
@@ -172,8 +178,8 @@ class KafkaJsAdmin implements DriverAdmin {
     this.#admin = admin;
   }
 
-  async brokers(): Promise<number> {
-    return (await this.#admin.describeCluster()).brokers.length;
+  async brokers(): Promise<readonly number[]> {
+    return (await this.#admin.describeCluster()).brokers.map(({ nodeId }) => nodeId);
   }
 
   async create(topics: readonly NewTopic[]): Promise<void> {
@@ -197,9 +203,32 @@ class KafkaJsAdmin implements DriverAdmin {
     return new Map(found.map(({ name, partitions }) => [name, partitions.length]));
   }
 
+  async replicas(topic: string): Promise<readonly Replicas[] | null> {
+    try {
+      const { topics } = await this.#admin.fetchTopicMetadata({ topics: [topic] });
+      const found = topics.find(({ name }) => name === topic);
+      return (found?.partitions ?? []).map(({ partitionId, replicas, isr }) => ({
+        partition: partitionId,
+        replicas,
+        inSync: isr,
+      }));
+    } catch (thrown) {
+      if (typeOf(thrown) === "UNKNOWN_TOPIC_OR_PARTITION") return null;
+      throw thrown;
+    }
+  }
+
   async settings(topic: string, names: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    return await this.#settings(TOPIC, topic, names);
+  }
+
+  async brokerSettings(broker: number, names: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    return await this.#settings(BROKER, String(broker), names);
+  }
+
+  async #settings(type: number, name: string, names: readonly string[]): Promise<ReadonlyMap<string, string>> {
     const { resources } = await this.#admin.describeConfigs({
-      resources: [{ type: TOPIC, name: topic, configNames: [...names] }],
+      resources: [{ type, name, configNames: [...names] }],
       includeSynonyms: false,
     });
     const entries = resources[0]?.configEntries ?? [];
@@ -218,6 +247,20 @@ class KafkaJsAdmin implements DriverAdmin {
   async ranges(topic: string): Promise<readonly Range[]> {
     const found = await this.#admin.fetchTopicOffsets(topic);
     return found.map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }));
+  }
+
+  async since(
+    topic: string,
+    time: number,
+  ): Promise<readonly { readonly partition: number; readonly offset: number }[]> {
+    const found = await this.#admin.fetchTopicOffsetsByTimestamp(topic, Math.floor(time));
+    return found.map(({ partition, offset }) => ({ partition, offset: Number(offset) }));
+  }
+
+  async members(group: string): Promise<{ readonly settled: boolean; readonly cards: readonly string[] }> {
+    const [found] = (await this.#admin.describeGroups([group])).groups;
+    const settled = found === undefined || SETTLED.has(found.state);
+    return { settled, cards: (found?.members ?? []).flatMap(({ memberMetadata }) => cardIn(memberMetadata) ?? []) };
   }
 
   async forget(

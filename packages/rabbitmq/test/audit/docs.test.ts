@@ -10,12 +10,15 @@ describe("docs/audit.md", () => {
       ({ name, severity, title, why, fix }) =>
         `| \`${name}\` | ${severity} | ${title} | ${why} | \`${fix.replaceAll("|", "\\|")}\` |`,
     );
-    const shown = page
-      .replace(/## Findings of (?!RabbitMQ|every)[^]*?(?=\n## )/g, "")
-      .split("\n")
-      .filter((line) => line.startsWith("| `") && line.split(" | ").length >= 5);
-    expect(shown.slice(0, rows.length)).toEqual(rows);
+    const shown = (heading: string): readonly string[] => {
+      const [, room = ""] = page.split(`\n## ${heading}\n`);
+      return room
+        .split("\n## ")[0]!
+        .split("\n")
+        .filter((line) => line.startsWith("| `") && line.split(" | ").length >= 5);
+    };
+    expect(shown("Findings of RabbitMQ")).toEqual(rows);
     // Core's own.
-    expect(shown.slice(rows.length).map((line) => line.split("`")[1])).toEqual(["inbox-scope", "unaudited"]);
+    expect(shown("Findings of every broker").map((line) => line.split("`")[1])).toEqual(["inbox-scope", "unaudited"]);
   });
 });

@@ -191,7 +191,7 @@ function checkVerdict(verdict: Verdict): void {
 function byLane(sender: Sender, messages: readonly Outgoing[]): ReadonlyMap<number, number[]> {
   const lanes = new Map<number, number[]>();
   for (const [index, message] of messages.entries()) {
-    const lane = sender.lane(message);
+    const lane = sender.lane(message, null);
     const indexes = lanes.get(lane);
     if (indexes === undefined) lanes.set(lane, [index]);
     else indexes.push(index);

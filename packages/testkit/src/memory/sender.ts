@@ -36,6 +36,10 @@ export class MemorySender implements Sender, SenderPort, Losable {
     return 0;
   }
 
+  kept(): null {
+    return null;
+  }
+
   send(_lane: number, messages: readonly Outgoing[], verdict: (index: number, verdict: Verdict) => void): void {
     const batch = new Batch(messages, verdict);
     if (this.#over) return queueMicrotask(() => batch.endAll(unsent));

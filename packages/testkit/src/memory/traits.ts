@@ -23,6 +23,7 @@ export const MEMORY_TRAITS: Traits = Object.freeze({
   position: false,
   countsDeliveries: true,
   longestDelay: LONGEST_TIMER,
+  aheadBytes: 0,
 });
 
 /** Accepted, with what this broker vouches for: memory only, or an fsynced log on one machine. */

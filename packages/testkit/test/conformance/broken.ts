@@ -78,7 +78,8 @@ function brokenTransport(broker: Broker, host: Host, wrong: Wrong): Transport {
 
 function brokenSender(sound: Sender, events: SenderEvents, wrong: Wrong): Sender {
   const sender: Sender = {
-    lane: (message) => sound.lane(message),
+    lane: (message, kept) => sound.lane(message, kept),
+    kept: (lane) => sound.kept(lane),
     send(lane, given, report) {
       const batch = wrong.outgoing === undefined ? given : given.map(wrong.outgoing);
       sound.send(lane, batch, (index, verdict) =>

@@ -41,7 +41,7 @@ export const verdictCases: readonly ConformanceCase[] = [
     const next: { copies: ReturnType<typeof sender.post> | null } = { copies: null };
     const raw = await s.main.transport.openSender({ ...sender.events }, AbortSignal.timeout(s.rig.limitMs));
     const first = s.main.messages.one(topic);
-    raw.send(raw.lane(first), [first], () => (next.copies = sender.post([s.main.messages.one(topic)])));
+    raw.send(raw.lane(first, null), [first], () => (next.copies = sender.post([s.main.messages.one(topic)])));
     await s.watch.until(
       "a verdict for the first copy",
       () => next.copies !== null,

@@ -31,7 +31,8 @@ function watched(transport: Transport, wire: Wire): Transport {
 
 function watchedSender(sender: Sender, wire: Wire): Sender {
   return {
-    lane: (message) => sender.lane(message),
+    lane: (message, kept) => sender.lane(message, kept),
+    kept: (lane) => sender.kept(lane),
     send(lane, batch, report) {
       for (const { id } of batch) wire.copies.set(id, (wire.copies.get(id) ?? 0) + 1);
       wire.open += batch.length;

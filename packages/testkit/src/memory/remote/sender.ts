@@ -37,6 +37,10 @@ export class RemoteSender implements Sender {
     return 0;
   }
 
+  kept(): null {
+    return null;
+  }
+
   send(_lane: number, messages: readonly Outgoing[], verdict: (index: number, verdict: Verdict) => void): void {
     const batch = new Batch(messages, verdict);
     if (this.#over) return queueMicrotask(() => batch.endAll(unsent));

@@ -1,0 +1,85 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openTally, type TallyEvent, topic } from "@tallymq/core";
+import { kafka } from "@tallymq/kafka";
+import { sqlite } from "@tallymq/store-sqlite";
+import { Kafka, logLevel } from "kafkajs";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { until } from "../brokers/engine/wait.ts";
+import { type KafkaNode, startKafka } from "../brokers/index.ts";
+
+let node: KafkaNode;
+beforeAll(async () => void (node = await startKafka()));
+afterAll(() => node.stop());
+
+async function lengthOf(name: string): Promise<number> {
+  const admin = new Kafka({ brokers: [node.direct], logLevel: logLevel.NOTHING }).admin();
+  await admin.connect();
+  const ends = await admin.fetchTopicOffsets(name);
+  await admin.disconnect();
+  return ends.reduce((sum, { high }) => sum + Number(high), 0);
+}
+
+/** Where each id lies, once for each copy, as another client reads it: `topic/partition`. */
+async function copiesOf(topics: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>> {
+  const found = new Map<string, string[]>();
+  const client = new Kafka({ brokers: [node.direct], logLevel: logLevel.NOTHING });
+  let left = 0;
+  for (const name of topics) left += await lengthOf(name);
+  const reader = client.consumer({ groupId: `reader-${topics.join("-")}` });
+  await reader.connect();
+  await reader.subscribe({ topics: [...topics], fromBeginning: true });
+  await reader.run({
+    autoCommit: false,
+    eachMessage: async ({ topic: name, partition, message }) => {
+      const id = String(message.headers?.["tally-id"]);
+      found.set(id, [...(found.get(id) ?? []), `${name}/${partition}`]);
+      left--;
+    },
+  });
+  await until("the whole log", 30_000, () => left <= 0);
+  await reader.disconnect();
+  return found;
+}
+
+it("a message without a key that was in doubt goes to its partition again when another process sends it, and to no other topic", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "tally-kept-"));
+  const [orders, invoices] = ["kept-orders", "kept-invoices"].map((name) => topic<number>(name, { groups: ["g"] }));
+  const events: TallyEvent[] = [];
+  const open = (brokers: readonly string[], topics: readonly (typeof orders)[]) =>
+    openTally({
+      service: "shop",
+      broker: kafka({ brokers, partitions: 6, requestTimeout: "1s" }),
+      outbox: sqlite(join(folder, "outbox.db")),
+      topics: topics as never,
+      spill: { after: "500ms" },
+      onEvent: (event) => void events.push(event),
+    });
+  try {
+    const first = await open([node.proxied], [orders, invoices]);
+    // Some traffic first, so that partitions have been taken in turn.
+    for (let n = 0; n < 4; n++) await first.publish(orders!, n, { id: `warm-${n}` });
+    node.proxy.halfOpen("broker");
+    const ids = Array.from({ length: 10 }, (_, n) => `m-${n}`);
+    const receipts = await Promise.all(ids.map((id, n) => first.publish(orders!, n, { id })));
+    expect(new Set(receipts.map(({ state }) => state))).toEqual(new Set(["stored"]));
+    await first.close({ within: "100ms" });
+    node.proxy.cut();
+    await node.proxy.heal();
+
+    await using second = await open([node.direct], [invoices, orders]);
+    for (let n = 0; n < 7; n++) await second.publish(invoices!, n, { id: `i-${n}` });
+    await until("each copy in the log", 30_000, async () => (await lengthOf(orders!.name)) === 24);
+    const copies = await copiesOf([orders!.name, invoices!.name]);
+    const of = ids.map((id) => copies.get(id)!);
+    // The first copies are in the log: only their answers were lost.
+    expect(of.map((one) => one.length)).toEqual(ids.map(() => 2));
+    for (const one of of) {
+      expect(new Set(one).size).toBe(1);
+      expect(one[0]).toContain(orders!.name);
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
