@@ -1,5 +1,13 @@
 // One broker that checks rights: each finding of the audit on topics that are broken in that way, and its fix, typed in.
-import { type AuditReport, openTally, type Tally, TallyError, type TallyOptions, type Topic, topic } from "@tallymq/core";
+import {
+  type AuditReport,
+  openTally,
+  type Tally,
+  TallyError,
+  type TallyOptions,
+  type Topic,
+  topic,
+} from "@tallymq/core";
 import { kafka, type KafkaOptions } from "@tallymq/kafka";
 import {
   AclOperationTypes,
@@ -56,7 +64,12 @@ async function open(
   options: Partial<KafkaOptions> = {},
   tally: Partial<TallyOptions> = {},
 ): Promise<Tally<never>> {
-  const broker = kafka({ brokers: [node.direct], partitions: 1, topics: { [orders.name]: { declare: false } }, ...options });
+  const broker = kafka({
+    brokers: [node.direct],
+    partitions: 1,
+    topics: { [orders.name]: { declare: false } },
+    ...options,
+  });
   return (await openTally({ service: "shop", broker, topics: [orders], ...tally })) as Tally<never>;
 }
 
@@ -154,12 +167,20 @@ describe("each finding, on a topic that is broken in that way", () => {
         messages: ages.map((age) => ({ value: "1", timestamp: String(now - age * day) })),
       });
     await send(5, 4, 1);
-    await admin.setOffsets({ groupId: `${orders.name}.g`, topic: orders.name, partitions: [{ partition: 0, offset: "1" }] });
+    await admin.setOffsets({
+      groupId: `${orders.name}.g`,
+      topic: orders.name,
+      partitions: [{ partition: 0, offset: "1" }],
+    });
     await using tally = await open(orders);
     const report = await tally.audit();
     expect(found(report)).toEqual(["group-lag warning"]);
     expect(report.findings[0]!.text).toContain(`2 messages are not settled, and in ${orders.name}/0`);
-    await admin.setOffsets({ groupId: `${orders.name}.g`, topic: orders.name, partitions: [{ partition: 0, offset: "2" }] });
+    await admin.setOffsets({
+      groupId: `${orders.name}.g`,
+      topic: orders.name,
+      partitions: [{ partition: 0, offset: "2" }],
+    });
     expect(found(await tally.audit())).toEqual([]);
     await admin.fetchTopicOffsets(orders.name);
     await admin.deleteTopicRecords({ topic: orders.name, partitions: [{ partition: 0, offset: "3" }] });
@@ -190,7 +211,13 @@ describe("a user with the rights to publish and to consume, and no others", () =
       ],
     });
     const sasl = { mechanism: "scram-sha-256", username: "shop", password: PASSWORD } as const;
-    const broker: Partial<KafkaOptions> = { brokers: [node.login], tls: { ca: ours.cert }, sasl, declare: "passive", topics: {} };
+    const broker: Partial<KafkaOptions> = {
+      brokers: [node.login],
+      tls: { ca: ours.cert },
+      sasl,
+      declare: "passive",
+      topics: {},
+    };
     await using tally = await open(orders, broker, { durability: "enforce" });
     await tally.publish(orders, 1);
     const { findings } = await tally.audit();

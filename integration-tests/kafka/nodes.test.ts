@@ -232,7 +232,9 @@ it("the audit finds nothing in what Tally makes, and what somebody else has made
   });
   const { tally } = await open(ours, { topics: { [theirs.name]: { declare: false } } });
   const found = async () =>
-    (await tally.audit()).findings.filter(({ severity }) => severity !== "info").map(({ check, what }) => `${check} ${what}`);
+    (await tally.audit()).findings
+      .filter(({ severity }) => severity !== "info")
+      .map(({ check, what }) => `${check} ${what}`);
   expect(await found()).toEqual([]);
   await tally.publish(theirs, { n: 1, customer: "c" });
   const mend = async (what: string, then: readonly string[]) => {

@@ -13,6 +13,10 @@ export async function typed(node: KafkaNode, fix: string, from: string): Promise
     const [script, ...rest] = command.replaceAll(from, node.inside).split(" ");
     const main = CLASSES[script!];
     if (main === undefined) await node.shell(`cd /tmp && ${command}`);
-    else await node.tool(main, rest.map((one) => (one.endsWith(".json") ? `/tmp/${one}` : one)));
+    else
+      await node.tool(
+        main,
+        rest.map((one) => (one.endsWith(".json") ? `/tmp/${one}` : one)),
+      );
   }
 }

@@ -165,7 +165,7 @@ export const receivingCases: readonly DriverCase[] = [
       const group = `${topic}.g`;
       await withAdmin(driver, async (admin) => {
         const shown = async (...cards: readonly string[]): Promise<void> => {
-          for (let end = performance.now() + 20_000; ;) {
+          for (const end = performance.now() + 20_000; ;) {
             const found = await admin.members(group);
             if (found.settled && found.cards.toSorted().join() === cards.join()) return;
             assert(performance.now() < end, `shown are ${JSON.stringify(found)}, not ${cards.join()}`);

@@ -152,7 +152,9 @@ export const sendingCases: readonly DriverCase[] = [
       await producer.close();
       await withAdmin(driver, async (admin) => {
         const since = async (time: number) =>
-          [...(await admin.since(topic, time))].toSorted((a, b) => a.partition - b.partition).map(({ offset }) => offset);
+          [...(await admin.since(topic, time))]
+            .toSorted((a, b) => a.partition - b.partition)
+            .map(({ offset }) => offset);
         assert.deepEqual(await since(0), [0, 0]);
         assert.deepEqual(await since(between), [1, 0]);
         assert.deepEqual(await since(between + 3_600_000), [2, 0]);

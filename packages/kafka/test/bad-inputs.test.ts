@@ -47,7 +47,15 @@ describe('timeout 0, −1, NaN, "5 parsecs", 2³¹: rejected', () => {
 });
 
 describe("a number of things 0, −1, half, NaN, as a text: rejected", () => {
-  const numbers = ["partitions", "replicationFactor", "minInsyncReplicas", "maxBytes", "batchBytes", "fetchBytes", "readAhead"];
+  const numbers = [
+    "partitions",
+    "replicationFactor",
+    "minInsyncReplicas",
+    "maxBytes",
+    "batchBytes",
+    "fetchBytes",
+    "readAhead",
+  ];
   it.each(numbers)("%s", (name) => {
     for (const value of [0, -1, 1.5, Number.NaN, "6"]) expect(refused({ [name]: value }).message).toContain(name);
   });

@@ -15,7 +15,11 @@ describe("reading ahead", () => {
   it("rule 22: a partition whose share of the bytes waits here is not fetched of, and the others are; handed out, it goes on", async () => {
     const stage = await new Stage().open({ credit: 2, options: { readAhead: 65_536 } });
     stop(stage);
-    stage.member.events.fetched("orders", 0, [0, 1, 2, 3].map((offset) => large(offset, share / 2)));
+    stage.member.events.fetched(
+      "orders",
+      0,
+      [0, 1, 2, 3].map((offset) => large(offset, share / 2)),
+    );
     await turns();
     // Two are out; two wait, which is all of its share.
     expect(stage.member.journal).toEqual(["pause orders/0"]);
@@ -59,7 +63,12 @@ describe("joining", () => {
       "seek orders/1 7",
       "resume orders/1",
     ]);
-    expect(stage.member.plan).toEqual({ group: "orders.billing", topics: ["orders", "orders.billing.copies"], card: null, fetchBytes: 262_144 });
+    expect(stage.member.plan).toEqual({
+      group: "orders.billing",
+      topics: ["orders", "orders.billing.copies"],
+      card: null,
+      fetchBytes: 262_144,
+    });
   });
 
   it("waits for a leader that does not know yet that it is", async () => {

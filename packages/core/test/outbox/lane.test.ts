@@ -55,6 +55,9 @@ describe("where a row goes", () => {
       await next.settle();
     }
     // A key has its partition from the sender each time.
-    expect(lanes).toEqual({ m1: [50 + (Math.floor(place / 256) % 8), 50 + (Math.floor(place / 256) % 8)], m2: [55, 56] });
+    expect(lanes).toEqual({
+      m1: [50 + (Math.floor(place / 256) % 8), 50 + (Math.floor(place / 256) % 8)],
+      m2: [55, 56],
+    });
   });
 });

@@ -102,7 +102,10 @@ export const CHECKS: readonly Check[] = [
         const text = `it is ${least}, of ${replicas} replicas`;
         return replicas > 2
           ? { text }
-          : { text, fix: `give it three replicas first (kafka-reassign-partitions), then ${ALTER} min.insync.replicas=2` };
+          : {
+              text,
+              fix: `give it three replicas first (kafka-reassign-partitions), then ${ALTER} min.insync.replicas=2`,
+            };
       }
       if (least < replicas) return null;
       return {
@@ -137,7 +140,8 @@ export const CHECKS: readonly Check[] = [
   set({
     name: "retention",
     severity: "warning",
-    title: "messages are kept at least as long as the outbox may have to wait, and longer than they are in handlers; dead letters and delays are kept for ever",
+    title:
+      "messages are kept at least as long as the outbox may have to wait, and longer than they are in handlers; dead letters and delays are kept for ever",
     why: "what a group has not had by then is deleted, confirmed as it was: an outage that publishers bridge with their outbox is one for consumers too",
     fix: `${ALTER} retention.ms=<ms>`,
     look({ purpose, holdsMs, outboxMs }, settings) {
@@ -204,7 +208,10 @@ export const CHECKS: readonly Check[] = [
       const enough = Math.max(messageBytes, batchBytes);
       const fix = `${ALTER} max.message.bytes=${enough}, or a smaller kafka({ maxBytes, batchBytes })`;
       if (most < messageBytes)
-        return { text: `it takes ${most} bytes, and the largest message may have ${messageBytes} with its headers`, fix };
+        return {
+          text: `it takes ${most} bytes, and the largest message may have ${messageBytes} with its headers`,
+          fix,
+        };
       if (most >= batchBytes) return null;
       return {
         text: `it takes ${most} bytes, and a batch may have ${batchBytes}: one that has is refused, and goes message by message`,
@@ -310,7 +317,12 @@ function lagOf(one: GroupPartition): number {
 
 /** As options take it. */
 function span(ms: number): string {
-  for (const [unit, size] of [["d", 86_400_000], ["h", 3_600_000], ["m", 60_000], ["s", 1_000]] as const)
+  for (const [unit, size] of [
+    ["d", 86_400_000],
+    ["h", 3_600_000],
+    ["m", 60_000],
+    ["s", 1_000],
+  ] as const)
     if (ms >= size && ms % size === 0) return `${ms / size}${unit}`;
   return `${ms}ms`;
 }

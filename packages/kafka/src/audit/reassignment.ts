@@ -12,7 +12,11 @@ export function moreReplicas(partitions: readonly PartitionState[], brokers: rea
     // In turn, so that not all of them go to the same brokers.
     const at = partition % brokers.length;
     const others = [...brokers.slice(at), ...brokers.slice(0, at)].filter((broker) => !replicas.includes(broker));
-    return { topic: "<name>", partition, replicas: [...replicas, ...others].slice(0, Math.max(wanted, replicas.length)) };
+    return {
+      topic: "<name>",
+      partition,
+      replicas: [...replicas, ...others].slice(0, Math.max(wanted, replicas.length)),
+    };
   });
   const rest = partitions.length > SHOWN ? `, and so on for its other ${partitions.length - SHOWN} partitions` : "";
   return `echo '${JSON.stringify({ version: 1, partitions: plan })}' > more.json; kafka-reassign-partitions --bootstrap-server <brokers> --reassignment-json-file more.json --execute${rest}`;

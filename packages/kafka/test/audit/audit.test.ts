@@ -29,7 +29,9 @@ describe("a look", () => {
     const findings = await look(PUBLISHED, CONSUMED);
     const unclean = findings.filter(({ check }) => check === "unclean-election").map(({ what }) => what);
     expect(unclean.toSorted()).toEqual(
-      ["orders", "orders.billing.copies", "orders.billing.dead-letters", "orders.delays"].map((name) => `topic "${name}"`),
+      ["orders", "orders.billing.copies", "orders.billing.dead-letters", "orders.delays"].map(
+        (name) => `topic "${name}"`,
+      ),
     );
     expect(findings.find(({ check }) => check === "group-gap")).toMatchObject({
       what: 'group "orders.billing"',

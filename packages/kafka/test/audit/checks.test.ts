@@ -60,10 +60,18 @@ describe("each finding, from a described cluster", () => {
   const table: readonly (readonly [string, World, readonly string[]])[] = [
     ["all is well", world(), []],
     ["a topic is missing", of({ partitions: null }), ["topic-missing error: it is not there"]],
-    ["a topic for copies is missing", of({ partitions: null, purpose: "copies" }), ["topic-missing error: it is not there"]],
+    [
+      "a topic for copies is missing",
+      of({ partitions: null, purpose: "copies" }),
+      ["topic-missing error: it is not there"],
+    ],
     ["nothing was dead-lettered yet", of({ partitions: null, purpose: "letters" }), []],
     ["nothing was delayed yet", of({ partitions: null, purpose: "delays" }), []],
-    ["every replica of a partition is down", of({ partitions: "leaderless" }), ["leader warning: some of its partitions have none"]],
+    [
+      "every replica of a partition is down",
+      of({ partitions: "leaderless" }),
+      ["leader warning: some of its partitions have none"],
+    ],
     [
       "one replica, and there are brokers for more",
       of({ partitions: placed([1], [2, 3, 1]) }),
@@ -91,10 +99,14 @@ describe("each finding, from a described cluster", () => {
       ["min-insync-replicas warning: it is 3, of 3 replicas: one broker that is away stops publishing"],
     ],
     ["an unclean election", set({ "unclean.leader.election.enable": "true" }), ["unclean-election error: one may"]],
-    ["compaction", set({ "cleanup.policy": "compact" }), [
-      "cleanup-policy error: it is compact",
-      "retention-inbox warning: messages are kept for ever, and the inbox remembers for 8d",
-    ]],
+    [
+      "compaction",
+      set({ "cleanup.policy": "compact" }),
+      [
+        "cleanup-policy error: it is compact",
+        "retention-inbox warning: messages are kept for ever, and the inbox remembers for 8d",
+      ],
+    ],
     ["compaction too", set({ "cleanup.policy": "compact,delete" }), ["cleanup-policy error: it is compact,delete"]],
     [
       "a retention below the outbox's age",
@@ -133,7 +145,11 @@ describe("each finding, from a described cluster", () => {
       ["retention-inbox warning: messages are kept for ever, and the inbox remembers for 8d"],
     ],
     ["messages for ever, and no inbox", set({ "retention.ms": "-1" }, { remembersMs: null }), []],
-    ["messages for ever, and an inbox that forgets nothing", set({ "retention.ms": "-1" }, { remembersMs: Infinity }), []],
+    [
+      "messages for ever, and an inbox that forgets nothing",
+      set({ "retention.ms": "-1" }, { remembersMs: Infinity }),
+      [],
+    ],
     [
       "a message that does not fit",
       set({ "max.message.bytes": "999999" }),
@@ -142,7 +158,9 @@ describe("each finding, from a described cluster", () => {
     [
       "a batch that does not fit",
       set({ "max.message.bytes": "1050000" }),
-      ["message-bytes info: it takes 1050000 bytes, and a batch may have 1100000: one that has is refused, and goes message by message"],
+      [
+        "message-bytes info: it takes 1050000 bytes, and a batch may have 1100000: one that has is refused, and goes message by message",
+      ],
     ],
     ["messages that are gone", behind({ low: 55 }), ["group-gap error: messages 50 to 54 of orders/0 are gone"]],
     ["a topic made anew", behind({ high: 3 }), ["group-gap error: orders/0 ends at 3, before the group's offset 50"]],
@@ -150,11 +168,17 @@ describe("each finding, from a described cluster", () => {
     [
       "a group that is too far behind",
       behind({ committed: 30, beyond: 2 }),
-      ["group-lag warning: 28 messages are not settled, and in orders/0 the oldest of them have used up half of the retention"],
+      [
+        "group-lag warning: 28 messages are not settled, and in orders/0 the oldest of them have used up half of the retention",
+      ],
     ],
     ["one that is behind, and nothing is deleted", behind({ committed: 30, halfKept: null }), []],
     ["many messages", behind({ high: 10_050 }), ["group-lag info: 10000 messages are not settled"]],
-    ["topics that anybody makes", world({ autoCreate: true }), ["auto-create warning: whoever asks for a topic makes it"]],
+    [
+      "topics that anybody makes",
+      world({ autoCreate: true }),
+      ["auto-create warning: whoever asks for a topic makes it"],
+    ],
   ];
   it.each(table)("%s", (_name, given, expected) => {
     expect(judge(given).map(shown)).toEqual(expected);
@@ -182,7 +206,9 @@ describe("each finding, from a described cluster", () => {
       }),
     );
     // Whether a leader is there nobody can say who may not see the topic, and that is said already.
-    expect(nothing.map(({ check }) => check)).toEqual(CHECKS.map(({ name }) => name).filter((name) => name !== "leader"));
+    expect(nothing.map(({ check }) => check)).toEqual(
+      CHECKS.map(({ name }) => name).filter((name) => name !== "leader"),
+    );
     expect(nothing.every(({ severity }) => severity === "info")).toBe(true);
   });
 
