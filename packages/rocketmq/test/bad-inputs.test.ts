@@ -107,7 +107,8 @@ async function sending(options: Partial<RocketOptions> = {}) {
   const journal = new Journal();
   const sender = await transport.openSender(journal.events, SIGNAL);
   const send = (...batch: readonly Outgoing[]): void => {
-    for (const [lane, some] of Map.groupBy(batch, (m) => sender.lane(m))) sender.send(lane, some, journal.of(some));
+    for (const [lane, some] of Map.groupBy(batch, (m) => sender.lane(m, null)))
+      sender.send(lane, some, journal.of(some));
   };
   return { driver, journal, send };
 }

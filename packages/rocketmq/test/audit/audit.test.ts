@@ -2,8 +2,15 @@ import { expect, it } from "vitest";
 import { FakeCluster } from "../fake-cluster.ts";
 import { FakeDriver, ORDERED, ORDERS, SIGNAL } from "../fake-driver.ts";
 
-const PUBLISHED = { topic: ORDERS, group: null, holdsMs: 0, attempts: 0 };
-const CONSUMED = { topic: { ...ORDERED, groups: [] }, group: "g", holdsMs: 1_000, attempts: 16 };
+const PUBLISHED = { topic: ORDERS, group: null, holdsMs: 0, attempts: 0, outboxMs: 0, remembersMs: null };
+const CONSUMED = {
+  topic: { ...ORDERED, groups: [] },
+  group: "g",
+  holdsMs: 1_000,
+  attempts: 16,
+  outboxMs: 0,
+  remembersMs: null,
+};
 
 async function audited(cluster: FakeCluster | null, subjects = [PUBLISHED, CONSUMED], declared = true) {
   const transport = new FakeDriver().transport({}, cluster?.cluster() ?? null);
