@@ -1,3 +1,4 @@
+// One auditor and the rig around it: when it looks, what it is told, and what becomes of its findings.
 import { memory, memoryInbox, memoryOutbox, seededRandom, virtualClock, type VirtualClock } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import {
