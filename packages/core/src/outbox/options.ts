@@ -12,7 +12,7 @@ export interface SpillPolicyOptions {
    * @default "1s"
    */
   readonly after?: Duration;
-  /** Rows that the relay has on their way at the same time. @default 1000 */
+  /** Rows that the relay has on their way at the same time. @default 2000 */
   readonly relayWindow?: number;
 }
 
@@ -23,5 +23,5 @@ export interface SpillPolicy {
 
 export const SPILL_BOUNDS: Bounds<SpillPolicy> = {
   after: duration("1s", 1, 600_000),
-  relayWindow: integer(1_000, 1, 100_000),
+  relayWindow: integer(2_000, 1, 100_000),
 };

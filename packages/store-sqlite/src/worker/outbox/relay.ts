@@ -11,11 +11,12 @@ import type { Parked } from "./parked.ts";
 /** A look hands out no more than this at once, but one row at least. */
 const TAKE_BYTES = 4 * 1024 * 1024;
 
+/** A row as its statement gives it: an object with names took a third longer. */
+type Line = readonly [place: number, slot: number | null, storedAt: number, crc: number, record: Uint8Array];
+
 interface Taken {
   readonly place: number;
-  readonly slot: number | null;
   readonly stored_at: number;
-  readonly crc: number;
   readonly record: Uint8Array;
 }
 
@@ -60,6 +61,7 @@ export class Relay {
     this.#next = db.sql.prepare(
       "SELECT place, slot, stored_at, crc, record FROM tally_rows WHERE place > ? ORDER BY place",
     );
+    this.#next.setReturnArrays(true);
   }
 
   /** What lies at or behind `place` may go now. */
@@ -110,29 +112,29 @@ export class Relay {
   /** @param only The rows of this topic, up to where the reading stands; null: all that was not read. */
   #read(look: Look, from: number, only: string | null, damaged: (place: number) => void): void {
     const end = only === null ? Number.POSITIVE_INFINITY : this.#cursor;
-    for (const each of this.#next.iterate(from)) {
-      const row = each as unknown as Taken;
-      if (row.place > end) return;
-      if (look.full(row)) {
-        if (only !== null) this.#pass(only, row.place);
+    for (const line of this.#next.iterate(from)) {
+      const [place, slot, storedAt, crc, record] = line as unknown as Line;
+      if (place > end) return;
+      if (look.full(record)) {
+        if (only !== null) this.#pass(only, place);
         return;
       }
-      if (only === null) this.#cursor = row.place;
-      if (this.given.has(row.place) || this.#parked.holds(row.place, row.slot)) continue;
-      if (crc32(row.record) !== row.crc) {
-        damaged(row.place);
+      if (only === null) this.#cursor = place;
+      if (this.given.has(place) || this.#parked.holds(place, slot)) continue;
+      if (crc32(record) !== crc) {
+        damaged(place);
         continue;
       }
-      const head = this.#headOf(row.record);
+      const head = this.#headOf(record);
       const { served, topic, destination } = head;
       if (!served || (only !== null && topic !== only)) continue;
       if (look.wants(topic) && !this.#passed.has(topic)) {
-        if (this.#doubtful.has(row.place) || this.#mark.covers(destination, row.place))
-          row.record[AT.flags] = (row.record[AT.flags] ?? 0) | FLAG.doubtful;
-        look.take(row, head);
-        this.given.set(row.place, head);
+        if (this.#doubtful.has(place) || this.#mark.covers(destination, place))
+          record[AT.flags] = (record[AT.flags] ?? 0) | FLAG.doubtful;
+        look.take({ place, stored_at: storedAt, record }, head);
+        this.given.set(place, head);
       } else {
-        this.#pass(topic, row.place);
+        this.#pass(topic, place);
         if (only !== null) return;
       }
     }
@@ -183,9 +185,9 @@ class Look {
     if (limits.size > 0) for (const { topic } of given.values()) this.#count(topic);
   }
 
-  full(row: Taken): boolean {
+  full(record: Uint8Array): boolean {
     const { length } = this.taken;
-    return length >= this.#most || (length > 0 && this.#bytes + row.record.length > TAKE_BYTES);
+    return length >= this.#most || (length > 0 && this.#bytes + record.length > TAKE_BYTES);
   }
 
   wants(topic: string): boolean {
