@@ -8,6 +8,7 @@ export type { Clock, Random, Timer } from "./clock.ts";
 export { sleep } from "./clock.ts";
 export type { Backoff } from "./backoff.ts";
 export { fullJitter } from "./backoff.ts";
+export { type AuditCheck, findingsOf, type Found, type Looked } from "./audit/checks.ts";
 export type { AuditFinding, AuditPort, AuditSubject, Severity } from "./audit/finding.ts";
 export { describe, TallyError, type ErrorCode, type TallyErrorOptions } from "./error.ts";
 export {

@@ -1,25 +1,12 @@
 // One thing: the table of all checks. docs/audit.md shows it, and a law of the house holds the two together.
-import type { Severity } from "@tallymq/core/spi";
+import type { AuditCheck, Found } from "@tallymq/core/spi";
 import { moreReplicas } from "./reassignment.ts";
 import type { GroupPartition, GroupState, PartitionState, TopicState, World } from "./world.ts";
 
-/** What a check has found; null: nothing. `unseen`: it could not look. */
-export type Found = { readonly text: string; readonly severity?: Severity; readonly fix?: string } | "unseen" | null;
-
-interface Common {
-  readonly name: string;
-  readonly severity: Severity;
-  /** What should be, for the documents. */
-  readonly title: string;
-  readonly why: string;
-  /** With `<name>` and `<brokers>` in place of them. */
-  readonly fix: string;
-}
-
 export type Check =
-  | (Common & { readonly of: "topic"; look(topic: TopicState, world: World): Found })
-  | (Common & { readonly of: "group"; look(group: GroupState): Found })
-  | (Common & { readonly of: "broker"; look(world: World): Found });
+  | (AuditCheck & { readonly of: "topic"; look(topic: TopicState, world: World): Found })
+  | (AuditCheck & { readonly of: "group"; look(group: GroupState): Found })
+  | (AuditCheck & { readonly of: "broker"; look(world: World): Found });
 
 /** Names of the settings that checks look at. */
 export const MIN_ISR = "min.insync.replicas";
@@ -270,7 +257,7 @@ export const CHECKS: readonly Check[] = [
 
 /** A check that wants to know where partitions are. */
 function placed(
-  check: Common & { look(topic: TopicState, partitions: readonly PartitionState[], world: World): Found },
+  check: AuditCheck & { look(topic: TopicState, partitions: readonly PartitionState[], world: World): Found },
 ): Check {
   return {
     ...check,
@@ -286,7 +273,7 @@ function placed(
 
 /** A check that wants to know what the topic is set to. */
 function set(
-  check: Common & {
+  check: AuditCheck & {
     look(
       topic: TopicState & { readonly partitions: readonly PartitionState[] },
       settings: ReadonlyMap<string, string>,

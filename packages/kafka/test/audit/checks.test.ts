@@ -194,7 +194,7 @@ describe("each finding, from a described cluster", () => {
     const settings = judge(world({ topics }));
     expect(settings.length).toBeGreaterThan(5);
     expect(settings.every(({ severity, text }) => severity === "info" && text.startsWith("unverifiable"))).toBe(true);
-    expect(settings[0]!.what).toBe('"t0", "t1", "t2", "t3", "t4" and 2 more');
+    expect(settings[0]!.what).toBe('topic "t0", topic "t1", topic "t2", topic "t3", topic "t4" and 2 more');
     expect(settings[0]!.fix).toBe(
       "kafka-acls --bootstrap-server a:9092,b:9092 --add --allow-principal User:<you> --operation Describe --operation DescribeConfigs --topic t0",
     );

@@ -1,24 +1,11 @@
 // One thing: the table of all checks. docs/audit.md shows it, and a law of the house holds the two together.
-import type { Severity } from "@tallymq/core/spi";
+import type { AuditCheck, Found } from "@tallymq/core/spi";
 import { effective, type ExchangeState, type QueueState, type World } from "./world.ts";
 
-/** What a check has found; null: nothing. `unseen`: it could not look. */
-export type Found = { readonly text: string; readonly severity?: Severity; readonly fix?: string } | "unseen" | null;
-
-interface Common {
-  readonly name: string;
-  readonly severity: Severity;
-  /** What is looked at, for the documents. */
-  readonly title: string;
-  readonly why: string;
-  /** With `<name>` and `<vhost>` in place of them. */
-  readonly fix: string;
-}
-
 export type Check =
-  | (Common & { readonly of: "queue"; look(queue: QueueState, world: World): Found })
-  | (Common & { readonly of: "exchange"; look(exchange: ExchangeState, world: World): Found })
-  | (Common & { readonly of: "broker"; look(world: World): Found });
+  | (AuditCheck & { readonly of: "queue"; look(queue: QueueState, world: World): Found })
+  | (AuditCheck & { readonly of: "exchange"; look(exchange: ExchangeState, world: World): Found })
+  | (AuditCheck & { readonly of: "broker"; look(world: World): Found });
 
 /** How the broker has them where nothing is set (RabbitMQ 4). */
 const DEFAULT_DELIVERY_LIMIT = 20;
@@ -320,7 +307,7 @@ function boundOf(queue: QueueState): string | null {
 
 /** A check that wants to know what the queue is like. */
 function seen(
-  check: Common & {
+  check: AuditCheck & {
     look(
       queue: QueueState & { readonly settings: Readonly<Record<string, string | number | boolean | null>> },
       world: World,

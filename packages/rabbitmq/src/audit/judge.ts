@@ -1,51 +1,31 @@
-import type { AuditFinding } from "@tallymq/core/spi";
-import { type Check, CHECKS, type Found } from "./checks.ts";
+import { type AuditFinding, findingsOf, type Looked } from "@tallymq/core/spi";
+import { type Check, CHECKS } from "./checks.ts";
 import type { World } from "./world.ts";
 
-/** All that the checks find in a world. What one could not look at is one finding, however many queues it is about. */
+/** All that the checks find in a world. */
 export function judge(world: World): readonly AuditFinding[] {
-  const findings: AuditFinding[] = [];
-  for (const check of CHECKS) {
-    const unseen: string[] = [];
-    const note = (what: string, name: string, found: Found): void => {
-      if (found === null) return;
-      if (found === "unseen") return void unseen.push(name);
-      const { name: of, severity, why, fix } = check;
-      const text = filled(found.fix ?? fix, name, world);
-      findings.push({ check: of, severity: found.severity ?? severity, what, text: found.text, why, fix: text });
-    };
-    look(check, world, note);
-    if (unseen.length > 0) findings.push(unverifiable(check, unseen));
+  const { vhost, exchanges } = world;
+  const filled = (text: string, name: string): string =>
+    text
+      .replaceAll("<name>", name)
+      .replaceAll("<vhost>", vhost)
+      .replaceAll("<type>", exchanges.find((one) => one.name === name)?.type ?? "fanout");
+  return CHECKS.flatMap((check) => findingsOf(check, look(check, world), filled, () => see(check)));
+}
+
+function look(check: Check, world: World): readonly Looked[] {
+  const { destination, exchanges, queues } = world;
+  switch (check.of) {
+    case "broker":
+      return [{ kind: null, name: destination, found: check.look(world) }];
+    case "exchange":
+      return exchanges.map((one) => ({ kind: "exchange", name: one.name, found: check.look(one, world) }));
+    case "queue":
+      return queues.map((one) => ({ kind: "queue", name: one.name, found: check.look(one, world) }));
   }
-  return findings;
 }
 
-function look(check: Check, world: World, note: (what: string, name: string, found: Found) => void): void {
-  if (check.of === "broker") note(world.destination, world.destination, check.look(world));
-  else if (check.of === "exchange")
-    for (const one of world.exchanges) note(`exchange ${JSON.stringify(one.name)}`, one.name, check.look(one, world));
-  else for (const one of world.queues) note(`queue ${JSON.stringify(one.name)}`, one.name, check.look(one, world));
-}
-
-function unverifiable({ name, title, why }: Check, of: readonly string[]): AuditFinding {
-  const more = of.length > 5 ? ` and ${of.length - 5} more` : "";
-  return {
-    check: name,
-    severity: "info",
-    what: `${of
-      .slice(0, 5)
-      .map((one) => JSON.stringify(one))
-      .join(", ")}${more}`,
-    text: `unverifiable: whether ${title}`,
-    why,
-    fix:
-      name === "consumer-timeout"
-        ? "rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).' shows it; the default is 1800000 ms"
-        : 'rabbitmq({ management: { url: "http://user:password@host:15672" } })',
-  };
-}
-
-function filled(fix: string, name: string, { vhost, exchanges }: World): string {
-  const type = exchanges.find((one) => one.name === name)?.type ?? "fanout";
-  return fix.replaceAll("<name>", name).replaceAll("<vhost>", vhost).replaceAll("<type>", type);
-}
+const see = ({ name }: Check): string =>
+  name === "consumer-timeout"
+    ? "rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).' shows it; the default is 1800000 ms"
+    : 'rabbitmq({ management: { url: "http://user:password@host:15672" } })';

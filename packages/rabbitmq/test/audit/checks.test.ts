@@ -276,7 +276,7 @@ describe("each finding, from a described broker", () => {
       "policy info",
       "management info",
     ]);
-    expect(findings[0]!.what).toBe('"q0", "q1", "q2", "q3", "q4" and 2 more');
+    expect(findings[0]!.what).toBe('queue "q0", queue "q1", queue "q2", queue "q3", queue "q4" and 2 more');
     const hidden = judge(
       world({ queues: [queue({ settings: "hidden" })], exchanges: [exchange({ settings: "hidden" })] }),
     );

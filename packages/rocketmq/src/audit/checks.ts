@@ -1,26 +1,13 @@
 // One thing: the table of all checks. docs/audit.md shows it, and a test holds the two together.
-import type { Severity } from "@tallymq/core/spi";
+import type { AuditCheck, Found } from "@tallymq/core/spi";
 import type { GroupOnBroker, TopicOnBroker } from "../remoting/cluster.ts";
 import { type BrokerState, type GroupState, type TopicState, waitsFor, type World } from "./world.ts";
 
-/** What a check has found; null: nothing. `unseen`: it could not look. */
-export type Found = { readonly text: string; readonly severity?: Severity; readonly fix?: string } | "unseen" | null;
-
-interface Common {
-  readonly name: string;
-  readonly severity: Severity;
-  /** What is looked at, for the documents. */
-  readonly title: string;
-  readonly why: string;
-  /** With `<name>` in place of it. */
-  readonly fix: string;
-}
-
 export type Check =
-  | (Common & { readonly of: "broker"; look(broker: BrokerState, world: World): Found })
-  | (Common & { readonly of: "topic"; look(topic: TopicState, world: World): Found })
-  | (Common & { readonly of: "group"; look(group: GroupState, world: World): Found })
-  | (Common & { readonly of: "cluster"; look(world: World): Found });
+  | (AuditCheck & { readonly of: "broker"; look(broker: BrokerState, world: World): Found })
+  | (AuditCheck & { readonly of: "topic"; look(topic: TopicState, world: World): Found })
+  | (AuditCheck & { readonly of: "group"; look(group: GroupState, world: World): Found })
+  | (AuditCheck & { readonly of: "cluster"; look(world: World): Found });
 
 /** A broker that gives up sooner than so many times our own attempts throws away what nobody has seen. */
 const LIMIT_TIMES = 10;
@@ -226,7 +213,7 @@ const NUMERIC: Intl.CollatorOptions = { numeric: true };
 
 /** A check that wants a broker's settings. */
 function seen(
-  check: Common & { look(settings: ReadonlyMap<string, string>, broker: BrokerState, world: World): Found },
+  check: AuditCheck & { look(settings: ReadonlyMap<string, string>, broker: BrokerState, world: World): Found },
 ): Check {
   return {
     ...check,
@@ -243,7 +230,7 @@ interface States {
 /** One that wants to know what a topic, or a group, is on each broker. */
 function there<K extends keyof States>(
   of: K,
-  check: Common & {
+  check: AuditCheck & {
     look(state: States[K]["state"], on: ReadonlyMap<string, States[K]["there"] | null>): Found;
   },
 ): Check {
