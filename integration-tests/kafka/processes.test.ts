@@ -1,3 +1,4 @@
+// What one process leaves to the next, and what those of one group tell each other, on one broker.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -5,7 +6,7 @@ import { openTally, type TallyEvent, topic } from "@tallymq/core";
 import { kafka } from "@tallymq/kafka";
 import { sqlite } from "@tallymq/store-sqlite";
 import { Kafka, logLevel } from "kafkajs";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { until } from "../brokers/engine/wait.ts";
 import { type KafkaNode, startKafka } from "../brokers/index.ts";
 
@@ -82,4 +83,92 @@ it("a message without a key that was in doubt goes to its partition again when a
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+it("what was done beyond the committed offset is read back from the commit: a restart runs none of it again", async () => {
+  const orders = topic<{ readonly n: number; readonly key: string }>("kept-progress", {
+    key: (o) => o.key,
+    groups: ["g"],
+  });
+  const open = () =>
+    openTally({
+      service: "shop",
+      broker: kafka({ brokers: [node.direct], partitions: 1, heartbeat: "200ms", fetchWait: "50ms" }),
+      topics: [orders],
+    });
+  const first = await open();
+  for (let n = 0; n <= 100; n++) await first.publish(orders, { n, key: n === 0 ? "slow" : `k${n % 7}` });
+  const done: number[] = [];
+  await first
+    .consumer("g", { effect: "none", lanes: 8 })
+    .on(orders, async ({ n }, { signal }) => {
+      // Ended by the close, and not settled.
+      if (n === 0) await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      done.push(n);
+    })
+    .start();
+  await until("a hundred, past the first", 30_000, () => done.length === 100);
+  await first.close({ within: "500ms" });
+  await using second = await open();
+  await second.publish(orders, { n: 101, key: "last" });
+  const again: number[] = [];
+  await second
+    .consumer("g", { effect: "none", lanes: 1 })
+    .on(orders, ({ n }) => void again.push(n))
+    .start();
+  await until("the last one", 30_000, () => again.includes(101));
+  expect(again).toEqual([0, 101]);
+});
+
+describe("two processes of one group, each with an inbox of its own", () => {
+  const folder = mkdtempSync(join(tmpdir(), "tally-inboxes-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  let names = 0;
+  const member = async (name: string, durability: "warn" | "enforce", inbox: string) => {
+    const orders = topic<number>(name, { groups: ["g"] });
+    const events: TallyEvent[] = [];
+    const tally = await openTally({
+      service: "shop",
+      broker: kafka({ brokers: [node.direct], partitions: 2, heartbeat: "200ms", fetchWait: "50ms" }),
+      inbox: sqlite(join(folder, `${inbox}.db`)),
+      durability,
+      onEvent: (event) => void events.push(event),
+    });
+    const start = () =>
+      tally
+        .consumer("g")
+        .on(orders, () => {})
+        .start();
+    return { tally, start, differ: () => events.filter(({ type }) => type === "inbox-differs").length };
+  };
+
+  it("find each other out, whoever came first, and both go on; with one inbox there is nothing to find", async () => {
+    const name = `inboxes-${++names}`;
+    const a = await member(name, "warn", "a");
+    await using _a = a.tally;
+    await a.start();
+    const same = await member(name, "warn", "a");
+    await using _same = same.tally;
+    await same.start();
+    const b = await member(name, "warn", "b");
+    await using _b = b.tally;
+    await b.start();
+    await until("all three to know", 30_000, () => [a, same, b].every(({ differ }) => differ() === 1));
+    expect((await a.tally.audit()).findings.map(({ check, severity }) => `${check} ${severity}`)).toContain(
+      "inbox-scope error",
+    );
+  });
+
+  it('durability: "enforce" keeps the second one from starting', async () => {
+    const name = `inboxes-${++names}`;
+    const a = await member(name, "enforce", "c");
+    await using _a = a.tally;
+    await a.start();
+    const b = await member(name, "enforce", "d");
+    await using _b = b.tally;
+    await expect(b.start()).rejects.toMatchObject({
+      code: "bad-config",
+      message: expect.stringContaining("another inbox"),
+    });
+  });
 });
