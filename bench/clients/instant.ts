@@ -28,6 +28,7 @@ export function instant(sent: (batch: readonly Outgoing[]) => void = () => {}): 
       traits: {
         maxBytes: 16 * 1024 * 1024,
         inFlightPerLane: "window",
+        lingerMs: 0,
         resendsInSession: false,
         unroutable: "reported",
         order: "queue",

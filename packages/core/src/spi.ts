@@ -132,6 +132,8 @@ export interface Traits {
   readonly maxBytes: number;
   /** How much may be on the wire in one lane without a verdict: the whole window, or one batch (Kafka). */
   readonly inFlightPerLane: "window" | 1;
+  /** Milliseconds that a message waits for others of its lane, to go with them; 0: it goes with those of its tick. */
+  readonly lingerMs: number;
   /** False (RabbitMQ, Kafka): a resend needs a successor session, since the old one may still answer. */
   readonly resendsInSession: boolean;
   /** Whether the broker says that a message had nowhere to go. */

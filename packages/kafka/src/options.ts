@@ -46,6 +46,11 @@ export interface KafkaOptions {
   /** Bodies of one batch, in bytes; a larger one travels alone. @default 1048576 */
   readonly batchBytes?: number;
   /**
+   * How long a message waits for others of its partition, to go in one request. Without it those of one tick go together, and
+   * what is published while a request of the partition is out is the next one. @default "0ms"
+   */
+  readonly linger?: Duration;
+  /**
    * What batches are compressed with; `topic({ compress })` does it for bodies. What others send is read in any case: gzip,
    * zstd, snappy and lz4.
    * @default "none"
@@ -118,6 +123,7 @@ export interface ResolvedOptions {
   readonly minInsyncReplicas: number | null;
   readonly maxBytes: number;
   readonly batchBytes: number;
+  readonly linger: number;
   readonly compression: "none" | "gzip" | "zstd";
   readonly maxInflatedBytes: number;
   readonly offsetReset: "fail" | "earliest" | "latest";
@@ -194,6 +200,7 @@ const BOUNDS: Bounds<ResolvedOptions> = {
   minInsyncReplicas: orNull(integer(2, 1, 15)),
   maxBytes: integer(1_048_576, 1, 256 * 1024 * 1024),
   batchBytes: integer(1_048_576, 1, 256 * 1024 * 1024),
+  linger: duration("0ms", 0, 60_000),
   compression: choice("none", "gzip", "zstd"),
   maxInflatedBytes: integer(16_777_216, 1_024, 1_073_741_824),
   offsetReset: choice("fail", "earliest", "latest"),

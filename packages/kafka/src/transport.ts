@@ -55,6 +55,7 @@ export class KafkaTransport implements Transport {
     this.traits = Object.freeze({
       maxBytes: options.maxBytes,
       inFlightPerLane: 1,
+      lingerMs: options.linger,
       resendsInSession: false,
       unroutable: "hidden",
       order: "partition",

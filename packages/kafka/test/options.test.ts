@@ -26,6 +26,7 @@ describe("options", () => {
       minInsyncReplicas: null,
       maxBytes: 1_048_576,
       batchBytes: 1_048_576,
+      linger: 0,
       offsetReset: "fail",
       sessionTimeout: 10_000,
       heartbeat: 1_000,
@@ -184,6 +185,11 @@ describe("declare: passive", () => {
       /topics\.orders: declare must be/,
     );
   });
+});
+
+it("linger is the trait that core goes by", () => {
+  expect(new FakeDriver().transport().traits.lingerMs).toBe(0);
+  expect(new FakeDriver().transport({ linger: "20ms" }).traits.lingerMs).toBe(20);
 });
 
 it("what Kafka cannot do is said by name", () => {

@@ -57,6 +57,7 @@ export class RabbitTransport implements Transport {
     this.traits = Object.freeze({
       maxBytes: MAX_BYTES,
       inFlightPerLane: "window",
+      lingerMs: 0,
       resendsInSession: false,
       unroutable: "reported",
       order: "queue",

@@ -50,6 +50,7 @@ export class RocketTransport implements Transport {
     this.traits = Object.freeze({
       maxBytes: options.maxBytes,
       inFlightPerLane: 1,
+      lingerMs: 0,
       // A request ends by itself, and its answer is its own.
       resendsInSession: true,
       unroutable: "hidden",

@@ -22,6 +22,8 @@ export class WireLane {
   /** The batch of one that probes. */
   probe: Batch | null = null;
   dirty = false;
+  /** Somebody has said when it is to be looked at. */
+  lingers = false;
 
   constructor(number: number, kept: number | null) {
     this.number = number;
@@ -32,6 +34,8 @@ export class WireLane {
 export interface WireOptions {
   readonly senders: Senders;
   readonly inFlightPerLane: "window" | 1;
+  /** Calls back when what was published at this moment has waited long enough for others of its lane; null: none waits. */
+  readonly linger: ((over: () => void) => void) | null;
   /** A copy of it is about to go out. */
   sent(entry: Entry): void;
   /** A lane fell silent, or answers again. */
@@ -82,9 +86,11 @@ export class Wire {
     const number = stays ? entry.lane : session.sender.lane(entry.message, entry.kept);
     const lane = this.#lane(number, session);
     entry.lane = number;
-    if (entry.copies === 0 && entry.relayed === null) lane.fresh.push(entry);
+    const fresh = entry.copies === 0 && entry.relayed === null;
+    if (fresh) lane.fresh.push(entry);
     else lane.resends.push(entry);
-    this.#touch(lane);
+    if (fresh && this.#o.linger !== null) this.#linger(lane);
+    else this.#touch(lane);
   }
 
   /** What a row remembers of where the message went last; null: nothing. */
@@ -163,6 +169,16 @@ export class Wire {
     if (lane === undefined) this.#lanes.set(number, (lane = new WireLane(number, sender.kept(number))));
     this.#last = lane;
     return lane;
+  }
+
+  /** From the first that waits: those that come meanwhile go with it. An answer in its lane, or a resend, takes them along. */
+  #linger(lane: WireLane): void {
+    if (lane.lingers) return;
+    lane.lingers = true;
+    this.#o.linger?.(() => {
+      lane.lingers = false;
+      this.#touch(lane);
+    });
   }
 
   #touch(lane: WireLane): void {

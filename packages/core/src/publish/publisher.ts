@@ -124,9 +124,11 @@ export class Publisher {
       },
       verdict: (batch, index, verdict) => this.#verdict(batch, index, verdict),
     });
+    const { lingerMs } = runtime.transport.traits;
     this.#wire = new Wire({
       senders: this.#senders,
       inFlightPerLane: runtime.transport.traits.inFlightPerLane,
+      linger: lingerMs === 0 ? null : (over) => void runtime.clock.after(lingerMs, over),
       sent: (entry) => this.#sent(entry),
       undeclared: (entry) => this.#topics.wait(entry),
       health: () => this.#spilling?.health(),

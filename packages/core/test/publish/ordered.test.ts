@@ -1,6 +1,7 @@
 // One message a key on the wire: what that takes when things fail, and what does not have to wait for it.
 import { describe, expect, it } from "vitest";
 import { TallyError } from "../../src/error.ts";
+import type { Outgoing } from "../../src/message.ts";
 import type { StandardSchema } from "../../src/schema.ts";
 import { topic } from "../../src/topic.ts";
 import { accepted, nack, no, rig, watch } from "../support/scripted-transport.ts";
@@ -147,6 +148,44 @@ describe("one batch in flight a lane (Kafka)", () => {
     r.copies[0]?.verdict(accepted);
     await r.clock.advance(0);
     expect(r.copies.map((c) => c.message.id)).toEqual(["a1", "b1", "a2", "a3"]);
+  });
+});
+
+describe("a broker whose messages wait for others of their lane (lingerMs)", () => {
+  const lane = (m: Outgoing): number => (m.key === "a" ? 0 : 1);
+  const lingering = { traits: { inFlightPerLane: 1, lingerMs: 20 }, lane } as const;
+  const plain = topic<Order>("plain", { key: (o) => o.customer });
+
+  it("sends them in one batch once the first has waited so long, each lane by itself", async () => {
+    const r = rig(lingering);
+    await r.clock.advance(0);
+    const batches = (): readonly string[] =>
+      [...Map.groupBy(r.copies, (c) => c.batch).values()].map((some) => some.map((c) => c.message.id).join());
+    void r.publisher.publish(plain, order("a", 1), { id: "a1" });
+    await r.clock.advance(15);
+    void r.publisher.publish(plain, order("a", 2), { id: "a2" });
+    void r.publisher.publish(plain, order("b", 1), { id: "b1" });
+    await r.clock.advance(4);
+    expect(batches()).toEqual([]);
+    await r.clock.advance(1);
+    expect(batches()).toEqual(["a1,a2"]);
+    await r.clock.advance(15);
+    expect(batches()).toEqual(["a1,a2", "b1"]);
+    // Behind a batch that is out nothing waits any longer than for that.
+    void r.publisher.publish(plain, order("a", 3), { id: "a3" });
+    await r.clock.advance(1);
+    for (const copy of r.sessions[0]!.open) copy.verdict(accepted);
+    await r.clock.advance(0);
+    expect(batches()).toEqual(["a1,a2", "b1", "a3"]);
+  });
+
+  it("does not keep a resend waiting", async () => {
+    const r = rig(lingering);
+    void r.publisher.publish(plain, order("a", 1), { id: "a1" });
+    await r.clock.advance(20);
+    r.copies[0]!.verdict(nack(1));
+    await r.clock.advance(10);
+    expect(r.copies).toHaveLength(2);
   });
 });
 

@@ -22,6 +22,7 @@ import {
 const TRAITS: Traits = {
   maxBytes: 1 << 20,
   inFlightPerLane: "window",
+  lingerMs: 0,
   resendsInSession: false,
   unroutable: "reported",
   order: "queue",

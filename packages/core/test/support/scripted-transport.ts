@@ -167,6 +167,7 @@ export function rig({
     traits: {
       maxBytes: 1_000_000,
       inFlightPerLane: "window",
+      lingerMs: 0,
       resendsInSession: false,
       unroutable: "reported",
       order: "queue",

@@ -15,6 +15,7 @@ export const MAX_BYTES: number = 16 * 1024 * 1024;
 export const MEMORY_TRAITS: Traits = Object.freeze({
   maxBytes: MAX_BYTES,
   inFlightPerLane: "window",
+  lingerMs: 0,
   resendsInSession: false,
   unroutable: "reported",
   order: "queue",
