@@ -11,7 +11,7 @@ beforeAll(async () => {
   node = await startKafka();
   rig = {
     node,
-    driver: (broker) =>
+    driver: (broker, fetchWait = 50) =>
       new KafkaJs({
         brokers: [broker],
         clientId: "driver-cases",
@@ -21,11 +21,12 @@ beforeAll(async () => {
         requestTimeout: 10_000,
         compression: "none",
         maxInflatedBytes: LIMITS.inflated,
+        wall: () => Date.now(),
         consumer: {
           sessionTimeout: LIMITS.session,
           heartbeat: 200,
           rebalanceTimeout: 10_000,
-          fetchWait: 50,
+          fetchWait,
         },
       }),
   };

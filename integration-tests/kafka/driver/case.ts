@@ -12,6 +12,6 @@ export const LIMITS = { inflated: 1_000_000, session: 2_000 } as const;
 
 export interface DriverRig {
   readonly node: KafkaNode;
-  /** A driver with {@link LIMITS}, that looks for its broker there. */
-  driver(broker: string): Driver;
+  /** A driver with {@link LIMITS}, that looks for its broker there. @param fetchWait Milliseconds that a fetch waits for something. */
+  driver(broker: string, fetchWait?: number): Driver;
 }

@@ -45,6 +45,24 @@ export const receivingCases: readonly DriverCase[] = [
     },
   },
   {
+    name: "a partition that is resumed is fetched soon, also if a fetch may wait for long",
+    async run(rig) {
+      const topic = await filled(rig, 3, 1);
+      const wait = 1_500;
+      await using member = await Member.join(rig.driver(rig.node.direct, wait), `${topic}.g`, topic);
+      member.begin(topic, 0, 0);
+      await member.until("what is there", () => member.got.length === 3);
+      member.consumer.pause(topic, 0);
+      member.consumer.seek(topic, 0, 0);
+      const { alive } = member;
+      await member.until("a look at what is paused", () => member.alive >= alive + 3);
+      const resumed = performance.now();
+      member.consumer.resume(topic, 0);
+      await member.until("all again", () => member.got.length === 6);
+      assert(performance.now() - resumed < wait / 2, "it waited as long as a fetch");
+    },
+  },
+  {
     name: "nothing is committed but what is committed, with its metadata",
     async run(rig) {
       const topic = await filled(rig, 10, 2);

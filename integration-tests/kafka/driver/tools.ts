@@ -35,7 +35,7 @@ export async function made(
 }
 
 export function record(value: string | Uint8Array, given: Partial<DriverRecord> = {}): DriverRecord {
-  return { key: null, value: Buffer.from(value), headers: Object.create(null) as Record<string, string>, ...given };
+  return { key: null, value: Buffer.from(value), headers: [], ...given };
 }
 
 /** A client that has nothing to do with the driver: its admin. */

@@ -1,4 +1,5 @@
 import { HEADER, type Incoming, type Outgoing, parseAttempt, parseSeq, RESERVED_PREFIX } from "@tallymq/core/spi";
+import { DELAY, GROUP } from "./delays/ladder.ts";
 import type { DriverRecord, ReceivedRecord } from "./driver/driver.ts";
 
 const NONE: Readonly<Record<string, string>> = Object.freeze(Object.create(null) as Record<string, string>);
@@ -6,7 +7,6 @@ const EMPTY = new Uint8Array(0);
 /** No coding that anybody reads: the body is a batch, as it came, or nothing. */
 const UNREADABLE = "kafka-batch";
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-const encoder = new TextEncoder();
 
 /**
  * The envelope on its way out. Kafka has a place for the key; all else is headers.
@@ -15,19 +15,19 @@ const encoder = new TextEncoder();
  * waited in an outbox for a week must not be old on arrival. The time of `publish()` is a header.
  */
 export function record(m: Outgoing): DriverRecord {
-  const headers = Object.create(null) as Record<string, string>;
-  for (const name of Object.keys(m.headers)) headers[name] = m.headers[name]!;
-  headers[HEADER.id] = m.id;
-  headers[HEADER.producer] = m.producer;
-  headers[HEADER.seq] = `${m.run}/${m.seq}`;
-  headers[HEADER.contentType] = m.contentType;
-  headers[HEADER.time] = String(m.time);
-  if (m.attempt !== 1) headers[HEADER.attempt] = String(m.attempt);
-  if (m.type !== null) headers[HEADER.type] = m.type;
-  if (m.contentEncoding !== null) headers[HEADER.contentEncoding] = m.contentEncoding;
-  if (m.correlationId !== null) headers[HEADER.correlationId] = m.correlationId;
-  if (m.causationId !== null) headers[HEADER.causationId] = m.causationId;
-  return { key: m.key === null ? null : encoder.encode(m.key), value: m.body, headers };
+  const headers: string[] = [];
+  for (const name of Object.keys(m.headers)) headers.push(name, m.headers[name]!);
+  headers.push(HEADER.id, m.id, HEADER.producer, m.producer, HEADER.seq, `${m.run}/${m.seq}`);
+  headers.push(HEADER.contentType, m.contentType, HEADER.time, String(m.time));
+  if (m.attempt !== 1) headers.push(HEADER.attempt, String(m.attempt));
+  if (m.type !== null) headers.push(HEADER.type, m.type);
+  if (m.contentEncoding !== null) headers.push(HEADER.contentEncoding, m.contentEncoding);
+  if (m.correlationId !== null) headers.push(HEADER.correlationId, m.correlationId);
+  if (m.causationId !== null) headers.push(HEADER.causationId, m.causationId);
+  // While it is delayed it carries where it is to go from its steps.
+  if (m.delayMs > 0) headers.push(DELAY, String(m.delayMs));
+  if (m.delayMs > 0 && m.group !== null) headers.push(GROUP, m.group);
+  return { key: m.key, value: m.body, headers };
 }
 
 /** The envelope on its way in, from any sender: nothing in it is believed to have the type that it should have. */

@@ -18,7 +18,9 @@ export function kafka(options: KafkaOptions): Broker {
   const { name } = resolved;
   return Object.freeze({
     name,
-    open: (host) =>
-      new KafkaTransport(resolved, host, new KafkaJs({ ...resolved, clientId: host.service, consumer: resolved })),
+    open: (host) => {
+      const plan = { ...resolved, clientId: host.service, consumer: resolved, wall: () => host.clock.wall() };
+      return new KafkaTransport(resolved, host, new KafkaJs(plan));
+    },
   } satisfies Broker);
 }

@@ -2,19 +2,23 @@ import { type Outgoing, type Sender, type SenderEvents, TallyError, type Verdict
 import { record } from "./codec.ts";
 import type { DriverProducer, DriverRecord, Produced } from "./driver/driver.ts";
 import { rejection } from "./errors.ts";
-import { DELAY, GROUP } from "./delays/ladder.ts";
 import type { Place, Topology } from "./topology.ts";
 
 /** What the sender is given at once for one partition. */
 interface Handed {
   readonly batch: readonly Outgoing[];
   readonly verdict: (index: number, verdict: Verdict) => void;
-  /** Without a verdict, by index. */
-  readonly open: Set<number>;
+  /** By index: 1, once it has its verdict. */
+  readonly ended: Uint8Array;
+  /** Without a verdict. */
+  open: number;
 }
 
-/** What travels in one request: indexes of a batch. */
-type Part = readonly { readonly index: number; readonly record: DriverRecord }[];
+/** What travels in one request: indexes of a batch, and their records. */
+interface Part {
+  readonly indexes: number[];
+  readonly records: DriverRecord[];
+}
 
 const OVER: Verdict = unsent("the session is over");
 
@@ -68,14 +72,14 @@ export class KafkaSender implements Sender {
       return;
     }
     this.#topology.left(place);
-    const handed: Handed = { batch, verdict, open: new Set(batch.keys()) };
+    const handed: Handed = { batch, verdict, ended: new Uint8Array(batch.length), open: batch.length };
     const refused: [number, TallyError][] = [];
     const parts = this.#parts(batch, refused);
     this.#out.add(handed);
     void this.#run(place, handed, parts);
     // After the rest is on its way: a callback may do anything.
     for (const [index, error] of refused) this.#end(handed, index, { kind: "refused", error });
-    if (handed.open.size === 0) this.#out.delete(handed);
+    if (handed.open === 0) this.#out.delete(handed);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -89,26 +93,29 @@ export class KafkaSender implements Sender {
       mayArrive: true,
       retryable: true,
     });
-    for (const handed of [...this.#out]) this.#endAll(handed, [...handed.open], { kind: "doubt", error });
+    for (const handed of [...this.#out]) this.#endAll(handed, handed.batch.keys(), { kind: "doubt", error });
     this.#out.clear();
     return closing;
   }
 
   #parts(batch: readonly Outgoing[], refused: [number, TallyError][]): Part[] {
-    const parts: { index: number; record: DriverRecord }[][] = [];
+    const parts: Part[] = [];
+    let part: Part | null = null;
     let bytes = 0;
-    for (const [index, m] of batch.entries()) {
+    for (let index = 0; index < batch.length; index++) {
+      const m = batch[index]!;
       const error = this.#fault(m);
       if (error !== null) {
         refused.push([index, error]);
         continue;
       }
-      if (parts.length === 0 || (bytes > 0 && bytes + m.body.length > this.#batchBytes)) {
-        parts.push([]);
+      if (part === null || (bytes > 0 && bytes + m.body.length > this.#batchBytes)) {
+        parts.push((part = { indexes: [], records: [] }));
         bytes = 0;
       }
       bytes += m.body.length;
-      parts.at(-1)!.push({ index, record: m.delayMs === 0 ? record(m) : delayed(m) });
+      part.indexes.push(index);
+      part.records.push(record(m));
     }
     return parts;
   }
@@ -122,7 +129,7 @@ export class KafkaSender implements Sender {
       const words = `topic ${m.topic} is ordered: what came after ${m.id} would overtake it while it is delayed`;
       return new TallyError("unsupported", words, { id: m.id });
     }
-    const [property] = Object.keys(m.native ?? {});
+    const [property] = m.native === null ? [] : Object.keys(m.native);
     if (property !== undefined)
       return new TallyError(
         "bad-message",
@@ -138,12 +145,7 @@ export class KafkaSender implements Sender {
     for (let part = left.shift(); part !== undefined; part = left.shift()) {
       if (this.#disposed !== null) return;
       const why = this.#retired ? OVER : await this.#sendPart(place, handed, part, left);
-      if (why !== null)
-        this.#endAll(
-          handed,
-          part.map(({ index }) => index),
-          why,
-        );
+      if (why !== null) this.#endAll(handed, part.indexes, why);
     }
     this.#out.delete(handed);
   }
@@ -152,23 +154,20 @@ export class KafkaSender implements Sender {
   async #sendPart(place: Place, handed: Handed, part: Part, left: Part[]): Promise<Verdict | null> {
     const { topic, partition } = place;
     try {
-      const answer = await this.#producer.send(
-        topic,
-        partition,
-        part.map((one) => one.record),
-      );
+      const answer = await this.#producer.send(topic, partition, part.records);
       if (vouched(answer, partition)) return this.#topology.acceptedOn(topic);
       return this.#doubt(topic, new Error(`the answer for partition ${partition} was ${JSON.stringify(answer)}`));
     } catch (thrown) {
       const rejected = rejection(thrown, topic);
       if (rejected.kind === "doubt") return this.#doubt(topic, thrown);
       if (rejected.kind === "refused") return { kind: "refused", error: rejected.error };
-      if (part.length > 1) {
+      const { indexes, records } = part;
+      if (indexes.length > 1) {
         // Which one it was the broker does not say: each goes alone.
-        left.unshift(...part.map((one) => [one]));
+        left.unshift(...indexes.map((index, nth) => ({ indexes: [index], records: [records[nth]!] })));
         return null;
       }
-      const { id } = handed.batch[part[0]!.index]!;
+      const { id } = handed.batch[indexes[0]!]!;
       const words = `topic ${topic} takes no batch as large as ${id} alone (max.message.bytes)`;
       return { kind: "refused", error: new TallyError("too-large", words, { id, cause: thrown }) };
     }
@@ -184,12 +183,15 @@ export class KafkaSender implements Sender {
     return { kind: "doubt", error: rejected.error };
   }
 
-  #endAll(handed: Handed, indexes: readonly number[], verdict: Verdict): void {
+  #endAll(handed: Handed, indexes: Iterable<number>, verdict: Verdict): void {
     for (const index of indexes) this.#end(handed, index, verdict);
   }
 
   #end(handed: Handed, index: number, verdict: Verdict): void {
-    if (handed.open.delete(index)) handed.verdict(index, verdict);
+    if (handed.ended[index] === 1) return;
+    handed.ended[index] = 1;
+    handed.open--;
+    handed.verdict(index, verdict);
   }
 }
 
@@ -206,13 +208,6 @@ export function vouched(answer: readonly Produced[], partition: number): boolean
     one!.offset !== null &&
     one!.offset >= 0
   );
-}
-
-/** It goes to the steps of its topic, and carries where it is to go from there. */
-function delayed(m: Outgoing): DriverRecord {
-  const { key, value, headers } = record(m);
-  const more = { [DELAY]: String(m.delayMs), ...(m.group === null ? {} : { [GROUP]: m.group }) };
-  return { key, value, headers: Object.assign(headers, more) };
 }
 
 function unsent(why: string): Verdict {

@@ -25,7 +25,6 @@ const REPLICATED = accepted("yes");
 const LEGAL = /^[a-zA-Z0-9._-]{1,249}$/;
 /** Bytes of a record beside its body: key, headers, framing. Core takes 64 KiB of headers and 255 bytes of a name. */
 export const ROOM: number = 160 * 1024;
-const encoder = new TextEncoder();
 
 /** The group of those who forward what was delayed. No group of a user's is called so. */
 export const FORWARDERS = "\0forwarders";
@@ -149,7 +148,7 @@ export class Topology {
   laneOf(m: Outgoing, kept: number | null): number {
     if (m.delayMs > 0) return this.delayed(m.topic, stepOf(m.delayMs));
     const topic = m.group === null ? this.topicOf(m.topic) : this.copiesOf(m.topic, m.group);
-    if (kept === null) return this.laneFor(topic, m.key === null ? null : encoder.encode(m.key));
+    if (kept === null) return this.laneFor(topic, m.key);
     const known = this.#known.get(topic);
     return known === undefined ? -1 : this.lane(topic, kept % known.partitions);
   }
@@ -160,8 +159,8 @@ export class Topology {
     return place === undefined || this.#steps.has(lane) ? null : place.partition;
   }
 
-  /** As `laneOf`, by the name of the topic on the broker and the bytes of the key. */
-  laneFor(topic: string, key: Uint8Array | null): number {
+  /** As `laneOf`, by the name of the topic on the broker and the key, or its bytes. */
+  laneFor(topic: string, key: Uint8Array | string | null): number {
     const known = this.#known.get(topic);
     if (known === undefined) return -1;
     return this.lane(topic, key === null ? known.sticky % known.partitions : partitionOf(key, known.partitions));

@@ -33,7 +33,14 @@ export interface Request {
 
 /** Ids of the messages of a request. */
 export function ids({ records }: Request): readonly string[] {
-  return records.map(({ headers }) => headers["tally-id"]!);
+  return records.map((record) => headersOf(record)["tally-id"]!);
+}
+
+/** By name. */
+export function headersOf({ headers }: DriverRecord): Record<string, string> {
+  const pairs: [string, string][] = [];
+  for (let at = 0; at < headers.length; at += 2) pairs.push([headers[at]!, headers[at + 1]!]);
+  return Object.fromEntries(pairs);
 }
 
 export function taken(request: Request, offset = 0): void {

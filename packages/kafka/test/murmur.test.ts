@@ -16,6 +16,11 @@ describe("the hash of a key", () => {
     expect(murmur2(bytes(text))).toBe(hash);
   });
 
+  it("that is text is that of its bytes", () => {
+    for (const key of ["customer-17", "käse", "", "x".repeat(255), "x".repeat(256), "x".repeat(254) + "é"])
+      expect(partitionOf(key, 1_000_003), key).toBe(partitionOf(bytes(key), 1_000_003));
+  });
+
   it("gives a partition that is there, for any key", () => {
     for (let n = 0; n < 1_000; n++) {
       const partition = partitionOf(bytes("x".repeat(n % 9) + n), 7);

@@ -1,7 +1,7 @@
 import type { Outgoing, Sender } from "@tallymq/core/spi";
 import { beforeEach, describe, expect, it } from "vitest";
 import { SendFailure } from "../src/driver/driver.ts";
-import { FakeDriver, ids, Journal, message, ORDERS, SIGNAL, taken, turns } from "./fake-driver.ts";
+import { FakeDriver, headersOf, ids, Journal, message, ORDERS, SIGNAL, taken, turns } from "./fake-driver.ts";
 
 let driver: FakeDriver;
 let journal: Journal;
@@ -257,7 +257,7 @@ describe("a delayed message", () => {
     own.send(own.lane(later, null), [later], journal.of([later]));
     const [request] = driver.requests;
     expect([request!.topic, request!.partition]).toEqual(["orders.delays", 3]);
-    expect(request!.records[0]!.headers).toMatchObject({ "tally-delay": "1000", "tally-delay-group": "billing" });
+    expect(headersOf(request!.records[0]!)).toMatchObject({ "tally-delay": "1000", "tally-delay-group": "billing" });
     taken(request!);
     await transport[Symbol.asyncDispose]();
   });

@@ -23,10 +23,8 @@ export function waitingIn(step: number, delivery: Delivery): Waiting {
 /** The record without our words on its delay, or with when it is due. */
 export function onItsWay({ record, headers, due }: Waiting, again: boolean): DriverRecord {
   const { [DELAY]: _, [DUE]: __, [GROUP]: group, ...rest } = headers;
-  const more = again ? { [DUE]: String(due), ...(group === undefined ? {} : { [GROUP]: group }) } : {};
-  return {
-    key: record.key,
-    value: record.value ?? new Uint8Array(0),
-    headers: Object.assign(Object.create(null) as Record<string, string>, rest, more),
-  };
+  const all = Object.entries(rest).flat();
+  if (again) all.push(DUE, String(due));
+  if (again && group !== undefined) all.push(GROUP, group);
+  return { key: record.key, value: record.value ?? new Uint8Array(0), headers: all };
 }

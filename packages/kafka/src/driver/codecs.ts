@@ -19,11 +19,25 @@ const { Types, Codecs } = ofKafkaJs as {
 /** What batches may be compressed with on their way out; of others' batches all four of Kafka's are read. */
 export type Compression = "none" | "gzip" | "zstd";
 
-export const COMPRESSION: Readonly<Record<Compression, number>> = {
+const COMPRESSION: Readonly<Record<Compression, number>> = {
   none: Types.None,
   gzip: Types.GZIP,
   zstd: Types.ZSTD,
 };
+
+/** Packs the records of a batch on its way out. */
+export interface Packer {
+  /** Among Kafka's codecs. */
+  readonly number: number;
+  pack(records: Buffer): Promise<Buffer>;
+}
+
+/** Null: nothing packs them. */
+export function packerOf(compression: Compression): Packer | null {
+  const number = COMPRESSION[compression];
+  if (compression === "none") return null;
+  return { number, pack: (records) => Codecs[number]!().compress({ buffer: records }) };
+}
 
 type Inflate = (bytes: Buffer, most: number) => Buffer | Promise<Buffer>;
 

@@ -13,11 +13,12 @@ export interface Driver {
   admin(): Promise<DriverAdmin>;
 }
 
+/** Text goes as UTF-8. */
 export interface DriverRecord {
-  readonly key: Uint8Array | null;
+  readonly key: Uint8Array | string | null;
   readonly value: Uint8Array;
-  /** Without a prototype. */
-  readonly headers: Readonly<Record<string, string>>;
+  /** Names and their values in turn. */
+  readonly headers: readonly string[];
 }
 
 /** What the broker's answer says of one partition. */

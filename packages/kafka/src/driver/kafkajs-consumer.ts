@@ -1,5 +1,6 @@
 import type { Consumer, EachBatchPayload, Kafka } from "kafkajs";
 import { showing } from "./cards.ts";
+import { holdFetches } from "./clusters.ts";
 import { whyUnreadable } from "./stand-ins.ts";
 import type { Commit, ConsumerEvents, ConsumerPlan, DriverConsumer, ReceivedRecord } from "./driver.ts";
 
@@ -8,9 +9,12 @@ export interface ConsumerTimes {
   readonly sessionTimeout: number;
   readonly heartbeat: number;
   readonly rebalanceTimeout: number;
-  /** A fetch that finds nothing is answered after so long: also the longest that a resumed partition waits. */
+  /** A fetch that finds nothing is answered after so long: also the longest that a partition waits that is resumed beside an idle one. */
   readonly fetchWait: number;
 }
+
+/** A node of which all partitions are paused is looked at again after so many milliseconds. */
+const LOOK_AGAIN_MS = 10;
 
 type CommitNow = EachBatchPayload["commitOffsetsIfNecessary"];
 
@@ -26,12 +30,13 @@ export async function joinGroup(
   times: ConsumerTimes,
   events: ConsumerEvents,
 ): Promise<DriverConsumer> {
+  holdFetches(client, times.fetchWait);
   const consumer = client.consumer({
     groupId: plan.group,
     sessionTimeout: times.sessionTimeout,
     heartbeatInterval: times.heartbeat,
     rebalanceTimeout: times.rebalanceTimeout,
-    maxWaitTimeInMs: times.fetchWait,
+    maxWaitTimeInMs: LOOK_AGAIN_MS,
     maxBytesPerPartition: plan.fetchBytes,
     allowAutoTopicCreation: false,
     partitionAssigners: [showing(plan.card)],

@@ -1,47 +1,27 @@
 import type { ResolvedTls } from "@tallymq/core/spi";
-import { type Admin, Kafka, type KafkaConfig, logLevel, type Producer, type SASLOptions } from "kafkajs";
+import { type Admin, Kafka, type KafkaConfig, logLevel, type SASLOptions } from "kafkajs";
 import type { ResolvedSasl } from "../sasl.ts";
-import type {
-  Committed,
-  Driver,
-  DriverAdmin,
-  DriverProducer,
-  DriverRecord,
-  NewTopic,
-  Produced,
-  Range,
-  Replicas,
-} from "./driver.ts";
 import { cardIn } from "./cards.ts";
-import { COMPRESSION, type Compression, readAllCodecs } from "./codecs.ts";
-import { SendFailure } from "./driver.ts";
+import { readAllCodecs } from "./codecs.ts";
+import type { Committed, Driver, DriverAdmin, DriverProducer, NewTopic, Range, Replicas } from "./driver.ts";
 import { type ConsumerTimes, joinGroup } from "./kafkajs-consumer.ts";
+import { KafkaJsProducer, type ProducerOptions } from "./kafkajs-producer.ts";
 import { wholeAnswers } from "./sockets.ts";
 import { typeOf } from "../errors.ts";
 
-export interface KafkaJsPlan {
+export interface KafkaJsPlan extends ProducerOptions {
   readonly brokers: readonly string[];
-  readonly clientId: string;
   readonly tls: ResolvedTls | null;
   readonly sasl: ResolvedSasl | null;
   readonly connectTimeout: number;
   readonly requestTimeout: number;
   readonly consumer: ConsumerTimes;
-  /** Of batches on their way out. */
-  readonly compression: Compression;
   /** Bytes that a batch becomes at most when it is read. */
   readonly maxInflatedBytes: number;
 }
 
 /** Retries of the client itself, for metadata and the like: opening is one try, which a moved controller must not fail. */
 const QUICK = { retries: 2, initialRetryTime: 50, maxRetryTime: 500 } as const;
-/**
- * Retries of a send, in place: about seven seconds, which is longer than a leader's election. It keeps the sequence number,
- * so the broker stores the batch once. Metadata that is older than a second is read again, or it would go on asking a
- * leader that was.
- */
-const IN_PLACE = { retries: 10, initialRetryTime: 50, maxRetryTime: 1_000 } as const;
-const METADATA_MAX_AGE = 1_000;
 /** Kafka's numbers for the kinds of resources that have settings. */
 const TOPIC = 2;
 const BROKER = 4;
@@ -61,7 +41,7 @@ export class KafkaJs implements Driver {
   }
 
   async producer(): Promise<DriverProducer> {
-    return await KafkaJsProducer.open(this.#client(), COMPRESSION[this.#plan.compression]);
+    return await KafkaJsProducer.open(this.#client(), this.#plan);
   }
 
   consumer: Driver["consumer"] = (plan, events) => joinGroup(this.#client(), plan, this.#plan.consumer, events);
@@ -93,82 +73,6 @@ export class KafkaJs implements Driver {
     };
     return new Kafka(config);
   }
-}
-
-class KafkaJsProducer implements DriverProducer {
-  readonly #producer: Producer;
-  readonly #compression: number;
-  readonly #out: Set<Promise<unknown>> = new Set();
-  #closed = false;
-
-  private constructor(client: Kafka, compression: number) {
-    this.#compression = compression;
-    this.#producer = client.producer({
-      idempotent: true,
-      allowAutoTopicCreation: false,
-      metadataMaxAge: METADATA_MAX_AGE,
-      retry: { ...IN_PLACE },
-      createPartitioner:
-        () =>
-        ({ message }) => {
-          // Asked for each message in each attempt: the one place where a retry can be seen, and ended.
-          if (this.#closed) throw new TypeError("the producer is closed");
-          const { attempt } = message as unknown as Counted;
-          if (attempt !== undefined) attempt.count++;
-          return message.partition!;
-        },
-    });
-  }
-
-  static async open(client: Kafka, compression: number): Promise<KafkaJsProducer> {
-    const made = new KafkaJsProducer(client, compression);
-    try {
-      await made.#producer.connect();
-    } catch (thrown) {
-      void made.#producer.disconnect().catch(() => {});
-      throw thrown;
-    }
-    return made;
-  }
-
-  async send(topic: string, partition: number, records: readonly DriverRecord[]): Promise<readonly Produced[]> {
-    const attempt = { count: 0 };
-    const messages = records.map(({ key, value, headers }, at) => ({
-      key: key === null ? null : buffer(key),
-      value: buffer(value),
-      headers: headers as Record<string, string>,
-      partition,
-      ...(at === 0 ? { attempt } : {}),
-    }));
-    const sending = this.#producer.send({ topic, messages, acks: -1, compression: this.#compression });
-    this.#out.add(sending);
-    try {
-      const answer = await sending;
-      return answer.map((one) => ({
-        partition: one.partition,
-        errorCode: one.errorCode,
-        offset: one.baseOffset === undefined ? null : Number(one.baseOffset),
-      }));
-    } catch (thrown) {
-      throw new SendFailure(attempt.count, thrown);
-    } finally {
-      this.#out.delete(sending);
-    }
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true;
-    await this.#producer.disconnect();
-    if (this.#out.size === 0) return;
-    // A retry that is due opens the connections again before it asks for its partition.
-    await Promise.allSettled(this.#out);
-    await this.#producer.disconnect();
-  }
-}
-
-/** On the first message of a batch. */
-interface Counted {
-  readonly attempt?: { count: number };
 }
 
 class KafkaJsAdmin implements DriverAdmin {
@@ -274,10 +178,6 @@ class KafkaJsAdmin implements DriverAdmin {
   async close(): Promise<void> {
     await this.#admin.disconnect();
   }
-}
-
-function buffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function loginOf({ mechanism, username, password }: ResolvedSasl): SASLOptions {

@@ -2,7 +2,17 @@ import type { ReceiverEvents } from "@tallymq/core/spi";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SendFailure } from "../../src/driver/driver.ts";
 import type { KafkaTransport } from "../../src/transport.ts";
-import { FakeDriver, type FakeMember, ids, ORDERS, type Request, SIGNAL, taken, turns } from "../fake-driver.ts";
+import {
+  FakeDriver,
+  type FakeMember,
+  headersOf,
+  ids,
+  ORDERS,
+  type Request,
+  SIGNAL,
+  taken,
+  turns,
+} from "../fake-driver.ts";
 
 const HOUR = 3_600_000;
 let driver: FakeDriver;
@@ -65,7 +75,7 @@ describe("what is delayed", () => {
     expect(driver.requests).toEqual([]);
     await pass(30);
     expect([last().topic, last().partition, ids(last())]).toEqual(["orders.delays", 2, ["m"]]);
-    expect(last().records[0]!.headers).toEqual({
+    expect(headersOf(last().records[0]!)).toEqual({
       "tally-id": "m",
       "tally-producer": "shop",
       "tally-delay-due": String(began + 1_000),
@@ -90,7 +100,7 @@ describe("what is delayed", () => {
       ["orders.billing.copies", ["one"]],
       ["orders", ["all"]],
     ]);
-    expect(driver.requests[0]!.records[0]!.headers).toEqual({
+    expect(headersOf(driver.requests[0]!.records[0]!)).toEqual({
       "tally-id": "one",
       "tally-producer": "shop",
       tenant: "acme",
