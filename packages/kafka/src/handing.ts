@@ -125,7 +125,9 @@ export class Handing {
 
   /** Once a session: whoever floods us with such messages must not flood the log too. */
   #lookForSpoofed({ headers }: ReceivedRecord): void {
-    const spoofed = spoofedHeaders(ownHeaders(headers));
+    const own = ownHeaders(headers);
+    if (own === null) return;
+    const spoofed = spoofedHeaders(own);
     if (spoofed.length === 0) return;
     this.#spoofed = true;
     const { topic, group } = this.#subscription;

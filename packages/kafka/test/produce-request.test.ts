@@ -85,7 +85,9 @@ describe("a request to produce", () => {
   });
 
   it("of more than 64 and of more than 8,192 records has their offsets", async () => {
-    const batch = batchOf(Array.from({ length: 9_000 }, (_, n) => ({ key: `k${n}`, value: Buffer.from("v"), headers: [] })));
+    const batch = batchOf(
+      Array.from({ length: 9_000 }, (_, n) => ({ key: `k${n}`, value: Buffer.from("v"), headers: [] })),
+    );
     expect((await made(batch)).equals(await expected(batch))).toBe(true);
   });
 
@@ -104,7 +106,11 @@ describe("a request to produce", () => {
   it("one text that is not ASCII, in the last header of many, spoils nothing", async () => {
     for (const last of ["é", "n".repeat(40) + "é", "\u{1f600}".repeat(30)]) {
       const batch = batchOf(
-        Array.from({ length: 30 }, (_, n) => ({ key: "k", value: Buffer.alloc(n), headers: ["h", n === 29 ? last : "x"] })),
+        Array.from({ length: 30 }, (_, n) => ({
+          key: "k",
+          value: Buffer.alloc(n),
+          headers: ["h", n === 29 ? last : "x"],
+        })),
       );
       expect((await made(batch)).equals(await expected(batch))).toBe(true);
     }
@@ -112,7 +118,9 @@ describe("a request to produce", () => {
 
   it("has its records packed where they are to be", async () => {
     readAllCodecs(1_000_000);
-    const batch = batchOf(Array.from({ length: 50 }, () => ({ key: "k", value: Buffer.alloc(100), headers: ["h", "x"] })));
+    const batch = batchOf(
+      Array.from({ length: 50 }, () => ({ key: "k", value: Buffer.alloc(100), headers: ["h", "x"] })),
+    );
     const packed = await made(batch, "gzip");
     expect(packed.equals(await expected(batch, 1))).toBe(true);
     expect(packed.length).toBeLessThan(500);
@@ -128,6 +136,8 @@ describe("the checksum", () => {
     const bytes = Buffer.from(Array.from({ length: 70 }, (_, n) => (n * 197 + 31) & 255));
     for (let from = 0; from < 20; from++)
       for (let end = from; end <= bytes.length; end++)
-        expect(crc32c(bytes.subarray(0, end), from) >>> 0).toBe((plainCrc as (bytes: Buffer) => number)(bytes.subarray(from, end)));
+        expect(crc32c(bytes.subarray(0, end), from) >>> 0).toBe(
+          (plainCrc as (bytes: Buffer) => number)(bytes.subarray(from, end)),
+        );
   });
 });

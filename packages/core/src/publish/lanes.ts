@@ -44,12 +44,23 @@ export interface WireOptions {
   undeclared(entry: Entry): void;
 }
 
+/**
+ * Turns of the microtask queue that a batch waits for more of its tick, where the lane is shut behind it until it is
+ * answered. Who has just been answered publishes again one to three turns later, and would miss it by that.
+ */
+const LEAST_HOPS = 3;
+const MOST_HOPS = 8;
+
 /** Forms the batches: what one tick published, per lane, resends first. */
 export class Wire {
   readonly #o: WireOptions;
   readonly #lanes: Map<number, WireLane> = new Map();
   #dirty: WireLane[] = [];
   #scheduled = false;
+  /** Since a flush was scheduled: copies that were added, those of them that were seen, turns that it has waited. */
+  #added = 0;
+  #seen = 0;
+  #hops = 0;
   /** Wanted out while there was no session: without one, nobody can name a lane. */
   readonly #homeless: Queue<Entry> = new Queue();
   /** Lanes that are suspect. */
@@ -89,6 +100,7 @@ export class Wire {
     const fresh = entry.copies === 0 && entry.relayed === null;
     if (fresh) lane.fresh.push(entry);
     else lane.resends.push(entry);
+    this.#added++;
     if (fresh && this.#o.linger !== null) this.#linger(lane);
     else this.#touch(lane);
   }
@@ -187,8 +199,17 @@ export class Wire {
     this.#dirty.push(lane);
     if (this.#scheduled) return;
     this.#scheduled = true;
-    queueMicrotask(() => this.#flush());
+    this.#added = this.#seen = this.#hops = 0;
+    queueMicrotask(this.#hop);
   }
+
+  readonly #hop = (): void => {
+    const more = this.#hops < LEAST_HOPS || (this.#added > this.#seen && this.#hops < MOST_HOPS);
+    if (this.#o.inFlightPerLane !== 1 || !more) return this.#flush();
+    this.#seen = this.#added;
+    this.#hops++;
+    queueMicrotask(this.#hop);
+  };
 
   #flush(): void {
     this.#scheduled = false;

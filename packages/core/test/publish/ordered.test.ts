@@ -189,6 +189,27 @@ describe("a broker whose messages wait for others of their lane (lingerMs)", () 
   });
 });
 
+describe("one batch in flight a lane, when it is answered", () => {
+  it("takes what those publish again who were answered with it: they would wait for the whole of the next one", async () => {
+    const plain = topic<Order>("plain");
+    const r = rig({ traits: { inFlightPerLane: 1 } });
+    const again = async (n: number): Promise<void> => {
+      await r.publisher.publish(plain, order("a", n), { id: `first${n}` });
+      // As through two functions of an application.
+      await null;
+      await null;
+      void r.publisher.publish(plain, order("a", n), { id: `second${n}` });
+    };
+    for (const n of [1, 2]) void again(n);
+    await r.clock.advance(0);
+    void r.publisher.publish(plain, order("a", 3), { id: "waits" });
+    await r.clock.advance(0);
+    for (const copy of r.copies.slice(0, 2)) copy.verdict(accepted);
+    await r.clock.advance(0);
+    expect(r.copies.slice(2).map((c) => c.message.id)).toEqual(["waits", "second1", "second2"]);
+  });
+});
+
 describe("one batch in flight a lane, when not all goes well", () => {
   const plain = topic<Order>("plain");
   const one = { confirmTimeout: "10s", deadline: "1h", traits: { inFlightPerLane: 1 } } as const;

@@ -99,7 +99,8 @@ function makerOf(client: Kafka): { readonly make: Make; use(make: Make): void } 
     ({ description }) => description === "private:Kafka:createCluster",
   );
   const make = at === undefined ? undefined : of[at];
-  if (at === undefined || make === undefined) throw new Error("this kafkajs is not of the range that is supported: 2.2.4");
+  if (at === undefined || make === undefined)
+    throw new Error("this kafkajs is not of the range that is supported: 2.2.4");
   return { make, use: (other) => (of[at] = other) };
 }
 

@@ -1,4 +1,4 @@
-import type { Consumer, EachBatchPayload, Kafka } from "kafkajs";
+import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from "kafkajs";
 import { showing } from "./cards.ts";
 import { holdFetches } from "./clusters.ts";
 import { whyUnreadable } from "./stand-ins.ts";
@@ -115,19 +115,7 @@ class Member implements DriverConsumer {
     }
     payload.resolveOffset(payload.batch.lastOffset());
     this.#next.set(key, Number(payload.batch.lastOffset()) + 1);
-    this.#events.fetched(
-      topic,
-      partition,
-      messages.map((message): ReceivedRecord => ({
-        offset: Number(message.offset),
-        timestamp: Number(message.timestamp),
-        key: message.key,
-        value: message.value,
-        headers: message.headers ?? {},
-        native: { topic, partition, message },
-        unreadable: whyUnreadable(message.value),
-      })),
-    );
+    this.#events.fetched(topic, partition, received(topic, partition, messages));
     return Promise.resolve();
   }
 
@@ -192,6 +180,28 @@ class Member implements DriverConsumer {
     failed?.(error);
     this.#events.crashed(error);
   }
+}
+
+function received(topic: string, partition: number, messages: readonly KafkaMessage[]): readonly ReceivedRecord[] {
+  // Those of one batch lie in one piece of memory.
+  let memory: ArrayBufferLike | null = null;
+  let unreadable: string | null = null;
+  return messages.map((message): ReceivedRecord => {
+    const { value } = message;
+    if (value !== null && value.buffer !== memory) {
+      memory = value.buffer;
+      unreadable = whyUnreadable(value);
+    }
+    return {
+      offset: Number(message.offset),
+      timestamp: Number(message.timestamp),
+      key: message.key,
+      value,
+      headers: message.headers ?? {},
+      native: { topic, partition, message },
+      unreadable: value === null ? null : unreadable,
+    };
+  });
 }
 
 function keyOf(topic: string, partition: number): string {

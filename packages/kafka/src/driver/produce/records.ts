@@ -42,7 +42,13 @@ function lengthOf({ key, value, headers }: DriverRecord, nth: number, ascii: boo
 }
 
 /** Gives where it ends; -1: there is a text that is not ASCII. */
-function write(bytes: Buffer, from: number, { key, value, headers }: DriverRecord, nth: number, ascii: boolean): number {
+function write(
+  bytes: Buffer,
+  from: number,
+  { key, value, headers }: DriverRecord,
+  nth: number,
+  ascii: boolean,
+): number {
   let at = from;
   bytes[at++] = 0;
   bytes[at++] = 0;
