@@ -18,7 +18,7 @@ export function rocketRig(node: RocketNode): Rig {
         queues: 4,
       }),
     topic: (stem) => `${stem}-${++names}`,
-    limitMs: 40_000,
+    limitMs: 60_000,
     quietMs: 500,
     fetch: 0,
     endsWithConnection: true,

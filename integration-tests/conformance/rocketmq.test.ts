@@ -8,13 +8,10 @@ const node = await startRocket();
 afterAll(() => node.stop());
 const rig = rocketRig(node);
 
-// What is killed here are three JVMs, which are not there again within a case's limit each time: the six cases that kill them
-// are not run.
-const live = { ...rig, kill: null };
-const port = await conform({ describe, it }, live, portCases);
-const tally = await conform({ describe, it }, live, tallyCases);
+const port = await conform({ describe, it }, rig, portCases);
+const tally = await conform({ describe, it }, rig, tallyCases);
 
-it("only these cases say nothing about RocketMQ, or are not run", () => {
+it("only these cases say nothing about RocketMQ", () => {
   const cases = [...port.notApplicable, ...tally.notApplicable].map(({ name, needs }) => `${needs.join()}: ${name}`);
   expect(cases.toSorted()).toEqual(
     [
@@ -23,12 +20,6 @@ it("only these cases say nothing about RocketMQ, or are not run", () => {
       "count: a redelivery has a higher count",
       "inplace: a replay whose connection is cut loses nothing, and no effect comes twice",
       "inplace: dead letters are listed without being taken, and replayed in order to their group alone",
-      "kill: a tally opens while the broker is away, and works once it is back",
-      "kill: through a kill -9 and a restart every publish resolves, and nothing accepted is lost",
-      "kill: what is delayed outlives the broker",
-      "kill: what was accepted before a kill -9 is there after the restart",
-      "kill: while the broker is away a deadline passes, definitely, and later publishes get through",
-      "kill: while the broker is away, opening fails with a typed error and can be repeated",
       "members: a member that has left is not seen, and does not see",
       "members: members of a group see each other's cards, whoever came first; nobody else does",
       "nack: a nack is asked again until the message is accepted",

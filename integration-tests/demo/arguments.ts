@@ -1,6 +1,6 @@
 import { count, oneOf, optionsOf, UsageError } from "../command.ts";
 
-export const BROKERS = ["memory", "rabbitmq", "kafka"] as const;
+export const BROKERS = ["memory", "rabbitmq", "kafka", "rocketmq"] as const;
 export const CLIENTS = ["tally", "amqplib"] as const;
 /** Where messages wait while the broker is away, and what makes effects once; plain clients have none. */
 export const STORES = ["sqlite"] as const;

@@ -4,12 +4,13 @@ import { seeded } from "../workload/random.ts";
 
 /**
  * `broker-away`: killed, and not started again for so long that messages are stored instead. `leader-killed`: of several
- * nodes the one that leads. `rebalance`: a consumer leaves its group and comes back.
+ * nodes the one that leads. `proxy-killed`: not the broker, but what clients speak to. `rebalance`: a consumer leaves its group and comes back.
  */
 export type FaultKind =
   | "broker-killed"
   | "broker-away"
   | "leader-killed"
+  | "proxy-killed"
   | "rebalance"
   | "connections-cut"
   | "publisher-killed"
@@ -69,6 +70,8 @@ export type Pressed = "nobody" | "consumers" | "all";
  * Broker killed, publisher killed, consumer killed, connections cut, and the broker away: spread over the run, moved a
  * little by the seed. While it is away the process that is to send what was stored meanwhile is killed as well.
  *
+ * Where clients speak to a proxy, that is killed instead of the connections being cut.
+ *
  * Of a cluster the leader is killed, twice, and it is never away as a whole; between the two the group rebalances again
  * and again.
  */
@@ -79,6 +82,7 @@ export function planFaults(
     readonly consumers: number;
     readonly relays: boolean;
     readonly cluster: boolean;
+    readonly proxy: boolean;
   },
 ): readonly FaultPlan[] {
   const random = seeded(seed ^ 0x5eed);
@@ -101,7 +105,7 @@ export function planFaults(
     plan("broker-killed", 0.14, 1),
     plan("publisher-killed", 0.3, of.publishers),
     plan("consumer-killed", 0.44, of.consumers),
-    plan("connections-cut", 0.58, 1),
+    plan(of.proxy ? "proxy-killed" : "connections-cut", 0.58, 1),
     plan("broker-away", 0.74, 1, of.relays ? plan("relay-killed", 0.74, 1) : null),
   ];
 }

@@ -19,6 +19,8 @@ export interface Variation {
   /** Messages a second in all. @default 1500, less in a short run */
   readonly rate?: number;
   readonly bug?: Bug;
+  /** Orders of a customer take effect in their order, which the ledger is told. @default false */
+  readonly ordered?: boolean;
   /** A moment with enough in flight is waited for so long, in milliseconds. @default 10000 */
   readonly patience?: number;
   /** Without any new effect for so long nothing more is coming, in milliseconds. @default 6000 */
@@ -153,7 +155,7 @@ class Run {
     signal: AbortSignal,
   ): Promise<number> {
     const { client, seed, messages } = this.#settings;
-    const { bug = null, quiet = QUIET_MS, patience = 10_000 } = this.#variation;
+    const { bug = null, ordered = false, quiet = QUIET_MS, patience = 10_000 } = this.#variation;
     const shared = {
       run: this.#name,
       ledger: this.#path("ledger"),
@@ -161,6 +163,7 @@ class Run {
       outbox: outbox === null ? null : this.#path("outbox.db"),
       client,
       seed,
+      ordered,
     };
     const workload = new Workload({
       broker,
@@ -251,5 +254,6 @@ export function planOf({ seed, store, broker }: Settings): readonly FaultPlan[] 
     consumers: CONSUMERS,
     relays: store !== "none",
     cluster: broker === "kafka",
+    proxy: broker === "rocketmq",
   });
 }

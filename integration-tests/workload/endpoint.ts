@@ -4,7 +4,8 @@ import type { Broker } from "@tallymq/core";
 export type Endpoint =
   | { readonly broker: "memory"; readonly at: string }
   | { readonly broker: "rabbitmq"; readonly url: string }
-  | { readonly broker: "kafka"; readonly brokers: readonly string[] };
+  | { readonly broker: "kafka"; readonly brokers: readonly string[] }
+  | { readonly broker: "rocketmq"; readonly endpoints: readonly string[]; readonly names: readonly string[] };
 
 /** Loaded when asked for: a run on the embedded broker must not need a driver. */
 export async function brokerAt(endpoint: Endpoint): Promise<Broker> {
@@ -19,6 +20,15 @@ export async function brokerAt(endpoint: Endpoint): Promise<Broker> {
         brokers: endpoint.brokers,
         sessionTimeout: "3s",
         heartbeat: "500ms",
+      });
+    case "rocketmq":
+      // What a killed consumer had in hand is nobody's for so long.
+      return (await import("@tallymq/rocketmq")).rocketmq({
+        endpoints: endpoint.endpoints,
+        names: endpoint.names,
+        invisible: "10s",
+        heartbeat: "1s",
+        receiveWait: "1s",
       });
   }
 }

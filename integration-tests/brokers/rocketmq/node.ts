@@ -1,19 +1,20 @@
 import { BrokerContainer, type ContainerHandle } from "../engine/container.ts";
 import { until } from "../engine/wait.ts";
 import { startProxy, type Proxy } from "../proxy/proxy.ts";
-import {
-  BEGIN_SCRIPT,
-  brokerProperties,
-  outOf,
-  type Part,
-  pidOf,
-  PORTS,
-  PROXY_JSON,
-  RUN_SCRIPT,
-  START_SCRIPT,
-  UP,
-} from "./config.ts";
+import { registered } from "./admin.ts";
+import { BEGIN_SCRIPT, outOf, pidOf, PORTS, proxyJson, RUN_SCRIPT, START_SCRIPT, upWords } from "./config.ts";
 import { handshake } from "./handshake.ts";
+import { type Secure, secureBroker, secureFiles } from "./secure.ts";
+import {
+  brokerConf,
+  type BrokerPart,
+  brokerPortAt,
+  BROKERS,
+  namesConf,
+  ownPorts,
+  type Part,
+  type Shape,
+} from "./shapes.ts";
 
 const READY_MS = 120_000;
 
@@ -21,15 +22,19 @@ export interface RocketNodePlan {
   readonly image: string;
   readonly name: string;
   readonly config: string;
+  readonly shape: Shape;
+  readonly secure: Secure | null;
 }
 
-/** A name server, a broker and a proxy in one container, with a TCP proxy in front of RocketMQ's. */
+/** A name server, brokers and a proxy in one container, with a TCP proxy in front of RocketMQ's. */
 export class RocketNode implements AsyncDisposable {
   /** What clients that came by `proxied` go through. */
   readonly link: Proxy;
   readonly #container: BrokerContainer;
+  readonly #plan: RocketNodePlan;
 
-  private constructor(container: BrokerContainer, link: Proxy) {
+  private constructor(plan: RocketNodePlan, container: BrokerContainer, link: Proxy) {
+    this.#plan = plan;
     this.#container = container;
     this.link = link;
   }
@@ -37,26 +42,33 @@ export class RocketNode implements AsyncDisposable {
   static async start(plan: RocketNodePlan): Promise<RocketNode> {
     const at: { container: BrokerContainer | null } = { container: null };
     const link = await startProxy(() => at.container?.handle.hostPorts[1] ?? 0);
+    const { shape, secure } = plan;
     try {
       at.container = await BrokerContainer.start({
         image: plan.image,
         name: plan.name,
-        ports: [PORTS.names, PORTS.proxy, PORTS.broker],
-        entrypoint: ["/bin/sh", "/tally/start.sh"],
-        environment: {},
+        ports: [PORTS.names, PORTS.proxy, ...ownPorts(shape)],
+        entrypoint: ["/bin/sh", "/tally/start.sh", ...BROKERS[shape]],
+        environment: { TALLY_TLS: secure === null ? "permissive" : "enforcing" },
         files: [
           { target: "/tally/start.sh", content: START_SCRIPT, mode: 0o755 },
           { target: "/tally/begin.sh", content: BEGIN_SCRIPT, mode: 0o755 },
           { target: "/tally/run.sh", content: RUN_SCRIPT, mode: 0o755 },
-          { target: "/tally/broker.conf", content: brokerProperties(plan.config), mode: 0o644 },
-          { target: "/tally/proxy.json", content: PROXY_JSON, mode: 0o644 },
+          { target: "/tally/names.conf", content: namesConf(shape), mode: 0o644 },
+          ...BROKERS[shape].map((part) => ({
+            target: `/tally/${part}.conf`,
+            content: brokerConf(shape, part, secureBroker(secure) + plan.config),
+            mode: 0o644,
+          })),
+          { target: "/tally/proxy.json", content: proxyJson(secure), mode: 0o644 },
+          ...secureFiles(secure),
         ],
         labels: { "tally.broker": "rocketmq" },
         network: null,
         readyLine: /RocketMQ is up/,
         readyWithin: READY_MS,
       });
-      const node = new RocketNode(at.container, link);
+      const node = new RocketNode(plan, at.container, link);
       await node.ready();
       return node;
     } catch (error) {
@@ -85,6 +97,23 @@ export class RocketNode implements AsyncDisposable {
     return `127.0.0.1:${this.handle.hostPorts[0]}`;
   }
 
+  /** `host:port` of each broker: who is master says the name server. */
+  get brokers(): ReadonlyMap<BrokerPart, string> {
+    const { hostPorts } = this.handle;
+    return new Map(BROKERS[this.#plan.shape].map((part) => [part, `127.0.0.1:${hostPorts[brokerPortAt(part) - 1]}`]));
+  }
+
+  /** The broker that takes writes now, by the name server's word; null: there is none. */
+  async master(): Promise<BrokerPart | null> {
+    const address = (await registered(this.names)).get("0");
+    return [...this.brokers].find(([, at]) => at === address)?.[0] ?? null;
+  }
+
+  /** So many brokers are registered: master and replicas. */
+  async replicas(): Promise<number> {
+    return (await registered(this.names)).size;
+  }
+
   /** kill -9 of all that runs there. Data stays. */
   async kill(): Promise<void> {
     await this.#container.kill();
@@ -105,7 +134,7 @@ export class RocketNode implements AsyncDisposable {
   async startPart(part: Part): Promise<void> {
     await this.shell(`sh /tally/begin.sh ${part}`);
     await until(`${part} of RocketMQ to be up`, READY_MS, async () =>
-      (await this.shell(`cat ${outOf(part)}`)).includes(UP[part]),
+      (await this.shell(`cat ${outOf(part)}`)).includes(upWords(part)),
     );
     await this.ready();
   }
@@ -121,7 +150,8 @@ export class RocketNode implements AsyncDisposable {
 
   /** The proxy takes a message, and the broker stores it. */
   async ready(): Promise<void> {
-    await handshake(this.direct, READY_MS);
+    const { secure } = this.#plan;
+    await handshake(this.direct, READY_MS, secure);
   }
 
   /** Removes the container with its data. */

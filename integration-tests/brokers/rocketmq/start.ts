@@ -4,12 +4,18 @@ import { toStderr, type Progress } from "../engine/progress.ts";
 import { uniqueName } from "../rabbitmq/node.ts";
 import { rocketImage } from "./image.ts";
 import { RocketNode } from "./node.ts";
+import type { Secure } from "./secure.ts";
+import type { Shape } from "./shapes.ts";
 
 export interface RocketStartOptions {
   /** @default lines on stderr */
   readonly progress?: Progress;
   /** More lines of broker.conf; a later line wins. @default "" */
   readonly config?: string;
+  /** @default "one" */
+  readonly shape?: Shape;
+  /** TLS, and users. @default none: anybody may come */
+  readonly secure?: Secure;
 }
 
 /** One RocketMQ of its own: engine and image are found or made, and it takes messages when this resolves. */
@@ -23,6 +29,8 @@ export async function startRocket(options: RocketStartOptions = {}): Promise<Roc
     image: reference,
     name: uniqueName("tally-rocketmq"),
     config: options.config ?? "",
+    shape: options.shape ?? "one",
+    secure: options.secure ?? null,
   });
   progress(`RocketMQ up after ${((performance.now() - started) / 1000).toFixed(1)} s`);
   return node;

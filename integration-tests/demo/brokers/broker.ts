@@ -17,6 +17,8 @@ export interface DemoBroker extends AsyncDisposable {
   kill(): Promise<void>;
   /** After `kill()`: at the same address, with the same data; resolves when it serves, and could bear the next kill. */
   restart(): Promise<void>;
+  /** Null: clients speak to the broker itself. Else who is between, to be killed with -9 and started again as the broker is. */
+  readonly proxy: { kill(): Promise<void>; restart(): Promise<void> } | null;
   /** Breaks every connection at once; the broker lives on. */
   cut(): Promise<void>;
   /** What its queues hold, as the broker itself counts it. Deliveries that are out at consumers may be missing: ask without any. */

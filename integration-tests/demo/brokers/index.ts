@@ -15,5 +15,7 @@ export async function startBroker(
       return await (await import("./rabbitmq.ts")).startRabbitmq(progress);
     case "kafka":
       return await (await import("./kafka.ts")).startKafkaBroker(progress);
+    case "rocketmq":
+      return await (await import("./rocketmq.ts")).startRocketmq(progress);
   }
 }

@@ -24,6 +24,7 @@ export async function startKafkaBroker(progress: (line: string) => void): Promis
       // Or the next one to be killed could be one too many.
       for (const topic of [TOPIC, "__consumer_offsets"]) await cluster.inSync(topic);
     },
+    proxy: null,
     async cut() {
       for (const { proxy } of cluster.nodes) proxy.cut();
     },

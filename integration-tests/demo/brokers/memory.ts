@@ -15,6 +15,7 @@ export async function startMemory(folder: string): Promise<DemoBroker> {
     settle: async () => {},
     kill: () => broker.kill(),
     restart: () => broker.restart(),
+    proxy: null,
     async cut() {
       await broker.cutConnections();
     },

@@ -14,6 +14,7 @@ export async function startRabbitmq(progress: (line: string) => void): Promise<D
       settle: () => node.admin.flushDeclares(),
       kill: () => node.kill(),
       restart: () => node.start(),
+      proxy: null,
       async cut() {
         proxy.cut();
       },

@@ -1,4 +1,4 @@
-import { openTally, type Tally, TallyError, topic } from "@tallymq/core";
+import { openTally, type Tally, TallyError, topic, type Topic } from "@tallymq/core";
 import { sqlite, type SqliteTx } from "@tallymq/store-sqlite";
 import { brokerAt } from "../../workload/endpoint.ts";
 import { linesOf } from "../../workload/lines.ts";
@@ -7,18 +7,20 @@ import { Rejected } from "../../workload/publishing.ts";
 import { GROUP, type Job, TOPIC } from "../workload/job.ts";
 import type { Client, Notes } from "./client.ts";
 
-const orders = topic<Order>(TOPIC, { key: (order) => order.customer, groups: [GROUP] });
+const ordersOf = ({ ordered }: Job): Topic<Order> =>
+  topic<Order>(TOPIC, { key: (order) => order.customer, groups: [GROUP], ordered });
 
 /** What a killed consumer was at waits for so long: the demo is in a hurry. */
 const LEASE = "3s";
 
 /** Tally as its README shows it, lanes too; its defaults but for the lease. */
 export const tally: Client = {
-  brokers: ["memory", "rabbitmq", "kafka"],
+  brokers: ["memory", "rabbitmq", "kafka", "rocketmq"],
   awaitsAnswer: true,
   countsResends: true,
 
   async publisher(job, notes) {
+    const orders = ordersOf(job);
     const shop = await open(job, notes);
     return {
       async publish(order) {
@@ -33,6 +35,7 @@ export const tally: Client = {
   },
 
   async consumer(job, handle, notes) {
+    const orders = ordersOf(job);
     const shop = await open(job, notes);
     if (job.bug === "no-inbox")
       await shop
@@ -53,7 +56,7 @@ async function open(job: Job, notes: Notes): Promise<Tally<SqliteTx>> {
   return await openTally<SqliteTx>({
     service: "shop",
     broker: await brokerAt(endpoint),
-    topics: [orders],
+    topics: [ordersOf(job)],
     ...(role === "publisher" && outbox !== null ? { outbox: sqlite(outbox) } : {}),
     ...(role === "consumer" ? { inbox: sqlite(effects) } : {}),
     onEvent: (event) => {

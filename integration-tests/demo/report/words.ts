@@ -6,6 +6,7 @@ export const FAULT_WORDS: Readonly<Record<FaultKind, string>> = {
   "broker-killed": "broker killed",
   "broker-away": "broker away",
   "leader-killed": "leader killed",
+  "proxy-killed": "proxy killed",
   rebalance: "group rebalanced",
   "publisher-killed": "publisher killed",
   "relay-killed": "relay killed",

@@ -13,7 +13,7 @@ import {
   type Pressed,
 } from "../faults.ts";
 
-const shop = { publishers: 3, consumers: 3, relays: true, cluster: false };
+const shop = { publishers: 3, consumers: 3, relays: true, cluster: false, proxy: false };
 const plan = planFaults(1, shop);
 const busy: Moment = { accepted: 0, publishing: [20, 20, 20], pressed: true, handling: [5, 5, 5], published: false };
 
@@ -171,6 +171,11 @@ test("of a cluster the leader is killed twice, with a group that rebalances agai
     ...["rebalance", "rebalance", "rebalance", "rebalance"],
     "leader-killed",
   ]);
+});
+
+test("where clients speak to a proxy it is killed, and the broker twice", () => {
+  const kinds = planFaults(5, { ...shop, proxy: true }).map(({ kind }) => kind);
+  expect(kinds).toEqual(["broker-killed", "publisher-killed", "consumer-killed", "proxy-killed", "broker-away"]);
 });
 
 test("where nobody relays nobody is killed for it", () => {

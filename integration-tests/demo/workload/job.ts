@@ -17,6 +17,8 @@ export interface Job extends MemberJob {
   readonly effects: string;
   readonly seed: number;
   readonly share: Share | null;
+  /** Orders of a customer take effect in their order. */
+  readonly ordered: boolean;
   readonly bug: Bug | null;
 }
 

@@ -21,7 +21,7 @@ async function publishAll(member: Member<Job>): Promise<void> {
   ready();
   await go;
   const forgetful = job.bug === "forgetful";
-  await publishShare(member, status, (order) => client.publish(order), { ordered: false, forgetful });
+  await publishShare(member, status, (order) => client.publish(order), { ordered: job.ordered, forgetful });
   // Rows that wait are this process's business as long as it holds the lease, whoever stored them.
   await stop;
 }

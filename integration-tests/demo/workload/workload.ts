@@ -35,7 +35,7 @@ export interface WorkloadOptions {
   /** Messages a second in all. */
   readonly rate: number;
   /** What every process is told alike. */
-  readonly shared: Pick<Job, "run" | "ledger" | "effects" | "outbox" | "client" | "seed">;
+  readonly shared: Pick<Job, "run" | "ledger" | "effects" | "outbox" | "client" | "seed" | "ordered">;
   readonly bug: Job["bug"];
   /** Without any new effect for so long nothing more is coming, in milliseconds. */
   readonly quiet: number;
@@ -104,6 +104,15 @@ export class Workload {
           await orAborted(broker.restart(), signal);
         };
         return { victim: null, waiting: 0, strike: () => orAborted(broker.kill(), signal), heal };
+      }
+      case "proxy-killed": {
+        const { proxy } = broker;
+        if (proxy === null) return null;
+        const heal = async (): Promise<void> => {
+          await sleep(DOWN_MS, undefined, { signal });
+          await orAborted(proxy.restart(), signal);
+        };
+        return { victim: null, waiting: 0, strike: () => orAborted(proxy.kill(), signal), heal };
       }
       case "connections-cut":
         return { victim: null, waiting: 0, strike: () => orAborted(broker.cut(), signal), heal: async () => {} };

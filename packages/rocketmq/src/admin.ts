@@ -72,6 +72,25 @@ export class RocketAdmin implements AdminPort {
     });
   }
 
+  /**
+   * Whether every broker says that the topic is not there, takes nothing, or takes another kind. False while one gives no
+   * answer, and without name servers: who is away may have it. Never rejects.
+   */
+  async turnsAway(name: string): Promise<boolean> {
+    const kind = this.#topology.kindOf(name);
+    if (this.#cluster === null || this.#closed) return false;
+    try {
+      for (const [, { master }] of await this.#cluster.brokers()) {
+        if (master === null) return false;
+        const topic = await this.#cluster.topic(master, name);
+        if (topic?.writes === true && topic.kind === kind) return false;
+      }
+      return (await this.#cluster.masters()).size > 0;
+    } catch {
+      return false;
+    }
+  }
+
   /** Of the topics that a group reads those that are there: one is the broker's to make. */
   async read(plan: TopicPlan, group: string, signal: AbortSignal): Promise<readonly string[]> {
     const all = this.#topology.topicsOf(plan, group);

@@ -20,13 +20,18 @@ export interface SenderOptions {
   readonly topology: Topology;
   readonly clock: Clock;
   readonly messageId: () => string;
+  /** Whether the brokers themselves say that they take nothing of the kind for this topic; false while none can be asked. */
+  readonly turnedAway: (topic: string) => Promise<boolean>;
   readonly limits: Pick<ResolvedOptions, "maxBytes" | "batchBytes" | "batchMessages">;
 }
 
 const OVER: Verdict = unsent("the session is over");
 /** What the proxy takes of properties, less what it adds itself. */
 const MOST_PROPERTIES = 15 * 1024;
-/** An answer that looks final comes from old caches for up to 20 s after a broker died. */
+/**
+ * An answer that looks final comes for as long as a broker is away, and up to 20 s longer, from old caches: when it has come
+ * for so long the brokers are asked.
+ */
 const CACHED_MS = 30_000;
 const LATER_MS = 1_000;
 /** The broker's timer counts seconds, and may be as late: what is sooner than that is kept back by the receiver alone. */
@@ -216,6 +221,7 @@ export class RocketSender implements Sender {
         const since = this.#turnedAway.get(topic) ?? this.#o.clock.now();
         this.#turnedAway.set(topic, since);
         if (this.#o.clock.now() - since < CACHED_MS) return later(topic, status);
+        if (!(await this.#o.turnedAway(topic))) return later(topic, status);
         return { kind: "refused", error: new TallyError("refused", `topic ${topic}: ${said(status)}`) };
       }
       case "refused":

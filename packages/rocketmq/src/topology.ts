@@ -107,6 +107,10 @@ export class Topology {
     if (!this.#known.has(name)) this.#known.set(name, { kind, sticky: 0 });
   }
 
+  kindOf(topic: string): TopicKind | null {
+    return this.#known.get(topic)?.kind ?? null;
+  }
+
   knows(topic: string): boolean {
     return this.#known.has(topic);
   }

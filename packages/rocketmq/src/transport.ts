@@ -78,6 +78,7 @@ export class RocketTransport implements Transport {
       clock,
       limits: this.#o,
       messageId: () => messageId(random.bytes(16)),
+      turnedAway: (name) => this.#admin.turnsAway(name),
     });
     try {
       const topics = this.#topology.known;

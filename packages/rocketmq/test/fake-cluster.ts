@@ -28,14 +28,18 @@ export class FakeCluster {
   readonly controller: Record<string, string> = {};
   version = "V5_5_0";
   inSyncSlaves = 1;
+  writes = true;
   /** Ports that nobody listens on. */
   readonly away: Set<number> = new Set();
   silent = false;
   garbage = false;
   closed = 0;
 
+  readonly #connected: ((thrown: Error) => void)[] = [];
+
   readonly dial: Dial = (host, port, events) => {
     if (this.away.has(port)) return Promise.reject(new Error(`connect ECONNREFUSED ${host}:${port}`));
+    this.#connected.push((thrown) => events.ended(thrown));
     return Promise.resolve({
       write: (bytes) => {
         if (this.silent) return;
@@ -53,6 +57,12 @@ export class FakeCluster {
       close: () => void this.closed++,
     });
   };
+
+  /** Breaks what is connected. */
+  async restart(): Promise<void> {
+    for (const ended of this.#connected.splice(0)) ended(new Error("the connection was reset"));
+    await Promise.resolve();
+  }
 
   cluster(): Cluster {
     const clock: Clock = {
@@ -79,7 +89,11 @@ export class FakeCluster {
       case 351: {
         const kind = this.kinds[f["topic"]!];
         if (kind === undefined) return [17, {}, ""];
-        return [0, {}, JSON.stringify({ readQueueNums: 2, perm: 6, attributes: { "message.type": kind } })];
+        return [
+          0,
+          {},
+          JSON.stringify({ readQueueNums: 2, perm: this.writes ? 6 : 4, attributes: { "message.type": kind } }),
+        ];
       }
       case 17:
         this.made.push(f["topic"]!);

@@ -1,14 +1,18 @@
 import type { Outgoing, Sender } from "@tallymq/core/spi";
 import { beforeEach, describe, expect, it } from "vitest";
+import { FakeCluster } from "./fake-cluster.ts";
 import { FakeDriver, FINE, ids, Journal, message, no, ORDERED, ORDERS, SIGNAL, stored, turns } from "./fake-driver.ts";
 
 let driver: FakeDriver;
 let journal: Journal;
 let sender: Sender;
 
-async function open(options: Parameters<FakeDriver["transport"]>[0] = {}): Promise<void> {
+async function open(
+  options: Parameters<FakeDriver["transport"]>[0] = {},
+  cluster: FakeCluster | null = null,
+): Promise<void> {
   driver = new FakeDriver();
-  const transport = driver.transport(options);
+  const transport = driver.transport(options, cluster?.cluster() ?? null);
   await transport.admin.declare([ORDERS, ORDERED], SIGNAL);
   await transport.admin.declareDelays(ORDERS, 1_000, SIGNAL);
   journal = new Journal();
@@ -160,13 +164,16 @@ describe("an answer", () => {
     expect(journal.lines).toEqual(["1 later"]);
   });
 
-  it("that looks final is final when it has persisted for 30 seconds; one success begins anew", async () => {
+  it("that looks final is final when it has persisted for 30 seconds and the brokers say the same; one success begins anew", async () => {
+    const cluster = new FakeCluster();
+    await open({}, cluster);
     const turned = async (id: string): Promise<string> => {
       send(message(id));
       driver.requests.at(-1)!.answer({ status: no(40_402, "No topic route info"), entries: [] });
       await turns();
       return journal.lines.at(-1)!;
     };
+    cluster.kinds["orders"] = "FIFO";
     expect(await turned("1")).toBe("1 later");
     await driver.clock.advance(29_000);
     expect(await turned("2")).toBe("2 later");
@@ -176,7 +183,40 @@ describe("an answer", () => {
     await driver.clock.advance(2_000);
     expect(await turned("3")).toBe("3 later");
     await driver.clock.advance(30_000);
-    expect(await turned("4")).toBe("4 refused");
+    expect(await turned("another kind")).toBe("another kind refused");
+    cluster.kinds["orders"] = "NORMAL";
+    expect(await turned("there")).toBe("there later");
+    cluster.writes = false;
+    expect(await turned("no writes")).toBe("no writes refused");
+    delete cluster.kinds["orders"];
+    expect(await turned("gone")).toBe("gone refused");
+  });
+
+  it.each([
+    ["the broker is away", 10_911],
+    ["the name servers are away", 9_876],
+  ])("that looks final is final never while %s, however long", async (_, port) => {
+    const cluster = new FakeCluster();
+    await open({}, cluster);
+    cluster.away.add(port);
+    for (let n = 0; n < 5; n++) {
+      await cluster.restart();
+      send(message(`${n}`));
+      driver.requests.at(-1)!.answer({ status: no(40_014, "the expected type is UNSPECIFIED"), entries: [] });
+      await turns();
+      expect(journal.lines.at(-1)).toBe(`${n} later`);
+      await driver.clock.advance(60_000);
+    }
+  });
+
+  it("that looks final is final never without name servers, which nobody can ask", async () => {
+    for (const id of ["1", "2"]) {
+      send(message(id));
+      driver.requests.at(-1)!.answer({ status: no(40_402), entries: [] });
+      await turns();
+      expect(journal.lines.at(-1)).toBe(`${id} later`);
+      await driver.clock.advance(60_000);
+    }
   });
 
   it("that never comes is doubt: the request was rejected by the driver", async () => {

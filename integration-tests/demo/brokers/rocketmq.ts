@@ -1,0 +1,37 @@
+import { randomBytes } from "node:crypto";
+import type { Host } from "@tallymq/core/spi";
+import { rocketmq } from "@tallymq/rocketmq";
+import { realClock, realRandom } from "@tallymq/testkit";
+import { startRocket } from "../../brokers/index.ts";
+import { GROUP, TOPIC } from "../workload/job.ts";
+import type { DemoBroker } from "./broker.ts";
+
+/** Core's part, for a transport that is only asked. */
+const HOST: Host = { service: "demo", run: randomBytes(16).toString("hex"), clock: realClock, random: realRandom };
+
+/** A real RocketMQ in a container: name server, broker and proxy. Clients reach the proxy through one of ours. */
+export async function startRocketmq(progress: (line: string) => void): Promise<DemoBroker> {
+  const node = await startRocket({ progress });
+  const endpoint = { broker: "rocketmq", endpoints: [node.proxied], names: [node.names] } as const;
+  const asking = rocketmq({ endpoints: [node.direct], names: [node.names] });
+  return {
+    name: "rocketmq",
+    title: "RocketMQ in a container",
+    endpoint,
+    // Topics and groups are written down before it answers.
+    settle: async () => {},
+    kill: () => node.killPart("broker"),
+    restart: () => node.startPart("broker"),
+    proxy: { kill: () => node.killPart("proxy"), restart: () => node.startPart("proxy") },
+    async cut() {
+      node.link.cut();
+    },
+    async backlog() {
+      // Nobody's consumer: what the broker itself says of the group, on all that it reads.
+      await using transport = asking.open(HOST);
+      const n = await transport.admin.backlog(TOPIC, GROUP, AbortSignal.timeout(10_000));
+      return [{ where: "queue", name: TOPIC, n }];
+    },
+    [Symbol.asyncDispose]: () => node.stop(),
+  };
+}
