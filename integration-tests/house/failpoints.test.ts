@@ -2,6 +2,7 @@
 import { FAILPOINTS } from "@tallymq/core/spi";
 import { expect, it } from "vitest";
 import { PLANS } from "../crash/scenarios.ts";
+import { HALF_POINTS } from "../halves/judge.ts";
 import { filesBelow } from "./files.ts";
 
 const CALL = /failpoint\(([^;]*?)\);/g;
@@ -14,8 +15,8 @@ it("each failpoint on the list is passed in core's sources", () => {
   expect([...passed].toSorted()).toEqual(Object.keys(FAILPOINTS).toSorted());
 });
 
-it("each failpoint is reached by a run of the crash matrix", () => {
-  expect(Object.keys(PLANS).toSorted()).toEqual(Object.keys(FAILPOINTS).toSorted());
+it("each failpoint is reached by a run of the crash matrix, or by that of the half messages", () => {
+  expect([...Object.keys(PLANS), ...HALF_POINTS].toSorted()).toEqual(Object.keys(FAILPOINTS).toSorted());
 });
 
 it("each failpoint is named room.place, and says what has happened there", () => {

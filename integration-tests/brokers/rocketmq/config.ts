@@ -52,6 +52,8 @@ export function proxyJson(secure: Secure | null): string {
     useEndpointPortFromRequest: true,
     // By default a consumer's request stays for 5 s at least, and so long a close may have to wait.
     grpcClientConsumerMinLongPollingTimeoutMillis: 1_000,
+    // By default a broker learns only after 20 s whom it may ask about half messages.
+    transactionHeartbeatPeriodSecond: 1,
     ...secureProxy(secure),
   });
 }

@@ -29,6 +29,10 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `half-prepared` | half message `id` of the half `name` is durable, and its work begins |
  * | `half-checked` | `check` was asked for the `checks`-th time, and answered; `error`: why that was no answer |
  * | `half-decided` | its decision is durable, by its work, by `check`, or by a person |
+ * | `half-kept` | the broker did not take its half message: it waits in the outbox alone |
+ * | `half-asked` | the broker asked about it, and was answered so |
+ * | `half-settled` | it is committed, and was seen among the broker's messages |
+ * | `half-dropped` | the broker has given up so many half messages, of whatever service, that nobody decided while it asked |
  * | `half-parked` | it has no decision after so many checks, or cannot be sent: a person has to decide |
  * | `joined` | a `publish()` of an id in flight got the promise of the first one |
  * | `late-verdict` | a copy of a message that had ended was answered after all |
@@ -122,6 +126,22 @@ export type TallyEventBody =
       readonly decision: "commit" | "rollback";
       readonly by: "work" | "check" | "person";
     }
+  | {
+      readonly type: "half-kept";
+      readonly name: string;
+      readonly topic: string;
+      readonly id: string;
+      readonly error: TallyError;
+    }
+  | {
+      readonly type: "half-asked";
+      readonly name: string;
+      readonly topic: string;
+      readonly id: string;
+      readonly answer: "commit" | "rollback" | "unknown";
+    }
+  | { readonly type: "half-settled"; readonly name: string; readonly topic: string; readonly id: string }
+  | { readonly type: "half-dropped"; readonly what: string; readonly messages: number }
   | {
       readonly type: "half-parked";
       readonly name: string;

@@ -20,8 +20,11 @@ export const FAILPOINTS = {
   "tx.committed": "effect, mark and messages are committed; the relay does not know of the rows",
 
   "half.prepared": "the half message is durable; its work has not begun",
+  "half.offered": "the broker has the half message; its work has not begun",
   "half.worked": "the work has returned or thrown; its decision is recorded nowhere",
-  "half.decided": "the decision is durable; the caller has no answer, and the relay does not know of a row",
+  "half.decided": "the decision is durable; the caller has no answer, and neither the relay nor the broker knows of it",
+  "half.told": "the broker was told commit, and may have lost it; nothing was seen of the message",
+  "half.asked": "the answer to the broker's question is made; it has not left",
   "half.released": "a committed one is a row, in its place behind those of its key; the fence does not know it yet",
 
   "inbox.claimed": "the claim is durable; the handler has not begun",

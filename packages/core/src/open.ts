@@ -10,6 +10,7 @@ import { describe, TallyError } from "./error.ts";
 import { createEvents } from "./events.ts";
 import { HealthRoom } from "./health/health.ts";
 import type { HealthPolicy } from "./health/options.ts";
+import { BrokerHalves } from "./half/broker.ts";
 import { Halves } from "./half/halves.ts";
 import { randomId } from "./ids.ts";
 import { CLOSE_BOUNDS, resolveTally, type TallyOptions } from "./options.ts";
@@ -92,6 +93,7 @@ export async function openTally<Tx = never>(
   const halves = new Halves({
     runtime,
     store: outbox?.halves ?? null,
+    broker: transport.halfMessages === null ? null : new BrokerHalves(runtime, transport.halfMessages),
     publisher,
     deadlineMs: o.publish.deadline,
   });
@@ -159,6 +161,7 @@ function createTally<Tx>(
     outboxes: rows.map(({ name, store }) => ({ name, store, takes: name === "outbox" })),
     inbox,
     halves: outbox?.halves ?? null,
+    dropped: () => halves.dropped,
     audit: () => auditor.standing,
   });
   let closing: Promise<void> | null = null;

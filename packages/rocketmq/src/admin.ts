@@ -7,10 +7,13 @@ import type { ResolvedOptions } from "./options.ts";
 import type { RemotingClient } from "./remoting/client.ts";
 import type { Cluster } from "./remoting/cluster.ts";
 import { RETRY, Standing } from "./standing.ts";
-import { GIVEN_UP, type PlannedTopic, type Topology } from "./topology.ts";
+import { type Beside, besideOf, GIVEN_UP, type PlannedTopic, type Topology } from "./topology.ts";
 
 /** Ours is 16; a broker that gives up first throws away innocents, and says no reason. */
 const RETRIES = 1_000;
+
+const LATER: Beside = new Set(["later"]);
+const HALVES: Beside = new Set(["halves"]);
 
 type Master = readonly [string, RemotingClient];
 
@@ -33,12 +36,16 @@ export class RocketAdmin implements AdminPort {
   }
 
   async declare(topics: readonly TopicPlan[], signal: AbortSignal): Promise<void> {
-    for (const plan of topics) await this.#declare(plan, plan.groups, false, signal);
+    for (const plan of topics) await this.#declare(plan, plan.groups, besideOf(null), signal);
   }
 
   /** As part of opening a receiver: the group's own topics are in no plan unless the topic names the group. */
   async declareFor(plan: TopicPlan, group: string, signal: AbortSignal): Promise<void> {
-    await this.#declare(plan, [group], true, signal);
+    await this.#declare(plan, [group], besideOf(group), signal);
+  }
+
+  async declareHalves(plan: TopicPlan, signal: AbortSignal): Promise<void> {
+    await this.#declare(plan, plan.groups, HALVES, signal);
   }
 
   async declareDelays(plan: TopicPlan, _upToMs: number, signal: AbortSignal): Promise<void> {
@@ -47,7 +54,7 @@ export class RocketAdmin implements AdminPort {
         "unsupported",
         `topic ${JSON.stringify(plan.name)} is ordered: its messages cannot be delayed`,
       );
-    await this.#declare(plan, plan.groups, true, signal);
+    await this.#declare(plan, plan.groups, LATER, signal);
   }
 
   async backlog(topic: string, group: string, signal: AbortSignal): Promise<number> {
@@ -128,9 +135,9 @@ export class RocketAdmin implements AdminPort {
     }
   }
 
-  async #declare(plan: TopicPlan, groups: readonly string[], delays: boolean, signal: AbortSignal): Promise<void> {
+  async #declare(plan: TopicPlan, groups: readonly string[], beside: Beside, signal: AbortSignal): Promise<void> {
     // Names first: one that RocketMQ cannot have is refused without asking anybody.
-    const planned = this.#topology.plans(plan, groups, delays);
+    const planned = this.#topology.plans(plan, groups, beside);
     for (const group of groups) this.#topology.groupOf(plan.name, group);
     if (this.#cluster === null) return await this.#look(plan, planned, signal);
     await this.#on(signal, `topic ${JSON.stringify(plan.name)}`, async (cluster) => {
@@ -200,7 +207,11 @@ export class RocketAdmin implements AdminPort {
     if (missing.length === 0) return;
     const what = `topic ${JSON.stringify(plan.name)}`;
     try {
-      const link = await this.#driver.open({ kind: "producer", topics: [] }, { lost: () => {} }, signal);
+      const link = await this.#driver.open(
+        { kind: "producer", topics: [] },
+        { lost: () => {}, asked: () => {} },
+        signal,
+      );
       try {
         for (const topic of missing) {
           const status = await raced(link.route(topic.name), signal);

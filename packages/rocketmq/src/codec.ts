@@ -13,6 +13,9 @@ const OWN = {
   empty: "tally-empty",
 } as const;
 
+/** The declared half whose message it is. */
+export const HALF = "tally-half";
+
 const EMPTY = new Uint8Array(0);
 /** What goes in place of an empty body. */
 const FILLER: Uint8Array = new Uint8Array([0]);

@@ -106,7 +106,7 @@ export class RocketReceiver implements Receiver {
     try {
       const opening = driver.open(
         { kind: "consumer", group, topics, waitMs: receiveWait },
-        { lost: (thrown) => receiver.#lost(thrown) },
+        { lost: (thrown) => receiver.#lost(thrown), asked: () => {} },
         signal,
       );
       receiver.#link = await raced(opening, signal, (late) => void late.close());

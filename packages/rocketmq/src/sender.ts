@@ -1,9 +1,10 @@
 import { type Clock, type Outgoing, type Sender, type SenderEvents, TallyError, type Verdict } from "@tallymq/core/spi";
-import { bodyOf, keysOf, properties, propertyBytes, withDue } from "./codec.ts";
-import { type Link, OK, type OutMessage, type Sent, type Status } from "./driver/driver.ts";
-import { classify, meaningOf } from "./errors.ts";
+import { bodyOf, keysOf, properties, withDue } from "./codec.ts";
+import type { Link, OutMessage, Sent } from "./driver/driver.ts";
+import { classify } from "./errors.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { Place, Topology } from "./topology.ts";
+import { doubt, faultOf, type Limits, Verdicts } from "./verdicts.ts";
 
 /** What the sender is given at once for one lane. */
 interface Handed {
@@ -22,18 +23,10 @@ export interface SenderOptions {
   readonly messageId: () => string;
   /** Whether the brokers themselves say that they take nothing of the kind for this topic; false while none can be asked. */
   readonly turnedAway: (topic: string) => Promise<boolean>;
-  readonly limits: Pick<ResolvedOptions, "maxBytes" | "batchBytes" | "batchMessages">;
+  readonly limits: Limits & Pick<ResolvedOptions, "batchBytes" | "batchMessages">;
 }
 
 const OVER: Verdict = unsent("the session is over");
-/** What the proxy takes of properties, less what it adds itself. */
-const MOST_PROPERTIES = 15 * 1024;
-/**
- * An answer that looks final comes for as long as a broker is away, and up to 20 s longer, from old caches: when it has come
- * for so long the brokers are asked.
- */
-const CACHED_MS = 30_000;
-const LATER_MS = 1_000;
 /** The broker's timer counts seconds, and may be as late: what is sooner than that is kept back by the receiver alone. */
 export const TIMER_MS = 2_000;
 
@@ -48,8 +41,7 @@ export class RocketSender implements Sender {
   readonly #o: SenderOptions;
   readonly #events: SenderEvents;
   readonly #out: Set<Handed> = new Set();
-  /** Since when a topic's sends are answered with what looks final; monotonic. */
-  readonly #turnedAway: Map<string, number> = new Map();
+  readonly #verdicts: Verdicts;
   #link: Link | null = null;
   #over = false;
   #disposed: Promise<void> | null = null;
@@ -57,6 +49,7 @@ export class RocketSender implements Sender {
   constructor(events: SenderEvents, options: SenderOptions) {
     this.#events = events;
     this.#o = options;
+    this.#verdicts = new Verdicts(options.clock, () => options.topology.accepted, options.turnedAway);
   }
 
   use(link: Link): void {
@@ -122,7 +115,7 @@ export class RocketSender implements Sender {
     let bytes = 0;
     for (const [index, m] of batch.entries()) {
       const all = properties(m);
-      const error = this.#fault(m, all);
+      const error = faultOf(m, all, this.#o.limits);
       if (error !== null) {
         refused.push([index, error]);
         continue;
@@ -155,30 +148,10 @@ export class RocketSender implements Sender {
       body: bodyOf(m),
       messageGroup: topology.messageGroupOf(m, topic),
       // The topic takes delayed ones only; a time that has come is no delay.
+      bornAt: clock.wall(),
+      half: false,
       deliverAt: delayed ? Math.max(clock.wall() - 1_000, due - TIMER_MS) : null,
     };
-  }
-
-  #fault(m: Outgoing, all: ReadonlyMap<string, string>): TallyError | null {
-    const { maxBytes } = this.#o.limits;
-    const { id } = m;
-    if (m.body.length > maxBytes)
-      return new TallyError("too-large", `${id} has ${m.body.length} bytes; rocketmq() takes ${maxBytes}`, { id });
-    const [property] = Object.keys(m.native ?? {});
-    if (property !== undefined)
-      return new TallyError(
-        "bad-message",
-        `native has no property ${JSON.stringify(property.slice(0, 40))} on RocketMQ; there is none yet`,
-        { id },
-      );
-    const bytes = propertyBytes(all);
-    if (bytes > MOST_PROPERTIES)
-      return new TallyError(
-        "too-large",
-        `${id} has ${bytes} bytes of headers and names; RocketMQ takes ${MOST_PROPERTIES}`,
-        { id },
-      );
-    return null;
   }
 
   /** One request after the other; never rejects. */
@@ -205,38 +178,16 @@ export class RocketSender implements Sender {
     } catch (thrown) {
       return doubt(topic, classify(thrown, topic, "open").message, thrown);
     }
-    if (vouched(answer, part.length)) {
-      this.#turnedAway.delete(topic);
-      return this.#o.topology.accepted;
+    const { verdict, ofOne } = await this.#verdicts.of(topic, answer, part.length);
+    if (verdict.kind !== "refused" || !ofOne) return verdict;
+    if (part.length > 1) {
+      // All or none, and which one it was the broker does not say: each goes alone.
+      left.unshift(...part.map((one) => [one]));
+      return null;
     }
-    const status = answer.status.code === OK ? (answer.entries.find(notOk)?.status ?? answer.status) : answer.status;
-    if (status.code === OK) return doubt(topic, "an OK without the id of what was stored");
-    const meaning = meaningOf(status);
-    switch (meaning) {
-      case "doubt":
-        return doubt(topic, said(status));
-      case "later":
-        return later(topic, status);
-      case "perhaps": {
-        const since = this.#turnedAway.get(topic) ?? this.#o.clock.now();
-        this.#turnedAway.set(topic, since);
-        if (this.#o.clock.now() - since < CACHED_MS) return later(topic, status);
-        if (!(await this.#o.turnedAway(topic))) return later(topic, status);
-        return { kind: "refused", error: new TallyError("refused", `topic ${topic}: ${said(status)}`) };
-      }
-      case "refused":
-      case "unauthorized":
-      case "too-large":
-        if (part.length > 1) {
-          // All or none, and which one it was the broker does not say: each goes alone.
-          left.unshift(...part.map((one) => [one]));
-          return null;
-        }
-        return {
-          kind: "refused",
-          error: new TallyError(meaning, `topic ${topic}: ${said(status)}`, { id: handed.batch[part[0]!.index]!.id }),
-        };
-    }
+    const { code, message } = verdict.error;
+    const { id } = handed.batch[part[0]!.index]!;
+    return { kind: "refused", error: new TallyError(code, message.replace(/^\[[^\]]*\] /, ""), { id }) };
   }
 
   #endAll(handed: Handed, indexes: readonly number[], verdict: Verdict): void {
@@ -246,34 +197,6 @@ export class RocketSender implements Sender {
   #end(handed: Handed, index: number, verdict: Verdict): void {
     if (handed.open.delete(index)) handed.verdict(index, verdict);
   }
-}
-
-/**
- * OK, and the id of each message: one entry with all of them between commas, or one each. An OK without is what the proxy
- * also says of what it has not stored.
- */
-function vouched({ status, entries }: Sent, count: number): boolean {
-  if (status.code !== OK || entries.some(notOk)) return false;
-  const ids = entries.flatMap(({ messageId }) => messageId.split(",")).filter((id) => id !== "");
-  return ids.length === count;
-}
-
-function notOk({ status }: { readonly status: Status }): boolean {
-  return status.code !== OK;
-}
-
-function said({ code, text }: Status): string {
-  return `${text} (${code})`;
-}
-
-function doubt(topic: string, why: string, cause?: unknown): Verdict {
-  const words = `topic ${topic}: the broker's answer was lost, or is none: ${why}`;
-  return { kind: "doubt", error: new TallyError("in-doubt", words, { mayArrive: true, retryable: true, cause }) };
-}
-
-function later(topic: string, status: Status): Verdict {
-  const error = new TallyError("later", `topic ${topic}: ${said(status)}`, { retryable: true });
-  return { kind: "later", error, afterMs: LATER_MS };
 }
 
 function unsent(why: string): Verdict {

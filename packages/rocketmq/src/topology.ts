@@ -11,6 +11,19 @@ export interface PlannedTopic {
   readonly own: boolean;
 }
 
+/** What a topic has beside it: for delayed messages, and for half messages. */
+export type Beside = ReadonlySet<"later" | "halves">;
+
+const NOTHING: Beside = new Set();
+const LATER: Beside = new Set(["later"]);
+const BOTH: Beside = new Set(["later", "halves"]);
+
+/** What is known to be needed beside a topic: for a group that consumes it all that it reads; null: to publish, nothing. */
+export function besideOf(group: string | null): Beside {
+  if (group === null) return NOTHING;
+  return hasCopies(group) ? BOTH : LATER;
+}
+
 /** Where messages of a lane go, and how. */
 export interface Place {
   readonly topic: string;
@@ -40,7 +53,8 @@ const MOST_MESSAGE_GROUP = 64;
  * A topic is a topic, of the kind FIFO if it is ordered, and a group of it is the consumer group `<topic>_<group>`: its own
  * for each topic, since all members of a group must subscribe to the same topics. A topic of RocketMQ takes messages of one
  * kind only. So what is delayed goes to `<topic>_later`, and copies for one group, delayed or not, to
- * `<topic>_<group>_copies`, both of the kind DELAY; the group's members read all three.
+ * `<topic>_<group>_copies`, both of the kind DELAY; half messages to `<topic>_halves`, of the kind TRANSACTION, unless the topic
+ * is ordered. The group's members read all of them.
  *
  * A lane is a slot of a topic: so many requests of it are under way at one time.
  */
@@ -64,6 +78,11 @@ export class Topology {
   }
 
   /** @throws TallyError `topology` */
+  halvesOf(topic: string): string {
+    return legalTopic(topic, `${this.#named(topic)}_halves`);
+  }
+
+  /** @throws TallyError `topology` */
   groupOf(topic: string, group: string): string {
     const given = this.#o.topics.get(topic)?.groups.get(group);
     const own = brokerName(group);
@@ -77,18 +96,22 @@ export class Topology {
   }
 
   /** The topics of a plan and of these groups of it. */
-  plans({ name, ordered }: TopicPlan, groups: readonly string[], delays: boolean): readonly PlannedTopic[] {
+  plans({ name, ordered }: TopicPlan, groups: readonly string[], beside: Beside): readonly PlannedTopic[] {
     const own = this.#o.topics.get(name)?.declare ?? true;
     const all: PlannedTopic[] = [{ name: this.topicOf(name), kind: ordered ? "FIFO" : "NORMAL", own }];
-    if (delays) all.push({ name: this.laterOf(name), kind: "DELAY", own: true });
+    if (beside.has("later")) all.push({ name: this.laterOf(name), kind: "DELAY", own: true });
+    if (beside.has("halves") && !ordered) all.push({ name: this.halvesOf(name), kind: "TRANSACTION", own: true });
     for (const group of groups)
       if (hasCopies(group)) all.push({ name: this.copiesOf(name, group), kind: "DELAY", own: true });
     return all;
   }
 
   /** What a member of the group reads: its topic first. */
-  topicsOf({ name }: TopicPlan, group: string): readonly string[] {
-    if (hasCopies(group)) return [this.topicOf(name), this.laterOf(name), this.copiesOf(name, group)];
+  topicsOf({ name, ordered }: TopicPlan, group: string): readonly string[] {
+    if (hasCopies(group)) {
+      const halves = ordered ? [] : [this.halvesOf(name)];
+      return [this.topicOf(name), this.laterOf(name), this.copiesOf(name, group), ...halves];
+    }
     const givenUp = this.#givenUp(name);
     return givenUp === null ? [this.topicOf(name)] : [this.topicOf(name), givenUp];
   }

@@ -1,6 +1,7 @@
 import {
   type AdminPort,
   type AuditPort,
+  type HalfMessagePort,
   type Host,
   raced,
   type Receiver,
@@ -21,6 +22,7 @@ import { RocketReceiver } from "./receiver.ts";
 import type { Cluster } from "./remoting/cluster.ts";
 import { RocketSender } from "./sender.ts";
 import { Topology } from "./topology.ts";
+import { RocketHalves } from "./transactions/halves.ts";
 
 /** Three days, the broker's own `timerMaxDelaySec`, less what a clock may be off. */
 const LONGEST_DELAY = 3 * 86_400_000 - 60_000;
@@ -30,7 +32,7 @@ export class RocketTransport implements Transport {
   readonly name: string;
   readonly traits: Traits;
   readonly admin: AdminPort;
-  readonly halfMessages: null = null;
+  readonly halfMessages: HalfMessagePort | null;
   readonly audit: AuditPort;
   readonly members: null = null;
   readonly #o: ResolvedOptions;
@@ -67,6 +69,16 @@ export class RocketTransport implements Transport {
     const { name, downtime } = options;
     this.audit = new RocketAudit({ name, downtime, topology: this.#topology, cluster });
     this.admin = this.#admin = new RocketAdmin(options, this.#topology, cluster, driver);
+    const halves = {
+      driver,
+      topology: this.#topology,
+      admin: this.#admin,
+      clock: host.clock,
+      maxBytes: options.maxBytes,
+    };
+    // Without a look at the brokers nobody could tell whether a commit took.
+    this.halfMessages =
+      cluster === null ? null : new RocketHalves({ ...halves, cluster, opened: (session) => this.#opened(session) });
   }
 
   async openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender> {
@@ -84,7 +96,7 @@ export class RocketTransport implements Transport {
       const topics = this.#topology.known;
       const opening = this.#driver.open(
         { kind: "producer", topics },
-        { lost: (thrown) => sender.lost(thrown) },
+        { lost: (thrown) => sender.lost(thrown), asked: () => {} },
         signal,
       );
       const link = await raced(opening, signal, (late) => void late.close());
@@ -129,6 +141,12 @@ export class RocketTransport implements Transport {
     this.#closed = true;
     await Promise.allSettled([...this.#sessions].map((session) => session[Symbol.asyncDispose]()));
     this.#admin.close();
+  }
+
+  async #opened(session: AsyncDisposable): Promise<void> {
+    if (this.#closed) await session[Symbol.asyncDispose]();
+    this.#throwIfClosed();
+    this.#sessions.add(session);
   }
 
   get #endpoints(): string {

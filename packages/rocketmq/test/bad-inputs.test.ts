@@ -246,7 +246,7 @@ describe("unknown error code: surfaced, treated as in doubt", () => {
   it("an entry with one, under an answer that says OK", async () => {
     const { driver, journal, send } = await sending();
     send(message("1"));
-    const entries = [{ status: no(54_321), messageId: "a" }];
+    const entries = [{ status: no(54_321), messageId: "a", transactionId: "" }];
     driver.requests[0]!.answer({ status: { code: OK, text: "OK" }, entries });
     await turns();
     expect(journal.lines).toEqual(["1 doubt"]);
@@ -331,7 +331,7 @@ describe("expired receipt handle; partial receipts: comes again, deduped; only l
   it("a send's answer that names fewer messages than were sent confirms none of them", async () => {
     const { driver, journal, send } = await sending();
     send(message("1"), message("2"));
-    driver.requests[0]!.answer({ status: no(OK), entries: [{ status: no(OK), messageId: "a" }] });
+    driver.requests[0]!.answer({ status: no(OK), entries: [{ status: no(OK), messageId: "a", transactionId: "" }] });
     await turns();
     expect(journal.lines).toEqual(["1 doubt", "2 doubt"]);
     send(message("3"));

@@ -22,6 +22,8 @@ export class FakeCluster {
   /** `group topic queue` */
   readonly offsets: Map<string, number> = new Map();
   readonly made: string[] = [];
+  /** `topic id`: what the index finds. */
+  readonly indexed: Map<string, string> = new Map();
   flush = "SYNC_FLUSH";
   /** More of the broker's settings; the controller's. */
   readonly settings: Record<string, string> = {};
@@ -121,6 +123,10 @@ export class FakeCluster {
       case 14: {
         const offset = this.offsets.get(at);
         return offset === undefined ? [22, {}, ""] : [0, { offset: String(offset) }, ""];
+      }
+      case 12: {
+        const found = this.indexed.get(`${f["topic"]} ${f["key"]}`);
+        return found === undefined ? [22, {}, "", "can not find message"] : [0, {}, found];
       }
       case 15:
         this.offsets.set(at, Number(f["commitOffset"]));

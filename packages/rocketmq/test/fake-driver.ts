@@ -4,6 +4,7 @@ import {
   type Acked,
   type ClientPlan,
   type Driver,
+  type HalfAt,
   type InMessage,
   type Link,
   type LinkEvents,
@@ -46,7 +47,8 @@ export function ids({ messages }: SendRequest): readonly string[] {
 /** As the proxy says it: one entry, with the ids between commas. */
 export function stored(request: SendRequest): void {
   const messageId = request.messages.map((m) => m.messageId).join();
-  request.answer({ status: FINE, entries: [{ status: FINE, messageId }] });
+  const transactionId = request.messages.some(({ half }) => half) ? `tx-${messageId}` : "";
+  request.answer({ status: FINE, entries: [{ status: FINE, messageId, transactionId }] });
 }
 
 export class FakeLink implements Link {
@@ -60,6 +62,9 @@ export class FakeLink implements Link {
   readonly acks: (readonly string[])[] = [];
   /** By handle: what its ack is answered with. */
   readonly refusedAcks: Map<string, Status> = new Map();
+  /** Decisions of half messages, in the order of their coming. */
+  readonly decisions: string[] = [];
+  readonly announced: (readonly string[])[] = [];
   ackFailure: Error | null = null;
   /** Changes are answered only then. */
   gate: Promise<void> = Promise.resolve();
@@ -109,6 +114,15 @@ export class FakeLink implements Link {
     this.changes.push(`${handle} ${ms}`);
     await this.gate;
     return { status: FINE, handle: `${handle}'` };
+  }
+
+  decide({ topic, transactionId }: HalfAt, decision: string, asked: boolean): Promise<Status> {
+    this.decisions.push(`${topic} ${transactionId} ${decision}${asked ? ", as asked" : ""}`);
+    return Promise.resolve(FINE);
+  }
+
+  announce(topics: readonly string[]): void {
+    this.announced.push(topics);
   }
 
   route(topic: string): Promise<Status> {

@@ -12,6 +12,7 @@ describe("asking", () => {
       "orders 7",
       "orders_later 7",
       "orders_billing_copies 7",
+      "orders_halves 7",
     ]);
   });
 
@@ -29,9 +30,9 @@ describe("asking", () => {
     const stage = await new Stage().open();
     stage.link.poll("orders").answer({ status: no(50_001, "connect to 10911 failed"), messages: [] });
     await turns();
-    expect(stage.link.polls).toHaveLength(3);
-    await stage.driver.clock.advance(1_000);
     expect(stage.link.polls).toHaveLength(4);
+    await stage.driver.clock.advance(1_000);
+    expect(stage.link.polls).toHaveLength(5);
     stage.link.poll("orders").answer({ status: no(40_100), messages: [] });
     await turns();
     expect(stage.said).toEqual(["lost unauthorized"]);
@@ -154,7 +155,7 @@ describe("leaving", () => {
     await turns();
     expect(stage.link.acks).toEqual([["m0"]]);
     expect(stage.link.changes).toEqual([]);
-    const open = stage.link.polls.slice(-3);
+    const open = stage.link.polls.slice(-4);
     for (const poll of open) poll.answer({ status: no(40_401), messages: poll === open[0] ? [came("late")] : [] });
     await leaving;
     expect(stage.link.changes.toSorted()).toEqual(["late 1", "m1 1"]);

@@ -113,16 +113,19 @@ describe("an answer", () => {
     send(message("1"), message("2"));
     stored(driver.requests[0]!);
     send(message("3"), message("4"));
-    driver.requests[1]!.answer({ status: FINE, entries: ["a", "b"].map((messageId) => ({ status: FINE, messageId })) });
+    driver.requests[1]!.answer({
+      status: FINE,
+      entries: ["a", "b"].map((messageId) => ({ status: FINE, messageId, transactionId: "" })),
+    });
     await turns();
     expect(journal.lines).toEqual(["1 accepted", "2 accepted", "3 accepted", "4 accepted"]);
   });
 
   it.each([
     ["no entries", []],
-    ["an empty id", [{ status: FINE, messageId: "" }]],
-    ["one id for two", [{ status: FINE, messageId: "a" }]],
-    ["a comma instead of ids", [{ status: FINE, messageId: "," }]],
+    ["an empty id", [{ status: FINE, messageId: "", transactionId: "" }]],
+    ["one id for two", [{ status: FINE, messageId: "a", transactionId: "" }]],
+    ["a comma instead of ids", [{ status: FINE, messageId: ",", transactionId: "" }]],
   ])("of OK with %s is a false success: in doubt", async (_, entries) => {
     send(message("1"), message("2"));
     driver.requests[0]!.answer({ status: FINE, entries });

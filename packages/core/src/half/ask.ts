@@ -1,6 +1,6 @@
 import { readMessage } from "../consume/body.ts";
 import { describe, TallyError } from "../error.ts";
-import type { Outgoing } from "../message.ts";
+import type { Incoming, Outgoing } from "../message.ts";
 import type { Decision } from "../spi.ts";
 import type { HalfKind } from "./kind.ts";
 import type { HalfContext } from "./options.ts";
@@ -14,7 +14,7 @@ export interface Answer {
 /** Asks `check` about a message, for as long as the lease. Never rejects. */
 export async function ask(
   { topic, check, policy, runtime }: Pick<HalfKind, "topic" | "check" | "policy" | "runtime">,
-  message: Outgoing,
+  message: Pick<Outgoing, "body" | "contentEncoding"> | Incoming,
   context: HalfContext,
 ): Promise<Answer> {
   const limit = Promise.withResolvers<never>();

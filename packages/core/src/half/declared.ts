@@ -1,13 +1,16 @@
 import { atMost, type Timer } from "../clock.ts";
 import { milliseconds } from "../duration.ts";
 import { describe, TallyError } from "../error.ts";
-import type { Outgoing } from "../message.ts";
+import type { Incoming, Outgoing } from "../message.ts";
 import type { Taken } from "../publish/intake.ts";
 import type { PublishOptions } from "../publish/options.ts";
 import { asError, assertValid, sameBytes } from "../publish/rejections.ts";
 import type { Runtime } from "../runtime.ts";
+import type { Decision } from "../spi.ts";
 import type { PutResult } from "../stores.ts";
 import type { Topic } from "../topic.ts";
+import { ask } from "./ask.ts";
+import type { BrokerHalves } from "./broker.ts";
 import type { HalfKind } from "./kind.ts";
 import { HalfMessage } from "./message.ts";
 import type { Half, HalfReceipt, HalfRunOptions, resolveHalf, UndecidedHalf } from "./options.ts";
@@ -29,6 +32,8 @@ export interface HalfPublisher {
 export interface HalvesOptions {
   readonly runtime: Runtime;
   readonly store: HalfStore;
+  /** Null where the broker keeps no half messages. */
+  readonly broker: BrokerHalves | null;
   readonly publisher: HalfPublisher;
   /** How long a `run()` waits for another process that is at the same half message, by default. */
   readonly deadlineMs: number;
@@ -67,6 +72,7 @@ export class DeclaredHalf implements Half<never> {
       ...declared,
       runtime,
       store,
+      broker: declared.policy.keep === "outbox" ? null : options.broker,
       closing,
       inTurn: (message, put) => publisher.inTurn(message, put),
       stored: () => publisher.stored(),
@@ -76,6 +82,8 @@ export class DeclaredHalf implements Half<never> {
       },
     };
     publisher.know(declared.topic);
+    const { name: topic, ordered, groups } = declared.topic;
+    this.#kind.broker?.declare(this.name, { name: topic, ordered, groups }, (message) => this.#asked(message));
     void this.#look();
   }
 
@@ -113,7 +121,8 @@ export class DeclaredHalf implements Half<never> {
     const { store, runtime, publisher } = this.#o;
     const topic = this.#topic;
     const there = await store.find(this.#owner, topic.name, id);
-    const recorded = there === null ? null : await store.decide(there.place, decision, !topic.ordered);
+    const recorded =
+      there === null ? null : await store.decide(there.place, decision, !topic.ordered && this.#kind.broker === null);
     if (there === null || recorded === null) return null;
     if (recorded.decision === decision)
       runtime.events.emit({ type: "half-decided", name: this.name, topic: topic.name, id, decision, by: "person" });
@@ -177,8 +186,30 @@ export class DeclaredHalf implements Half<never> {
     });
   }
 
+  /** The broker asks about a half message that it keeps: the record answers, or `check` where there is none. */
+  async #asked(message: Incoming): Promise<Decision> {
+    const { id, key, headers } = message;
+    if (id === null) return "unknown";
+    const there = await this.#o.store.find(this.#owner, this.#topic.name, id);
+    if (there === null) {
+      // Of another machine, or its machine's disk is lost.
+      const { answer } = await ask(this.#kind, message, { id, key, headers, signal: this.#o.closing });
+      return answer;
+    }
+    // Released: it went by another copy, or was seen among the broker's messages.
+    if (there.state === "rolledBack" || there.state === "released") return "rollback";
+    const ours = (): HalfMessage | undefined => [...this.#active].find(({ place }) => place === there.place);
+    if (ours() === undefined && there.free) await this.#due();
+    return (await ours()?.asked(message)) ?? "unknown";
+  }
+
   /** Those of processes that died: a look a second. */
   async #look(): Promise<void> {
+    await this.#due();
+    if (!this.#o.closing.aborted) this.#timer = this.#o.runtime.clock.after(POLL_MS, () => void this.#look());
+  }
+
+  async #due(): Promise<void> {
     const { store, runtime, closing } = this.#o;
     const room = MOST_CHECKS - [...this.#active].filter((message) => message.place !== null && message.atWork).length;
     try {
@@ -194,7 +225,6 @@ export class DeclaredHalf implements Half<never> {
       if (!this.#saidStore) runtime.events.emit({ type: "surfaced", what: `half ${this.name}`, text });
       this.#saidStore = true;
     }
-    if (!closing.aborted) this.#timer = runtime.clock.after(POLL_MS, () => void this.#look());
   }
 
   /** Whoever is at it finds it committed, and releases it. */

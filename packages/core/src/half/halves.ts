@@ -1,5 +1,6 @@
 import { TallyError } from "../error.ts";
 import { text } from "../policy.ts";
+import type { BrokerHalves } from "./broker.ts";
 import { DeclaredHalf, type HalvesOptions } from "./declared.ts";
 import { type Half, type HalfOptions, resolveHalf } from "./options.ts";
 import type { HalfStore } from "./store.ts";
@@ -9,6 +10,11 @@ export class Halves {
   readonly #o: Omit<HalvesOptions, "store" | "closing"> & { readonly store: HalfStore | null };
   readonly #declared: Map<string, DeclaredHalf> = new Map();
   readonly #closing: AbortController = new AbortController();
+
+  /** Dropped by the broker: see {@link BrokerHalves.dropped}. */
+  get dropped(): BrokerHalves["dropped"] {
+    return this.#o.broker?.dropped ?? null;
+  }
 
   /** @param options `store` is null where there is no outbox, or one that keeps no half messages. */
   constructor(options: Omit<HalvesOptions, "store" | "closing"> & { readonly store: HalfStore | null }) {
@@ -20,7 +26,7 @@ export class Halves {
     text("", 120).read("half: name", name);
     if (this.#declared.has(name))
       throw new TallyError("bad-config", `half ${JSON.stringify(name)} is declared already`);
-    const resolved = resolveHalf(name, options);
+    const resolved = resolveHalf(name, options, this.#o.broker);
     const { store, ...rest } = this.#o;
     if (store === null)
       throw new TallyError(
@@ -36,5 +42,6 @@ export class Halves {
   async close(within: number): Promise<void> {
     this.#closing.abort(new TallyError("closed", "the tally is closed"));
     await Promise.all([...this.#declared.values()].map((declared) => declared.close(within)));
+    await this.#o.broker?.close();
   }
 }

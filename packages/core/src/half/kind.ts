@@ -3,6 +3,7 @@ import type { Runtime } from "../runtime.ts";
 import type { Decision } from "../spi.ts";
 import type { PutResult } from "../stores.ts";
 import type { Topic } from "../topic.ts";
+import type { BrokerHalves } from "./broker.ts";
 import type { HalfMessage } from "./message.ts";
 import type { HalfContext, HalfOptions, HalfPolicy, HalfReceipt } from "./options.ts";
 import type { HalfStore } from "./store.ts";
@@ -15,6 +16,8 @@ export interface HalfKind {
   readonly policy: HalfPolicy;
   readonly runtime: Runtime;
   readonly store: HalfStore;
+  /** Null: they wait in the store alone. */
+  readonly broker: BrokerHalves | null;
   /** Fires when the tally closes: nothing is tried again. */
   readonly closing: AbortSignal;
   /** `put` is to be called when the turn of this message among those of its key has come. */

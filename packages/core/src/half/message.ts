@@ -4,7 +4,8 @@ import { sleep, type Timer } from "../clock.ts";
 import { describe, TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { storeError } from "../inbox/claims.ts";
-import { rejection } from "../publish/rejections.ts";
+import type { Incoming } from "../message.ts";
+import { asError, rejection } from "../publish/rejections.ts";
 import { STORED } from "../publish/spilling.ts";
 import type { Decision } from "../spi.ts";
 import type { NewRow, PutResult } from "../stores.ts";
@@ -19,6 +20,8 @@ import {
   step,
 } from "./machine.ts";
 import { ask, isDecision, notADecision } from "./ask.ts";
+import { type Handle, offer } from "./offering.ts";
+import { Settling } from "./settling.ts";
 import type { HalfContext } from "./options.ts";
 import type { HalfCaller, HalfKind } from "./kind.ts";
 import type { StoredHalf } from "./store.ts";
@@ -35,8 +38,12 @@ export class HalfMessage {
   #timer: Timer | null = null;
   #renewal: Timer | null = null;
   readonly #abort: AbortController = new AbortController();
+  /** Fires at its end here. */
+  readonly #over: AbortController = new AbortController();
   readonly #callerAborted = (): void => this.#abort.abort(this.#caller?.signal?.reason);
   #saidStore = false;
+  #handle: Handle | null = null;
+  #settling: Settling | null = null;
 
   private constructor(kind: HalfKind, row: NewRow, caller: HalfCaller | null) {
     this.#kind = kind;
@@ -54,7 +61,7 @@ export class HalfMessage {
   /** Found with nobody at it, and held by us. */
   static found(kind: HalfKind, half: StoredHalf): HalfMessage {
     const message = new HalfMessage(kind, half.row, null);
-    message.#take(found(half));
+    message.#take(found(half, kind.policy));
     return message;
   }
 
@@ -64,7 +71,13 @@ export class HalfMessage {
 
   /** Something of the user's is running, or its end is not written yet. */
   get atWork(): boolean {
-    return this.#state.is !== "releasing" && this.#state.is !== "ended";
+    if (this.#settling?.telling === true) return true;
+    return this.#state.is !== "releasing" && this.#state.is !== "settling" && this.#state.is !== "ended";
+  }
+
+  /** The broker asks, and the record has no answer yet, or says commit. */
+  asked(message: Incoming): Promise<Decision> {
+    return this.#settling?.asked(message) ?? Promise.resolve("unknown");
   }
 
   /** This process stood still for longer than its lease, and has just found its own half message with nobody at it. */
@@ -74,7 +87,7 @@ export class HalfMessage {
 
   /** Gives up waiting for its turn. @returns false when it has begun: then its work decides. */
   giveUp(error: TallyError): boolean {
-    if (this.#state.is !== "preparing" && this.#state.is !== "busy") return false;
+    if (this.#state.is !== "preparing" && this.#state.is !== "busy" && this.#state.is !== "offering") return false;
     this.#input({ type: "close", error });
     return true;
   }
@@ -95,6 +108,7 @@ export class HalfMessage {
     if (state.is !== "ended" || was === "ended") return;
     this.#timer?.cancel();
     this.#renewal?.cancel();
+    this.#over.abort(new TallyError("closed", "it has come to its end"));
     this.#kind.ended(this);
   }
 
@@ -109,7 +123,14 @@ export class HalfMessage {
       case "hold":
         this.#held = effect.held;
         return this.#renewLater();
+      case "offer":
+        return void this.#offer();
+      case "withdraw":
+        return void this.#quietly(this.#kind.store.withdraw(effect.held.place, this.#fence(effect.held)));
+      case "keep":
+        return this.#kind.runtime.events.emit({ type: "half-kept", ...this.#about(), error: effect.error });
       case "work":
+        this.#kind.runtime.events.emit({ type: "half-prepared", ...this.#about() });
         return void this.#work();
       case "check":
         return void this.#check(effect.held);
@@ -124,6 +145,12 @@ export class HalfMessage {
         });
       case "release":
         return this.#release(effect.held);
+      case "inform":
+        return this.#inform(effect.decision);
+      case "settle":
+        return void this.#settle(effect.held);
+      case "settled":
+        return void this.#quietly(this.#settled(effect.held));
       case "defer":
         return void this.#quietly(this.#kind.store.renew(effect.held.place, this.#fence(effect.held), effect.ms));
       case "park":
@@ -143,7 +170,6 @@ export class HalfMessage {
       const answer = await store.prepare({ name, row: this.row }, policy.lease);
       if (answer.is === "prepared") {
         failpoint("half.prepared");
-        runtime.events.emit({ type: "half-prepared", ...this.#about() });
         // Given up meanwhile: no work has begun, and none will.
         if (this.#state.is === "ended") return void this.#quietly(store.decide(answer.place, "rollback", false));
       }
@@ -153,9 +179,10 @@ export class HalfMessage {
     }
   }
 
-  async #decide({ place }: Held, decision: "commit" | "rollback"): Promise<void> {
+  async #decide({ place, atBroker }: Held, decision: "commit" | "rollback"): Promise<void> {
     try {
-      const recorded = await this.#kind.store.decide(place, decision, !this.row.message.ordered);
+      const atOnce = !this.row.message.ordered && !atBroker;
+      const recorded = await this.#kind.store.decide(place, decision, atOnce);
       failpoint("half.decided");
       if (recorded?.released === true) this.#kind.stored();
       this.#input({ type: "decided", recorded });
@@ -201,6 +228,49 @@ export class HalfMessage {
       }
       await sleep(runtime.clock, Math.max(1, fullJitter(RELEASE_BACKOFF, tries, runtime.random)), closing);
     }
+  }
+
+  // ── the broker ──────────────────────────────────────────────────────────────
+
+  async #offer(): Promise<void> {
+    const broker = this.#kind.broker;
+    if (broker === null) return this.#input({ type: "offered", refused: null });
+    try {
+      this.#handle = await offer(this.#kind, broker, this.row.message, this.#over.signal);
+      this.#input({ type: "offered", refused: null });
+    } catch (thrown) {
+      const { id } = this.row.message;
+      this.#input({ type: "offered", refused: rejection(asError(thrown, id), id, false) });
+    }
+  }
+
+  /** A commit is told where it is settled. */
+  #inform(decision: "commit" | "rollback"): void {
+    const broker = this.#kind.broker;
+    if (decision === "commit" || broker === null || this.#handle === null) return;
+    void broker.tell(this.#handle.session, this.row.message, this.#handle.handle, decision);
+  }
+
+  async #settle({ preparedAt }: Held): Promise<void> {
+    const { broker, runtime, closing } = this.#kind;
+    if (broker === null) return this.#input({ type: "unproved" });
+    const signal = AbortSignal.any([closing, this.#over.signal]);
+    const { message } = this.row;
+    this.#settling = new Settling({ runtime, broker, message, preparedAt, handle: this.#handle, signal });
+    let how: HalfInput;
+    try {
+      how = { type: (await this.#settling.proved()) ? "proved" : "unproved" };
+    } catch (thrown) {
+      // The tally closes: whoever finds it committed goes on.
+      how = { type: "close", error: asError(thrown, message.id) };
+    }
+    this.#settling = null;
+    this.#input(how);
+  }
+
+  async #settled({ place }: Held): Promise<void> {
+    if (await this.#kind.store.settle(place))
+      this.#kind.runtime.events.emit({ type: "half-settled", ...this.#about() });
   }
 
   async #park({ place, checks, ...held }: Held, reason: string): Promise<void> {

@@ -2,7 +2,7 @@ import type { Duration } from "../duration.ts";
 import { TallyError } from "../error.ts";
 import { type Bounds, duration, integer, resolveOptions, value } from "../policy.ts";
 import type { PublishOptions, Receipt } from "../publish/options.ts";
-import type { Decision } from "../spi.ts";
+import type { Decision, HalfMessagePort } from "../spi.ts";
 import type { Topic } from "../topic.ts";
 
 /** Options of `tally.half()`. */
@@ -24,6 +24,16 @@ export interface HalfOptions<In, Out = In> {
   readonly checkMin?: Duration;
   /** The longest wait. @default "1m" */
   readonly checkMax?: Duration;
+  /**
+   * Where a half message waits for its decision. `"broker"`, on a broker that keeps half messages itself (RocketMQ): it is
+   * there before the work begins, and `run()` rejects, without work, when the broker does not take it within `brokerWithin`.
+   * `"either"`: then it waits in the outbox alone, and is sent when it is committed. `"outbox"`: always there alone. Whatever
+   * this says, it is in the outbox too: decisions are recorded there.
+   * @default "broker" where the broker keeps half messages, else "outbox"
+   */
+  readonly keep?: "broker" | "either" | "outbox";
+  /** See `keep`. @default "10s" */
+  readonly brokerWithin?: Duration;
   /** A half message is parked when it has been checked so often, @default 15 */
   readonly maxChecks?: number;
   /** and is so old. @default "1h" */
@@ -101,11 +111,22 @@ export interface HalfPolicy {
   readonly checkMax: number;
   readonly maxChecks: number;
   readonly maxAge: number;
+  readonly keep: Keep;
+  readonly brokerWithin: number;
 }
 
+type Keep = "broker" | "either" | "outbox";
 type Check = HalfOptions<never, never>["check"];
 
-const BOUNDS: Bounds<HalfPolicy & { readonly topic: Topic<never, never> | null; readonly check: Check | null }> = {
+interface Read extends Omit<HalfPolicy, "keep"> {
+  readonly topic: Topic<never, never> | null;
+  readonly check: Check | null;
+  readonly keep: Keep | null;
+}
+
+const KEEPS: readonly unknown[] = ["broker", "either", "outbox"] satisfies readonly Keep[];
+
+const BOUNDS: Bounds<Read> = {
   topic: value<Topic<never, never> | null>(
     null,
     "a topic, made by topic()",
@@ -118,15 +139,23 @@ const BOUNDS: Bounds<HalfPolicy & { readonly topic: Topic<never, never> | null; 
   checkMax: duration("1m", 10, 24 * 3_600_000),
   maxChecks: integer(15, 1, 1_000_000),
   maxAge: duration("1h", 1_000, 20 * 86_400_000),
+  keep: value<Keep | null>(null, KEEPS.map((one) => JSON.stringify(one)).join(" or "), (v): v is Keep =>
+    KEEPS.includes(v),
+  ),
+  brokerWithin: duration("10s", 10, 3_600_000),
 };
 
-/** @throws TallyError `bad-config` */
+/**
+ * @param broker Null where the broker keeps no half messages.
+ * @throws TallyError `bad-config`, `unsupported`
+ */
 export function resolveHalf(
   name: string,
   options: object,
+  broker: Pick<HalfMessagePort, "refuses"> | null,
 ): { readonly topic: Topic<never, never>; readonly check: Check; readonly policy: HalfPolicy } {
   const where = `half ${JSON.stringify(name)}`;
-  const { topic, check, ...policy } = resolveOptions(where, options, BOUNDS);
+  const { topic, check, keep, ...policy } = resolveOptions(where, options, BOUNDS);
   if (topic === null || check === null)
     throw new TallyError(
       "bad-config",
@@ -142,5 +171,25 @@ export function resolveHalf(
       "bad-config",
       `${where}: checkMin (${policy.checkMin} ms) must not exceed checkMax (${policy.checkMax} ms)`,
     );
-  return { topic, check, policy };
+  return { topic, check, policy: { ...policy, keep: keepOf(where, topic, keep, broker) } };
+}
+
+/** @throws TallyError `unsupported`: what was asked for, or is the default, the broker cannot do */
+function keepOf(
+  where: string,
+  topic: Topic<never, never>,
+  keep: Keep | null,
+  broker: Pick<HalfMessagePort, "refuses"> | null,
+): Keep {
+  if (keep === "outbox" || (keep === null && broker === null)) return "outbox";
+  if (broker === null)
+    throw new TallyError(
+      "unsupported",
+      `${where}: keep: ${JSON.stringify(keep)}, but this broker keeps no half messages`,
+    );
+  const { name, ordered, groups } = topic;
+  const refused = broker.refuses({ name, ordered, groups });
+  if (refused === null) return keep ?? "broker";
+  const text = refused.message.replace(/^\[[^\]]*\] /, "");
+  throw new TallyError(refused.code, `${where}: ${text}; with keep: "outbox" they wait in the outbox alone`);
 }

@@ -51,6 +51,14 @@ export interface HalfStats {
   readonly oldestAt: number | null;
 }
 
+/** One by its identity. */
+export interface FoundHalf {
+  readonly place: number;
+  readonly state: "undecided" | "committed" | "released" | "rolledBack";
+  /** Nobody is at it. */
+  readonly free: boolean;
+}
+
 /** Whose: the destination, the service and the declared name. */
 export interface HalfOwner {
   readonly destination: string;
@@ -68,6 +76,10 @@ export interface HalfStore {
    * @param release Makes a committed one a row in the same transaction, if there is room.
    */
   decide(place: number, decision: "commit" | "rollback", release: boolean): Promise<Decided | null>;
+  /** A committed one is with the broker's messages: it needs no row. False: it is not committed, or has been released. */
+  settle(place: number): Promise<boolean>;
+  /** Forgets one whose work has not begun, as if it had never been. False: another one has it, or it is decided. */
+  withdraw(place: number, fence: number): Promise<boolean>;
   /** A committed one becomes a row of the outbox, behind all that are there; `same` if it is one, or was, already. */
   release(place: number): Promise<PutResult>;
   /** Those undecided, or committed and not released, that nobody is at: held for the lease. Each check is counted. */
@@ -77,6 +89,6 @@ export interface HalfStore {
   /** Those of an owner that are undecided, or committed and not released; the oldest first. */
   list(owner: HalfOwner, most: number): Promise<readonly StoredHalf[]>;
   /** By identity; null: there is none of this owner, or it is long decided. */
-  find(owner: HalfOwner, topic: string, id: string): Promise<{ readonly place: number } | null>;
+  find(owner: HalfOwner, topic: string, id: string): Promise<FoundHalf | null>;
   stats(): Promise<HalfStats>;
 }

@@ -44,12 +44,16 @@ export interface HealthSources {
   }[];
   readonly inbox: Pick<InboxStore<unknown>, "parked"> | null;
   readonly halves: Pick<HalfStore, "stats"> | null;
+  /** Half messages that the broker has dropped, and when it last did; null: none. */
+  dropped(): { readonly messages: number; readonly at: number } | null;
   /** Errors and warnings that stand. */
   audit(): readonly { readonly what: string; readonly text: string }[];
 }
 
 /** A half message that has no decision after so long: its work takes very long, or nobody who runs declares it. */
 const HALF_STUCK_MS = 3_600_000;
+/** What the broker has dropped is shown for so long. */
+const DROPPED_MS = 3_600_000;
 /** More parked keys than this are not counted out. */
 const MOST_KEYS = 1_000;
 
@@ -182,6 +186,13 @@ export class HealthRoom {
     const { halves, clock } = this.#o;
     if (halves === null) return;
     const what = "half messages";
+    const dropped = this.#o.dropped();
+    if (dropped !== null && clock.now() - dropped.at < DROPPED_MS)
+      found.stuck.push({
+        what,
+        text: `the broker has dropped ${dropped.messages}, of any service, that nobody decided while it asked`,
+        status: "degraded",
+      });
     // A store that fails is found by its rows.
     const stats = await this.#ask<HalfStats>({ ...found, store: [] }, what, () => halves.stats());
     if (stats === null) return;

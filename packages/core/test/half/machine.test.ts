@@ -4,15 +4,26 @@ import { found, type HalfInput, type HalfState, type HalfStep, RUN, step } from 
 import type { HalfPolicy } from "../../src/half/options.ts";
 import type { StoredHalf } from "../../src/half/store.ts";
 
-const policy: HalfPolicy = { lease: 15_000, checkMin: 1_000, checkMax: 60_000, maxChecks: 3, maxAge: 3_600_000 };
+const policy: HalfPolicy = {
+  lease: 15_000,
+  checkMin: 1_000,
+  checkMax: 60_000,
+  maxChecks: 3,
+  maxAge: 3_600_000,
+  keep: "outbox",
+  brokerWithin: 10_000,
+};
+const kept: HalfPolicy = { ...policy, keep: "broker" };
 const half = { place: 7, fence: 2, checks: 1, preparedAt: 0, state: "undecided" } as StoredHalf;
-const held = { place: 7, fence: 2, checks: 1, preparedAt: 0 };
+const held = { place: 7, fence: 2, checks: 1, preparedAt: 0, atBroker: false };
+const atBroker = { ...held, atBroker: true };
 const broken = new TallyError("store", "no");
 const closed = new TallyError("closed", "closed");
 const thrown = { error: new Error("declined") };
 
 const INPUTS: readonly HalfInput[] = [
   { type: "prepared", answer: { is: "prepared", place: 7, fence: 1 }, wall: 5 },
+  { type: "offered", refused: null },
   { type: "worked", decision: "commit" },
   { type: "threw", error: thrown.error },
   { type: "checked", decision: "rollback", wall: 5 },
@@ -20,6 +31,8 @@ const INPUTS: readonly HalfInput[] = [
   { type: "failed", error: broken },
   { type: "timer" },
   { type: "released" },
+  { type: "proved" },
+  { type: "unproved" },
   { type: "unreleasable", reason: "another body" },
   { type: "close", error: closed },
 ];
@@ -30,6 +43,8 @@ const STATES: readonly HalfState[] = [
   { is: "checking", held },
   { is: "deciding", held, made: { decision: "commit", by: "work", thrown: null }, tries: 1 },
   { is: "releasing", held },
+  { is: "offering", held },
+  { is: "settling", held: atBroker },
   { is: "ended" },
 ];
 
@@ -59,14 +74,32 @@ describe("the life of a half message", () => {
         close: "ended reject",
       },
       releasing: { released: "ended", unreleasable: "ended park", close: "ended reject" },
+      offering: { offered: "working work", close: "ended withdraw reject" },
+      settling: { proved: "ended settled", unproved: "releasing hold release", close: "ended reject" },
       ended: {},
     });
   });
 
   it("begins with a prepare, or with what was found", () => {
     expect(shown(RUN)).toBe("preparing prepare");
-    expect(shown(found(half))).toBe("checking hold check");
-    expect(shown(found({ ...half, state: "committed" }))).toBe("releasing hold release");
+    expect(shown(found(half, policy))).toBe("checking hold check");
+    expect(shown(found({ ...half, state: "committed" }, policy))).toBe("releasing hold release");
+    expect(shown(found({ ...half, state: "committed" }, kept))).toBe("settling hold settle");
+  });
+
+  it("where the broker keeps them, it is offered before the work, and settled after the decision", () => {
+    const prepared: HalfInput = { type: "prepared", answer: { is: "prepared", place: 7, fence: 1 }, wall: 5 };
+    expect(shown(step({ is: "preparing" }, prepared, kept))).toBe("offering hold offer");
+    const refused: HalfInput = { type: "offered", refused: broken };
+    expect(shown(step({ is: "offering", held }, refused, kept))).toBe("ended withdraw reject");
+    expect(shown(step({ is: "offering", held }, refused, { ...kept, keep: "either" }))).toBe("working keep work");
+    const to = (decision: "commit" | "rollback", released: boolean): string => {
+      const made = { decision, by: "work", thrown: null } as const;
+      const decided: HalfInput = { type: "decided", recorded: { decision, released } };
+      return shown(step({ is: "deciding", held: atBroker, made, tries: 1 }, decided, kept));
+    };
+    expect(to("commit", false)).toBe("settling tell answer inform hold settle");
+    expect(to("rollback", false)).toBe("ended tell answer inform");
   });
 
   it("each answer to the prepare leads somewhere, and only a new one to the work", () => {

@@ -38,6 +38,7 @@ async function bench(): Promise<Bench> {
   const halves = new Halves({
     runtime: r.runtime,
     store: store.halves,
+    broker: null,
     publisher: r.publisher,
     deadlineMs: 120_000,
   });

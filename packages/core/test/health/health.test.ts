@@ -62,6 +62,7 @@ function rig({ stores = true, spills = true }: { readonly stores?: boolean; read
       : [],
     inbox: stores ? { parked: () => r.inbox?.() ?? Promise.resolve(r.keys) } : null,
     audit: () => r.audit,
+    dropped: () => null,
     halves: stores ? { stats: () => r.outbox?.() ?? Promise.resolve(r.halves) } : null,
   };
   const room = new HealthRoom(sources);

@@ -19,6 +19,7 @@ import {
   type Topic,
   topic,
 } from "../../src/index.ts";
+import { HalfBroker } from "./half-broker.ts";
 import type { OutboxSpec } from "../../src/stores.ts";
 
 export interface Order {
@@ -46,6 +47,8 @@ export interface HalfWorld {
   readonly clock: VirtualClock;
   readonly outbox: MemoryOutbox;
   readonly broker: MemoryBroker;
+  /** The same broker, as one that keeps half messages itself; null where it does not. */
+  readonly keeper: HalfBroker | null;
   process(
     check?: HalfOptions<Order>["check"],
     options?: Partial<HalfOptions<Order>> & { readonly topics?: readonly Topic<Order>[] },
@@ -58,15 +61,18 @@ export interface HalfWorld {
 
 const STEP = 100;
 
-export function halfWorld(): HalfWorld {
+/** @param options.keeps The broker keeps half messages itself, as RocketMQ does. */
+export function halfWorld({ keeps = false }: { readonly keeps?: boolean } = {}): HalfWorld {
   const clock = virtualClock();
   const outbox = memoryOutbox();
   const broker = memory();
+  const keeper = keeps ? new HalfBroker(broker, clock) : null;
   let seed = 0;
   return {
     clock,
     outbox,
     broker,
+    keeper,
     async process(check = () => "unknown", { topic: of = plain, topics = [plain, ordered], ...options } = {}) {
       let [alive, frozen] = [true, false];
       const late: (() => void)[] = [];
@@ -84,7 +90,13 @@ export function halfWorld(): HalfWorld {
         openOutbox: async (host) => mortal(await outbox.openOutbox(host), () => alive),
       };
       const tally = await openTally(
-        { service: "shop", broker, outbox: spec, topics, onEvent: (event) => events.push(event) },
+        {
+          service: "shop",
+          broker: keeper?.of(() => alive) ?? broker,
+          outbox: spec,
+          topics,
+          onEvent: (event) => events.push(event),
+        },
         { clock: own, random: seededRandom(++seed), diagnose: () => {} },
       );
       const half = tally.half<Order, Order>("payment", {

@@ -1,7 +1,7 @@
 import { type AuditFinding, type AuditPort, type AuditSubject, describe, raced } from "@tallymq/core/spi";
 import type { BrokerOnNames, Cluster } from "../remoting/cluster.ts";
 import type { RemotingClient } from "../remoting/client.ts";
-import type { PlannedTopic, Topology } from "../topology.ts";
+import { besideOf, type PlannedTopic, type Topology } from "../topology.ts";
 import { judge } from "./judge.ts";
 import type { BrokerState, GroupState, TopicState, World } from "./world.ts";
 
@@ -73,7 +73,7 @@ export class RocketAudit implements AuditPort {
     for (const { topic, group, attempts } of subjects) {
       const members = group === null ? topic.groups : [group];
       // Where delays are declared is known when they are: with the first consumer at the latest.
-      for (const one of topology.plans(topic, members, group !== null)) topics.set(one.name, one);
+      for (const one of topology.plans(topic, members, besideOf(group))) topics.set(one.name, one);
       for (const each of members) {
         const name = topology.groupOf(topic.name, each);
         const most = Math.max(groups.get(name)?.attempts ?? 0, attempts);

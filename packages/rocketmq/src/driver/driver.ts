@@ -20,11 +20,23 @@ export interface OutMessage {
   readonly messageGroup: string | null;
   /** Wall-clock milliseconds; null: now. */
   readonly deliverAt: number | null;
+  /** Wall-clock milliseconds. A half message that was born in 1970 is dropped at the broker's first look. */
+  readonly bornAt: number;
+  /** A half message: handed out when it is committed. */
+  readonly half: boolean;
 }
 
 export interface Sent {
   readonly status: Status;
-  readonly entries: readonly { readonly status: Status; readonly messageId: string }[];
+  /** `transactionId`: of a half message, else empty. */
+  readonly entries: readonly { readonly status: Status; readonly messageId: string; readonly transactionId: string }[];
+}
+
+/** How a half message is called when it is decided. */
+export interface HalfAt {
+  readonly topic: string;
+  readonly messageId: string;
+  readonly transactionId: string;
 }
 
 export interface InMessage {
@@ -82,6 +94,10 @@ export interface Link {
     entry: { readonly messageId: string; readonly handle: string },
     ms: number,
   ): Promise<{ readonly status: Status; readonly handle: string }>;
+  /** @param asked In answer to the broker's question. That it is OK is no proof: the proxy does not wait for the broker. */
+  decide(half: HalfAt, decision: "commit" | "rollback", asked: boolean): Promise<Status>;
+  /** A producer says anew which topics are its own: it is asked about half messages of these from then on. */
+  announce(topics: readonly string[]): void;
   /** Whether the topic has a route. */
   route(topic: string): Promise<Status>;
   /** Says goodbye, for at most a second, and leaves nothing behind that keeps a process alive. */
@@ -91,6 +107,8 @@ export interface Link {
 export interface LinkEvents {
   /** The connection, or the proxy, is gone. Once; never after `close`. */
   lost(thrown: unknown): void;
+  /** The broker wants to know what became of a half message. */
+  asked(half: HalfAt, message: InMessage): void;
 }
 
 export interface Driver {

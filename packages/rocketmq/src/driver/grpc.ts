@@ -10,7 +10,15 @@ import {
 import { type Clock, raced, type Random, type ResolvedTls, type Timer } from "@tallymq/core/spi";
 import type { Endpoint } from "../endpoint.ts";
 import type { ResolvedCredentials } from "../options.ts";
-import { type Acked, type ClientPlan, type Driver, type InMessage, type Link, type LinkEvents } from "./driver.ts";
+import {
+  type Acked,
+  type ClientPlan,
+  type Driver,
+  type HalfAt,
+  type InMessage,
+  type Link,
+  type LinkEvents,
+} from "./driver.ts";
 import type { OutMessage, Received, Sent, Status } from "./driver.ts";
 import { definition, duration, resource, service, sign, timeOfRequest } from "./protocol.ts";
 import { incomingMessage, outgoingMessage, settings, statusOf } from "./wire.ts";
@@ -79,7 +87,7 @@ export class GrpcDriver implements Driver {
 class GrpcLink implements Link {
   readonly endpoint: string;
   readonly #o: GrpcOptions;
-  readonly #plan: ClientPlan;
+  #plan: ClientPlan;
   readonly #events: LinkEvents;
   readonly #client: Client;
   readonly #clientId: string;
@@ -142,11 +150,27 @@ class GrpcLink implements Link {
       } else if (said !== undefined && !this.#greeted) reject(new StatusError(statusOf(said)));
       else if (command.getReconnectEndpointsCommand() !== undefined)
         ended(new Error(`${this.endpoint} asks its clients to connect anew`));
+      const orphan = command.getRecoverOrphanedTransactionCommand();
+      const half = orphan?.getMessage();
+      if (orphan === undefined || half === undefined || this.#over) return;
+      const message = incomingMessage(half);
+      const { topic, messageId } = message;
+      this.#events.asked({ topic, messageId, transactionId: orphan.getTransactionId() }, message);
     });
+    this.#greet(stream);
+    return promise;
+  }
+
+  #greet(stream: ClientDuplexStream<Writable, Command>): void {
     const command = new service.TelemetryCommand();
     command.setSettings(settings(this.#plan, this.#o));
     stream.write(command);
-    return promise;
+  }
+
+  announce(topics: readonly string[]): void {
+    if (this.#over || this.#telemetry === null) return;
+    this.#plan = { kind: "producer", topics };
+    this.#greet(this.#telemetry);
   }
 
   async send(messages: readonly OutMessage[]): Promise<Sent> {
@@ -155,9 +179,11 @@ class GrpcLink implements Link {
     const answer = await this.#unary("SendMessage", request, service.SendMessageResponse);
     return {
       status: statusOf(answer.getStatus()),
-      entries: answer
-        .getEntriesList()
-        .map((entry) => ({ status: statusOf(entry.getStatus()), messageId: entry.getMessageId() })),
+      entries: answer.getEntriesList().map((entry) => ({
+        status: statusOf(entry.getStatus()),
+        messageId: entry.getMessageId(),
+        transactionId: entry.getTransactionId(),
+      })),
     };
   }
 
@@ -233,6 +259,18 @@ class GrpcLink implements Link {
     request.setInvisibleDuration(duration(ms));
     const answer = await this.#unary("ChangeInvisibleDuration", request, service.ChangeInvisibleDurationResponse);
     return { status: statusOf(answer.getStatus()), handle: answer.getReceiptHandle() };
+  }
+
+  async decide(half: HalfAt, decision: "commit" | "rollback", asked: boolean): Promise<Status> {
+    const request = new service.EndTransactionRequest();
+    request.setTopic(resource(half.topic));
+    request.setMessageId(half.messageId);
+    request.setTransactionId(half.transactionId);
+    const { COMMIT, ROLLBACK } = definition.TransactionResolution;
+    request.setResolution(decision === "commit" ? COMMIT : ROLLBACK);
+    const { SOURCE_SERVER_CHECK, SOURCE_CLIENT } = definition.TransactionSource;
+    request.setSource(asked ? SOURCE_SERVER_CHECK : SOURCE_CLIENT);
+    return statusOf((await this.#unary("EndTransaction", request, service.EndTransactionResponse)).getStatus());
   }
 
   async route(topic: string): Promise<Status> {

@@ -51,13 +51,8 @@ export function outgoingMessage(m: OutMessage): Message {
   system.setMessageId(m.messageId);
   system.setKeysList([...m.keys]);
   system.setBodyEncoding(definition.Encoding.IDENTITY);
-  system.setMessageType(
-    m.messageGroup !== null
-      ? definition.MessageType.FIFO
-      : m.deliverAt !== null
-        ? definition.MessageType.DELAY
-        : definition.MessageType.NORMAL,
-  );
+  system.setMessageType(messageType(m));
+  system.setBornTimestamp(timestamp(m.bornAt));
   if (m.messageGroup !== null) system.setMessageGroup(m.messageGroup);
   if (m.deliverAt !== null) system.setDeliveryTimestamp(timestamp(m.deliverAt));
   const message = new definition.Message();
@@ -68,6 +63,13 @@ export function outgoingMessage(m: OutMessage): Message {
   const properties = message.getUserPropertiesMap();
   for (const [name, value] of m.properties) properties.set(name, value);
   return message;
+}
+
+function messageType({ half, messageGroup, deliverAt }: OutMessage): number {
+  const { NORMAL, FIFO, DELAY, TRANSACTION } = definition.MessageType;
+  if (half) return TRANSACTION;
+  if (messageGroup !== null) return FIFO;
+  return deliverAt === null ? NORMAL : DELAY;
 }
 
 export function incomingMessage(given: Message): InMessage {

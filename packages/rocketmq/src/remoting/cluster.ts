@@ -7,6 +7,7 @@ import type { Dial } from "./socket.ts";
 
 /** Codes of requests. */
 const ASK = {
+  query: 12,
   queryOffset: 14,
   writeOffset: 15,
   makeTopic: 17,
@@ -226,6 +227,30 @@ export class Cluster {
       queueId: String(queue),
       commitOffset: String(offset),
     });
+  }
+
+  /**
+   * Whether consumers of a topic get, or have got, a message with this id of the protocol. The broker's index has hashes of
+   * ids: what it finds must hold the id itself.
+   */
+  async holds(master: RemotingClient, topic: string, messageId: string): Promise<boolean> {
+    const answer = await master.ask(ASK.query, {
+      topic,
+      key: messageId,
+      maxNum: "32",
+      beginTimestamp: "0",
+      endTimestamp: String(Number.MAX_SAFE_INTEGER),
+      _UNIQUE_KEY_QUERY: "true",
+    });
+    if (answer.code === NOT_FOUND) return false;
+    if (answer.code !== 0) throw new RemotingError(`topic ${topic}`, answer);
+    return new TextDecoder("latin1").decode(answer.body).includes(messageId);
+  }
+
+  /** How many messages there have ever been in the only queue of a topic of the broker's own. */
+  async ever(master: RemotingClient, topic: string): Promise<number> {
+    const { fields } = await master.must(`topic ${topic}`, ASK.maxOffset, { topic, queueId: "0" });
+    return Number(fields["offset"]);
   }
 
   /** A broker's settings, as it writes them down. May hold secrets: never to be shown. */

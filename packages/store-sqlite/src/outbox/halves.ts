@@ -1,5 +1,6 @@
 import type {
   Decided,
+  FoundHalf,
   HalfOwner,
   HalfStats,
   HalfStore,
@@ -53,6 +54,14 @@ export class SqliteHalves implements HalfStore {
     return this.#client.ask("half.release", { place, wall: this.#wall() });
   }
 
+  settle(place: number): Promise<boolean> {
+    return this.#client.ask("half.settle", { place, wall: this.#wall() });
+  }
+
+  withdraw(place: number, fence: number): Promise<boolean> {
+    return this.#client.ask("half.withdraw", { place, fence });
+  }
+
   async due({ destination, producer, name }: HalfOwner, leaseMs: number, most: number): Promise<readonly StoredHalf[]> {
     const owner = { destination, producer, name };
     return halvesOf(name, await this.#client.ask<Lines>("half.due", { owner, leaseMs, most, now: this.#client.now() }));
@@ -67,12 +76,13 @@ export class SqliteHalves implements HalfStore {
     return halvesOf(name, await this.#client.ask<Lines>("half.list", { owner, most }));
   }
 
-  find(
-    { destination, producer, name }: HalfOwner,
-    topic: string,
-    id: string,
-  ): Promise<{ readonly place: number } | null> {
-    return this.#client.ask("half.find", { owner: { destination, producer, name }, topic, id });
+  find({ destination, producer, name }: HalfOwner, topic: string, id: string): Promise<FoundHalf | null> {
+    return this.#client.ask("half.find", {
+      owner: { destination, producer, name },
+      topic,
+      id,
+      now: this.#client.now(),
+    });
   }
 
   stats(): Promise<HalfStats> {

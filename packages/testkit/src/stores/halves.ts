@@ -25,6 +25,9 @@ export interface MemoryHalvesOptions {
 
 export type MemoryHalves = Mutable[];
 
+/** The last place that was given, of tables that several processes share: none is given twice. */
+const LAST: WeakMap<MemoryHalves, number> = new WeakMap();
+
 /** Undecided, or committed and not yet a row. */
 export function isOpen({ state }: Mutable): boolean {
   return state === "undecided" || state === "committed";
@@ -82,7 +85,8 @@ export function memoryHalves({ clock, halves, working, isFull, judge, add }: Mem
     );
     if (found === undefined) {
       if (isFull()) return { is: "full" };
-      const place = (halves.at(-1)?.place ?? 0) + 1;
+      const place = (LAST.get(halves) ?? 0) + 1;
+      LAST.set(halves, place);
       const preparedAt = clock.wall();
       const until = clock.now() + leaseMs;
       const none = { parkedAt: null, reason: null };
@@ -140,6 +144,22 @@ export function memoryHalves({ clock, halves, working, isFull, judge, add }: Mem
         released: half.state === "released" || put === "stored" || put === "same",
       };
     },
+    async settle(place) {
+      await working();
+      const half = at(place);
+      if (half?.state !== "committed") return false;
+      half.state = "released";
+      forget(half);
+      return true;
+    },
+    async withdraw(place, fence) {
+      await working();
+      const index = halves.findIndex((half) => half.place === place);
+      const half = halves[index];
+      if (half === undefined || half.fence !== fence || half.state !== "undecided") return false;
+      halves.splice(index, 1);
+      return true;
+    },
     async release(place) {
       await working();
       const half = at(place);
@@ -180,7 +200,7 @@ export function memoryHalves({ clock, halves, working, isFull, judge, add }: Mem
       const half = halves.find(
         (each) => isOf(each, owner) && each.row.message.topic === topic && each.row.message.id === id,
       );
-      return half === undefined ? null : { place: half.place };
+      return half === undefined ? null : { place: half.place, state: half.state, free: half.until <= clock.now() };
     },
     async stats() {
       await working();

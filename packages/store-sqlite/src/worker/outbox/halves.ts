@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import type { HalfOwner } from "@tallymq/core/spi";
+import type { FoundHalf, HalfOwner } from "@tallymq/core/spi";
 import { AT, FLAG, partsOf, slotOf, viewOf } from "../../record/layout.ts";
 import type { Database } from "../file/database.ts";
 import { SQLITE, sqliteCode } from "../fault.ts";
@@ -60,6 +60,7 @@ interface PrepareArgs {
 }
 
 const LINE = "place, fence, state, until, lease, checks, prepared_at, parked_at, reason, crc, record";
+const STATES: readonly FoundHalf["state"][] = ["undecided", "committed", "released", "rolledBack"];
 const NAMES: readonly ("stored" | "same" | "conflict" | "full")[] = ["stored", "same", "conflict", "full"];
 
 /** Half messages of an outbox. */
@@ -98,6 +99,7 @@ export function halfOperations({ sql, path }: Database, rows: Rows, surfaced: (w
   const list = sql.prepare(
     `SELECT ${LINE} FROM tally_halves WHERE owner = ? AND state < ${STATE.released} ORDER BY place LIMIT ?`,
   );
+  const withdraw = sql.prepare(`DELETE FROM tally_halves WHERE place = ? AND fence = ? AND state = ${STATE.undecided}`);
   const forget = sql.prepare(
     `DELETE FROM tally_halves WHERE place IN (SELECT place FROM tally_halves WHERE state >= ${STATE.released} AND forget_at < ? LIMIT ${FORGET})`,
   );
@@ -211,6 +213,15 @@ export function halfOperations({ sql, path }: Database, rows: Rows, surfaced: (w
       const half = byPlace.get(args.place) as Found | undefined;
       return { value: half?.state === STATE.committed ? release(half, args.wall, args) : "same" };
     }),
+    "half.settle": operation("write", ({ place, wall }: { place: number; wall: number }) => {
+      const half = byPlace.get(place) as Found | undefined;
+      if (half?.state !== STATE.committed) return { value: false };
+      end.run(STATE.released, forgetAt(half.record, wall), place);
+      return { value: true };
+    }),
+    "half.withdraw": operation("write", ({ place, fence }: { place: number; fence: number }) => ({
+      value: withdraw.run(place, fence).changes === 1,
+    })),
     "half.due": operation("write", (of: { owner: HalfOwner; leaseMs: number; most: number; now: Now }) => {
       const owner = ownerText(of.owner);
       const found: Line[] = [];
@@ -242,11 +253,12 @@ export function halfOperations({ sql, path }: Database, rows: Rows, surfaced: (w
       const lines = list.all(ownerText(of.owner), of.most) as unknown as Line[];
       return answer(lines.filter((line) => crc32(line.record) === line.crc));
     }),
-    "half.find": operation("read", (of: { owner: HalfOwner; topic: string; id: string }) => {
+    "half.find": operation("read", (of: { owner: HalfOwner; topic: string; id: string; now: Now }) => {
       const { destination, producer } = of.owner;
       const head = Buffer.from(JSON.stringify([destination, producer, of.topic]));
       const half = byIdentity.get(identityBytes(head, Buffer.from(of.id))) as Found | undefined;
-      return { value: half?.owner === ownerText(of.owner) ? { place: half.place } : null };
+      if (half?.owner !== ownerText(of.owner)) return { value: null };
+      return { value: { place: half.place, state: STATES[half.state], free: isFree(half, of.now) } };
     }),
     "half.stats": operation("read", () => {
       const counted = stats.get() as { undecided: number; parked: number; oldest: number | null };

@@ -219,6 +219,61 @@ export const halfCases: readonly StoreCase[] = [
     },
   ),
 
+  storeCase("a committed one that the broker has needs no row", ["halves"], async (stage) => {
+    const { outbox, halves } = await opened(stage);
+    const [kept, undecided] = [half(stage), half(stage)];
+    const { place } = await prepared(halves, kept);
+    const other = await prepared(halves, undecided);
+    assert.deepEqual(await halves.decide(place, "commit", false), { decision: "commit", released: false });
+    assert.equal(await halves.settle(place), true);
+    assert.equal(await halves.settle(place), false);
+    assert.equal(await halves.settle(other.place), false, "expected one without a decision to stay");
+    assert.equal(await halves.release(place), "same");
+    stage.advance(LEASE + 1);
+    assert.deepEqual(
+      (await halves.due(owner, LEASE, 10)).map((each) => each.place),
+      [other.place],
+    );
+    assert.equal((await outbox.stats()).rows, 0);
+    assert.equal((await halves.prepare(kept, LEASE)).is, "committed");
+  }),
+
+  storeCase("one that is withdrawn has never been; nobody but its holder withdraws it", ["halves"], async (stage) => {
+    const { halves } = await opened(stage);
+    const given = half(stage);
+    const { place, fence } = await prepared(halves, given);
+    assert.equal(await halves.withdraw(place, fence + 1), false);
+    assert.equal(await halves.withdraw(place, fence), true);
+    assert.equal(await halves.find(owner, given.row.message.topic, given.row.message.id), null);
+    const again = await prepared(halves, body(given));
+    assert.ok(again.place > place, "expected a place that was never used");
+    await halves.decide(again.place, "commit", false);
+    assert.equal(await halves.withdraw(again.place, again.fence), false);
+  }),
+
+  storeCase(
+    "one is found by its identity, with its state, and whether somebody is at it",
+    ["halves"],
+    async (stage) => {
+      const { halves } = await opened(stage);
+      const [a, b] = [half(stage), half(stage)];
+      const find = async (of: NewHalf): Promise<readonly unknown[]> => {
+        const found = await halves.find(owner, of.row.message.topic, of.row.message.id);
+        return [found?.state, found?.free];
+      };
+      const { place } = await prepared(halves, a);
+      assert.deepEqual(await find(a), ["undecided", false]);
+      stage.advance(LEASE + 1);
+      assert.deepEqual(await find(a), ["undecided", true]);
+      await halves.decide(place, "commit", false);
+      assert.equal((await find(a))[0], "committed");
+      await halves.release(place);
+      assert.equal((await find(a))[0], "released");
+      await halves.decide((await prepared(halves, b)).place, "rollback", false);
+      assert.equal((await find(b))[0], "rolledBack");
+    },
+  ),
+
   storeCase(
     "a committed one beside another row of its id: the same is one, another body parks it",
     ["halves"],
