@@ -26,7 +26,6 @@ const LOOK_MS = 20;
 /** A life in which no more transactions come into its window is over after so long; checks come when the broker asks. */
 const STAGNANT_MS: Readonly<Record<Window, number>> = { work: 3_000, commit: 3_000, check: 8_000 };
 const LIFE_MS = 60_000;
-const GIVEN_UP_MS = 90_000;
 const END_MS = 180_000;
 const SETTLE_MS = 500;
 const STOP_MS = 10_000;
@@ -224,11 +223,8 @@ class Run implements AsyncDisposable {
     const outcomes = this.#works.all();
     const ids = [...this.#killed.commit].filter((id) => !known.has(id) && outcomes.get(id) === "commit");
     step(`no producer lives; ${ids.length} committed ones that nobody was told of`);
-    let dropped = 0;
-    for (const limit = performance.now() + GIVEN_UP_MS; dropped < ids.length && performance.now() < limit;) {
-      await sleep(SETTLE_MS, undefined, { signal });
-      dropped = (await port.dropped(signal)) - before;
-    }
+    await sleep(await port.asksFor(signal), undefined, { signal });
+    const dropped = (await port.dropped(signal)) - before;
     this.#dropped += Math.min(dropped, ids.length);
     step(`the broker has given up ${dropped}`);
   }
