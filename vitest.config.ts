@@ -16,7 +16,7 @@ export default defineConfig({
           expect: { poll: { timeout: 8_000 } },
           include: [
             "packages/*/test/**/*.test.ts",
-            "{bench,compare,integration-tests/{demo,workload,crash}}/test/**/*.test.ts",
+            "{bench,compare,integration-tests/{demo,workload,crash,halves}}/test/**/*.test.ts",
           ],
           // Many wait more than they compute: not one core fewer, as is vitest's default.
           maxWorkers: "100%",
@@ -59,7 +59,7 @@ export default defineConfig({
           execArgv,
           expect: { poll: { timeout: 20_000 } },
           include: ["integration-tests/**/*.test.ts", "compare/faults/*.test.ts"],
-          exclude: ["integration-tests/{house,packages,{demo,workload,crash}/test}/**", "**/node_modules/**"],
+          exclude: ["integration-tests/{house,packages,{demo,workload,crash,halves}/test}/**", "**/node_modules/**"],
           globalSetup: ["integration-tests/brokers/vitest/shared-rabbit.ts"],
           testTimeout: 120_000,
           hookTimeout: 600_000,

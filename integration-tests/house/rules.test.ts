@@ -218,6 +218,9 @@ const RULES: readonly Rule[] = [
       "again after its end: answered from the record, without work, whatever it says now",
       "that is unknown, throws, hangs or talks nonsense is asked again, with back-off; then it is parked, surfaced, for a person",
       "a commit after somebody recorded a rollback: the caller must know that it is not sent",
+      "the broker has the half message before the work begins; committed, it is handed out once, and no row was needed",
+      "killed at %s, work says %s: sent once if the work was done, else never",
+      "it gives up while no producer lives: the committed one is sent as a row, under its id, once",
     ],
   },
 ];

@@ -46,6 +46,8 @@ const POLL_MS = 1_000;
 /** Checked at the same time, for one name. */
 const MOST_CHECKS = 16;
 const MOST_LISTED = 100;
+/** Committed ones that wait for the broker's proof are in memory up to this number, with those at work. */
+const MOST_ACTIVE = 2_000;
 
 type Work = Parameters<Half<never>["run"]>[1];
 
@@ -76,6 +78,7 @@ export class DeclaredHalf implements Half<never> {
       closing,
       inTurn: (message, put) => publisher.inTurn(message, put),
       stored: () => publisher.stored(),
+      crowded: () => this.#active.size > MOST_ACTIVE,
       ended: (message) => {
         this.#active.delete(message);
         if (!this.#working()) this.#rested?.();

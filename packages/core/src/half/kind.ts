@@ -25,6 +25,8 @@ export interface HalfKind {
   /** There may be a new row in the outbox. */
   stored(): void;
   ended(message: HalfMessage): void;
+  /** As many are in memory here as may be without a caller who waits. */
+  crowded(): boolean;
 }
 
 /** Who waits for a `run()`. */

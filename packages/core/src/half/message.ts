@@ -252,16 +252,16 @@ export class HalfMessage {
   }
 
   async #settle({ preparedAt }: Held): Promise<void> {
-    const { broker, runtime, closing } = this.#kind;
+    const { broker, runtime, closing, crowded } = this.#kind;
     if (broker === null) return this.#input({ type: "unproved" });
     const signal = AbortSignal.any([closing, this.#over.signal]);
     const { message } = this.row;
-    this.#settling = new Settling({ runtime, broker, message, preparedAt, handle: this.#handle, signal });
+    this.#settling = new Settling({ runtime, broker, message, preparedAt, handle: this.#handle, signal, crowded });
     let how: HalfInput;
     try {
       how = { type: (await this.#settling.proved()) ? "proved" : "unproved" };
     } catch (thrown) {
-      // The tally closes: whoever finds it committed goes on.
+      // The tally closes, or there are too many: whoever finds it committed goes on.
       how = { type: "close", error: asError(thrown, message.id) };
     }
     this.#settling = null;

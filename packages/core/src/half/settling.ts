@@ -1,4 +1,5 @@
 import { sleep } from "../clock.ts";
+import { TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { sameBytes } from "../publish/rejections.ts";
 import type { Runtime } from "../runtime.ts";
@@ -16,6 +17,8 @@ export interface SettlingOptions {
   /** Null: another process sent the half message, or another life of this one. */
   readonly handle: Handle | null;
   readonly signal: AbortSignal;
+  /** So many wait already that this one is left to the look-out, which finds it again when its lease is over. */
+  crowded(): boolean;
 }
 
 /** A commit is done within milliseconds; what is not found after a second was perhaps lost, and looked for ever less often. */
@@ -53,7 +56,7 @@ export class Settling {
     return this.#telling !== null;
   }
 
-  /** Resolves with false when the broker asks no more and the message is not there; rejects when the signal fires. */
+  /** Resolves with false when the broker asks no more and the message is not there; rejects when the signal fires, or in a crowd. */
   async proved(): Promise<boolean> {
     const { runtime, broker, message, preparedAt, handle, signal } = this.#o;
     if (handle !== null) {
@@ -63,6 +66,7 @@ export class Settling {
       this.#telling = null;
       this.#told = runtime.clock.now();
       failpoint("half.told");
+      if (this.#o.crowded()) throw new TallyError("later", "too many wait for their proofs");
     }
     // One that was found is looked for at once: its commit is long past.
     for (let first = handle === null; !this.#proved; first = false) {

@@ -175,6 +175,34 @@ describe("the broker asks", () => {
     expect([w.keeper.answers.at(-1), w.sent()]).toEqual(["m1 rollback", ["m1"]]);
   });
 
+  it("just after it, where nobody can look into the broker: no answer; once it can be seen: another copy", async () => {
+    const w = world();
+    const p = await w.process();
+    w.keeper.blind = true;
+    await p.half.run({ n: 1 }, () => "commit", { id: "m1" });
+    await w.pass(1_500);
+    w.keeper.ask("m1");
+    await w.pass(1_000);
+    expect([w.keeper.answers, w.sent()]).toEqual([["m1 unknown"], ["m1"]]);
+    await w.pass(1_000);
+    w.keeper.blind = false;
+    w.keeper.ask("m1");
+    await w.pass(200);
+    expect([w.keeper.answers, w.sent()]).toEqual([["m1 unknown", "m1 rollback"], ["m1"]]);
+  });
+
+  it("about a copy with another body, of a run that was withdrawn: it is rolled back, whatever the record says", async () => {
+    const w = world();
+    const p = await w.process();
+    w.keeper.losesCommits = true;
+    await p.half.run({ n: 1 }, () => "commit", { id: "m1" });
+    const [half] = w.keeper.halves;
+    w.keeper.halves.push({ ...half!, message: { ...half!.message, body: Buffer.from('{"n":9}') }, handle: "1" });
+    await w.pass(30_000);
+    expect(w.keeper.halves.map(({ state }) => state)).toEqual(["committed", "rolledBack"]);
+    expect(w.sent()).toEqual(["m1"]);
+  });
+
   it("twice at once after a lost commit: one COMMIT leaves", async () => {
     const w = world();
     const p = await w.process();
@@ -286,7 +314,7 @@ describe("kill -9 at each point", () => {
 });
 
 describe("what the broker does by itself", () => {
-  it("it gives up while no producer lives: the committed one is sent as a row, under its id, once", async () => {
+  it("rule 24: it gives up while no producer lives: the committed one is sent as a row, under its id, once", async () => {
     const w = world();
     const a = await w.process();
     killAt("half.decided", a.kill);
@@ -337,6 +365,23 @@ describe("what the broker does by itself", () => {
     await w.pass(3_600_000, 10_000);
     expect(await stuck()).toEqual([]);
   });
+});
+
+it("thousands that wait for their proofs are not all held in memory: the look-out finds the others, and all come once", async () => {
+  const w = world();
+  const p = await w.process(undefined, { lease: "2s" });
+  w.keeper.blind = true;
+  const count = 2_100;
+  await Promise.all(Array.from({ length: count }, (_, n) => p.half.run({ n }, () => "commit", { id: `m${n}` })));
+  await w.pass(1_500);
+  // Each of those in memory renews its lease.
+  const held = w.outbox.halves.filter(({ fence }) => fence === 1).length;
+  expect(held).toBe(count);
+  await w.pass(3_000);
+  expect(w.outbox.halves.filter(({ fence }) => fence > 1).length).toBeGreaterThan(20);
+  w.keeper.blind = false;
+  await w.pass(30_000);
+  expect([new Set(w.sent()).size, w.sent().length, new Set(states(w))]).toEqual([count, count, new Set(["released"])]);
 });
 
 describe("what cannot be", () => {
