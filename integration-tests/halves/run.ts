@@ -1,3 +1,4 @@
+// One thing: a run from empty stores to a judgement; its parts share the processes and what was counted.
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";

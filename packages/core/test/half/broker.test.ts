@@ -197,9 +197,9 @@ describe("the broker asks", () => {
     w.keeper.losesCommits = true;
     await p.half.run({ n: 1 }, () => "commit", { id: "m1" });
     const [half] = w.keeper.halves;
-    w.keeper.halves.push({ ...half!, message: { ...half!.message, body: Buffer.from('{"n":9}') }, handle: "1" });
+    w.keeper.halves.unshift({ ...half!, message: { ...half!.message, body: Buffer.from('{"n":9}') } });
     await w.pass(30_000);
-    expect(w.keeper.halves.map(({ state }) => state)).toEqual(["committed", "rolledBack"]);
+    expect(w.keeper.halves.map(({ state }) => state)).toEqual(["rolledBack", "committed"]);
     expect(w.sent()).toEqual(["m1"]);
   });
 
@@ -373,14 +373,14 @@ it("thousands that wait for their proofs are not all held in memory: the look-ou
   w.keeper.blind = true;
   const count = 2_100;
   await Promise.all(Array.from({ length: count }, (_, n) => p.half.run({ n }, () => "commit", { id: `m${n}` })));
-  await w.pass(1_500);
+  await w.pass(1_500, 500);
   // Each of those in memory renews its lease.
   const held = w.outbox.halves.filter(({ fence }) => fence === 1).length;
   expect(held).toBe(count);
-  await w.pass(3_000);
+  await w.pass(3_000, 500);
   expect(w.outbox.halves.filter(({ fence }) => fence > 1).length).toBeGreaterThan(20);
   w.keeper.blind = false;
-  await w.pass(30_000);
+  await w.pass(30_000, 500);
   expect([new Set(w.sent()).size, w.sent().length, new Set(states(w))]).toEqual([count, count, new Set(["released"])]);
 });
 

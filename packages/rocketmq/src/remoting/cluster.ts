@@ -1,3 +1,4 @@
+// Over 300 lines: one protocol; each call is a request put together and an answer taken apart.
 import { type Clock, sleep } from "@tallymq/core/spi";
 import { type Endpoint, readEndpoint } from "../endpoint.ts";
 import type { ResolvedCredentials } from "../options.ts";

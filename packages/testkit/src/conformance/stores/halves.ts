@@ -1,3 +1,4 @@
+// One thing: what a store of half messages must do, case after case.
 import assert from "node:assert/strict";
 import type { HalfOwner, HalfStore, NewHalf, OutboxStore, StoredHalf } from "@tallymq/core/spi";
 import { noise } from "../messages.ts";
