@@ -2,6 +2,8 @@ import { inspect } from "node:util";
 import { openTally, type TallyEvent, topic } from "@tallymq/core";
 import { kafka, type KafkaOptions } from "@tallymq/kafka";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Kafka, logLevel } from "kafkajs";
+import { until } from "../brokers/engine/wait.ts";
 import { authority, type KafkaNode, startKafka } from "../brokers/index.ts";
 
 // Made here, in memory, for some hours.
@@ -73,6 +75,77 @@ describe("user and password, over TLS", () => {
 
   it("without them nobody is let in", async () => {
     expect(await opened({ brokers: [node.login], tls: { ca: ours.cert } })).toBeInstanceOf(Error);
+  });
+});
+
+describe("what is secret", () => {
+  it("is in no event, error, report and log line, whatever fails; a password that rotates is asked for with each session", async () => {
+    const [HEADER, BODY] = ["canary-in-a-header", "canary-in-a-body"];
+    const shown: unknown[] = [];
+    const orders = topic<{ readonly text: string }>(`secure-${++names}`, { groups: ["billing"], maxBytes: 1_000 });
+    let asked = 0;
+    const password = (): string => {
+      if (++asked === 1) throw new Error("the vault is sealed");
+      return PASSWORD;
+    };
+    const tally = await openTally({
+      service: "shop",
+      broker: kafka({
+        brokers: [node.login],
+        tls: { ca: ours.cert, ...client },
+        sasl: { mechanism: "scram-sha-512", username: "shop", password },
+      }),
+      topics: [orders],
+      onEvent: (event) => void shown.push(event),
+    });
+    const note = (work: Promise<unknown>): Promise<unknown> =>
+      work.then(
+        (value) => shown.push(value),
+        (thrown: unknown) => shown.push(thrown),
+      );
+    const billing = await tally
+      .consumer("billing", { attempts: 1, maxAttempts: 1 })
+      .on(orders, ({ text }) => {
+        if (text === BODY) throw new Error("no");
+      })
+      .start();
+    const headers = { secret: HEADER };
+    await note(tally.publish(orders, { text: BODY }, { headers }));
+    await note(tally.publish(orders, { text: BODY.repeat(100) }, { headers }));
+    const stranger = new Kafka({ brokers: [node.direct], logLevel: logLevel.NOTHING }).producer();
+    await stranger.connect();
+    await stranger.send({ topic: orders.name, messages: [{ value: `{"text":"${BODY}`, headers }] });
+    await stranger.disconnect();
+    await until("a handler that failed, and a body that cannot be read", 30_000, () => {
+      const failed = shown.filter((one) => (one as TallyEvent).type === "attempt-failed");
+      return failed.length >= 2;
+    });
+    const before = asked;
+    await node.kill();
+    await note(tally.publish(orders, { text: BODY }, { headers, deadline: "1s" }));
+    await note(tally.health());
+    await note(tally.audit());
+    await node.start();
+    await until("a publish that gets through", 60_000, () =>
+      tally.publish(orders, { text: "x" }, { deadline: "2s" }).then(
+        () => true,
+        () => false,
+      ),
+    );
+    await note(tally.audit());
+    await billing.close();
+    await tally.close();
+    expect(before).toBeGreaterThan(2);
+    expect(asked).toBeGreaterThan(before);
+    const text = inspect(shown, { depth: 20, showHidden: true, maxStringLength: null, maxArrayLength: null });
+    expect(text).toContain("the vault is sealed");
+    for (const canary of [PASSWORD, HEADER, BODY, "PRIVATE KEY"])
+      for (const spelling of [
+        canary,
+        Buffer.from(canary).toString("base64").slice(2, 14),
+        Buffer.from(canary).toString("hex"),
+      ])
+        expect(text).not.toContain(spelling);
   });
 });
 

@@ -16,6 +16,7 @@ export const receivingCases: readonly DriverCase[] = [
       await member.until("fifteen records", () => member.got.length >= 15);
       const { alive } = member;
       await member.until("three more signs of life", () => member.alive >= alive + 3);
+      assert.deepEqual(member.strayed, []);
       assert.deepEqual(
         member.got.map(({ partition, offset, value }) => [partition, offset, String(value)]),
         Array.from({ length: 15 }, (_, n) => [1, n + 5, String(n + 5)]),

@@ -98,7 +98,7 @@ export class KafkaAdmin implements AdminPort {
   async on<T>(signal: AbortSignal, what: string, work: (admin: DriverAdmin) => Promise<T>): Promise<T> {
     if (this.#closed) throw new TallyError("closed", "the transport is closed");
     signal.throwIfAborted();
-    const opening = (this.#client ??= this.#driver.admin());
+    const opening = (this.#client ??= this.#open());
     this.#users.set(opening, (this.#users.get(opening) ?? 0) + 1);
     try {
       return await raced(
@@ -112,6 +112,15 @@ export class KafkaAdmin implements AdminPort {
     } finally {
       this.#left(opening);
     }
+  }
+
+  #open(): Promise<DriverAdmin> {
+    const opening = this.#driver.admin();
+    // Whatever kept it from opening, the next call tries again.
+    opening.catch(() => {
+      if (this.#client === opening) this.#client = null;
+    });
+    return opening;
   }
 
   /** A partition that was just made, or moved, has a leader that does not know it yet: asked again for a while. */

@@ -4,7 +4,7 @@ import { type KafkaOptions, resolveKafka } from "./options.ts";
 import { KafkaTransport } from "./transport.ts";
 
 export type { TlsOptions } from "@tallymq/core/spi";
-export type { SaslOptions } from "./sasl.ts";
+export type { AskPassword, SaslOptions } from "./sasl.ts";
 export type { KafkaOptions, KafkaTopicOptions } from "./options.ts";
 
 /**

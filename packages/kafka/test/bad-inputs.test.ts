@@ -168,3 +168,14 @@ describe('spoofed Tally header (attempt −1, "abc", 1e308; foreign id): treated
     expect(stage.said).toEqual([expect.stringMatching(/^surfaced .*tally-attempt/)]);
   });
 });
+
+it("an admin client that could not be opened, whatever the reason, is opened anew by the next call", async () => {
+  const driver = new FakeDriver();
+  const transport = driver.transport();
+  const open = driver.admin.bind(driver);
+  driver.admin = () => Promise.reject(new TallyError("unreachable", "sasl.password() failed", { retryable: true }));
+  await expect(transport.admin.declare([ORDERS], SIGNAL)).rejects.toMatchObject({ code: "unreachable" });
+  driver.admin = open;
+  await transport.admin.declare([ORDERS], SIGNAL);
+  await transport[Symbol.asyncDispose]();
+});

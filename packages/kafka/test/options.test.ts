@@ -2,6 +2,7 @@ import { TallyError } from "@tallymq/core/spi";
 import { kafka, type KafkaOptions } from "@tallymq/kafka";
 import { describe, expect, it } from "vitest";
 import { resolveKafka } from "../src/options.ts";
+import { passwordOf } from "../src/sasl.ts";
 import { FakeDriver, SIGNAL } from "./fake-driver.ts";
 
 function refused(given: object): TallyError {
@@ -184,6 +185,30 @@ describe("declare: passive", () => {
     expect(() => resolveKafka({ brokers: ["localhost:9092"], topics: { orders: { declare } } })).toThrow(
       /topics\.orders: declare must be/,
     );
+  });
+});
+
+describe("a password that rotates", () => {
+  const OF = { mechanism: "plain", username: "u", allowPlaintext: true } as const;
+  const ask = (password: () => unknown) =>
+    passwordOf(resolveKafka({ ...OK, sasl: { ...OF, password: password as never } }).sasl!);
+
+  it("is asked for each time", async () => {
+    let n = 0;
+    const sasl = resolveKafka({ ...OK, sasl: { ...OF, password: () => Promise.resolve(`p${++n}`) } }).sasl!;
+    expect([await passwordOf(sasl), await passwordOf(sasl)]).toEqual(["p1", "p2"]);
+  });
+
+  it("that cannot be had now is asked for again, and what is none is refused; neither is shown", async () => {
+    const failing = ask(() => Promise.reject(new Error("the vault is sealed", { cause: "s3cret" })));
+    const failed: unknown = await failing.catch((thrown: unknown) => thrown);
+    expect(failed).toMatchObject({ code: "unreachable", retryable: true });
+    expect((failed as Error).cause ?? null).toBe(null);
+    for (const given of ["", "s3cret\0", { password: "s3cret" }, undefined]) {
+      const error: unknown = await ask(() => given).catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ code: "bad-config" });
+      expect(String((error as Error).message)).not.toContain("s3cret");
+    }
   });
 });
 

@@ -1,6 +1,6 @@
 import type { ResolvedTls } from "@tallymq/core/spi";
 import { type Admin, Kafka, type KafkaConfig, logLevel, type SASLOptions } from "kafkajs";
-import type { ResolvedSasl } from "../sasl.ts";
+import { passwordOf, type ResolvedSasl } from "../sasl.ts";
 import { cardIn } from "./cards.ts";
 import { readAllCodecs } from "./codecs.ts";
 import type { Committed, Driver, DriverAdmin, DriverProducer, NewTopic, Range, Replicas } from "./driver.ts";
@@ -41,13 +41,14 @@ export class KafkaJs implements Driver {
   }
 
   async producer(): Promise<DriverProducer> {
-    return await KafkaJsProducer.open(this.#client(), this.#plan);
+    return await KafkaJsProducer.open(await this.#client(), this.#plan);
   }
 
-  consumer: Driver["consumer"] = (plan, events) => joinGroup(this.#client(), plan, this.#plan.consumer, events);
+  consumer: Driver["consumer"] = async (plan, events) =>
+    await joinGroup(await this.#client(), plan, this.#plan.consumer, events);
 
   async admin(): Promise<DriverAdmin> {
-    const admin = this.#client().admin();
+    const admin = (await this.#client()).admin();
     try {
       await admin.connect();
     } catch (thrown) {
@@ -57,13 +58,13 @@ export class KafkaJs implements Driver {
     return new KafkaJsAdmin(admin);
   }
 
-  #client(): Kafka {
+  async #client(): Promise<Kafka> {
     const { brokers, clientId, tls, sasl, connectTimeout, requestTimeout } = this.#plan;
     const config: KafkaConfig = {
       brokers: [...brokers],
       clientId,
       ...(tls === null ? {} : { ssl: tls as NonNullable<KafkaConfig["ssl"]> }),
-      ...(sasl === null ? {} : { sasl: loginOf(sasl) }),
+      ...(sasl === null ? {} : { sasl: await loginOf(sasl) }),
       connectionTimeout: connectTimeout,
       requestTimeout,
       socketFactory: wholeAnswers,
@@ -180,6 +181,7 @@ class KafkaJsAdmin implements DriverAdmin {
   }
 }
 
-function loginOf({ mechanism, username, password }: ResolvedSasl): SASLOptions {
-  return { mechanism, username, password };
+async function loginOf(sasl: ResolvedSasl): Promise<SASLOptions> {
+  const { mechanism, username } = sasl;
+  return { mechanism, username, password: await passwordOf(sasl) };
 }
