@@ -6,6 +6,7 @@ import { outbox } from "./outbox.ts";
 import { kafka } from "./kafka.ts";
 import type { Figures, Settings } from "./play.ts";
 import { rabbitmq } from "./rabbitmq.ts";
+import { rocketmq } from "./rocketmq.ts";
 import { table } from "./table.ts";
 
 type Bench = (settings: Settings, say: (line: string) => void) => Promise<Figures>;
@@ -14,6 +15,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   kafka,
   outbox,
   rabbitmq,
+  rocketmq,
 };
 const USAGE = `npm run bench -- ${Object.keys(BENCHES).join("|")} [--rounds N] [--json FILE] [--folder DIR] [--only CASE]`;
 

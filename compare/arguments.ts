@@ -5,7 +5,7 @@ import type { KafkaPlan } from "./faults/kafka/run.ts";
 import { SCENARIOS } from "./faults/kafka/scenarios.ts";
 import type { Plan } from "./faults/run.ts";
 
-/** For RabbitMQ: kills of the broker. */
+/** For RabbitMQ and RocketMQ: kills of the broker. */
 export interface Settings extends Plan {
   readonly json: string | null;
 }
@@ -16,8 +16,6 @@ export interface KafkaSettings extends KafkaPlan {
   readonly json: string | null;
 }
 
-/** Named in the plan, not built yet. */
-const LATER = ["rocketmq"];
 const KNOWN = [...BROKERS, "kafka"];
 const SCENARIO_NAMES = SCENARIOS.map(({ name }) => name);
 
@@ -25,8 +23,8 @@ export const USAGE = `npm run compare -- faults --broker NAME [options]
 
   --broker NAME      ${KNOWN.join(" | ")}
   --messages N       of each client  (default 20000; kafka: 1500 in each scenario)
-  --rate N           messages a second of each client  (default 1000; kafka: 150)
-  --kills N          not kafka: kill -9 of the broker, and restart  (default 2)
+  --rate N           messages a second of each client  (default 1000; rocketmq: 500; kafka: 150)
+  --kills N          not kafka: kill -9 of the broker, and restart; rocketmq: of broker and proxy in turn  (default 2)
   --scenarios A,B    kafka: some of ${SCENARIO_NAMES.join(", ")}  (default all)
   --clients A,B      some of ${[...BROKERS.map(clientsOf), KAFKA_CLIENTS].map((names) => names.join(", ")).join("; ")}  (default all)
   --json FILE        writes the figures
@@ -43,8 +41,6 @@ export function parseArguments(argv: readonly string[]): Settings | KafkaSetting
   const { broker, messages, rate, kills, scenarios, clients, json } = given;
   if (what !== "faults") throw new UsageError(`what is compared is "faults"; not ${JSON.stringify(what)}`);
   if (broker === undefined) throw new UsageError(`--broker is one of ${KNOWN.join(", ")}; it must be given`);
-  if (LATER.includes(broker))
-    throw new UsageError(`--broker ${broker} cannot be compared yet: ${KNOWN.join(", ")} only`);
   if (!KNOWN.includes(broker))
     throw new UsageError(`--broker is one of ${KNOWN.join(", ")}; not ${JSON.stringify(broker)}`);
   const [other, meant] = broker === "kafka" ? ["kills", kills] : ["scenarios", scenarios];
@@ -62,7 +58,7 @@ export function parseArguments(argv: readonly string[]): Settings | KafkaSetting
     broker,
     clients: some("clients", clientsOf(broker), clients),
     messages: count("messages", messages ?? "20000", 100, 10_000_000),
-    rate: count("rate", rate ?? "1000", 1, 100_000),
+    rate: count("rate", rate ?? (broker === "rocketmq" ? "500" : "1000"), 1, 100_000),
     kills: count("kills", kills ?? "2", 1, 20),
     json: json ?? null,
   };

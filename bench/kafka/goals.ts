@@ -1,18 +1,8 @@
-import type { Measure } from "../cases.ts";
-import { median, ratios, type Rounds } from "../rounds.ts";
-import { goal } from "../table.ts";
+import { type RateGoal, ratesOf } from "../goals.ts";
+import type { Rounds } from "../rounds.ts";
 import type { KafkaClient } from "./task.ts";
 
-interface Goal {
-  readonly text: string;
-  /** Tally's rate in this case … */
-  readonly case: string;
-  /** … over that of this client, in the same round. */
-  readonly to: { readonly case: string; readonly client: KafkaClient };
-  readonly least: number;
-}
-
-const GOALS: readonly Goal[] = [
+const GOALS: readonly RateGoal<KafkaClient>[] = [
   {
     text: "1,000 callers: at least 40× kafkajs' concurrent single sends",
     case: "256-window",
@@ -39,13 +29,6 @@ const GOALS: readonly Goal[] = [
   },
 ];
 
-/** Each goal of which both sides were measured, met or missed: medians of the rounds' ratios. */
 export function goalsOf(measured: ReadonlyMap<string, Rounds>): readonly string[] {
-  return GOALS.flatMap(({ text, case: name, to, least }) => {
-    const ours: readonly Measure[] = measured.get(name)?.get("tally") ?? [];
-    const theirs: readonly Measure[] = measured.get(to.case)?.get(to.client) ?? [];
-    if (ours.length === 0 || theirs.length === 0) return [];
-    const ratio = median(ratios(ours, theirs, "rate"));
-    return [goal(text, ratio, ratio >= least)];
-  });
+  return ratesOf(GOALS, measured);
 }

@@ -1,8 +1,9 @@
-/** Where a client's process publishes to. The queue is there already: durable, of the same type for every client. */
+/** Where a client's process publishes to. The queue (RocketMQ: the topic) is there already: durable, alike for every client. */
 export interface Place {
   readonly url: string;
   readonly queue: string;
-  readonly queueType: "quorum" | "classic";
+  /** Null: RocketMQ has one kind. */
+  readonly queueType: "quorum" | "classic" | null;
   /** A file of its own, for a client that keeps messages on disk while the broker is away. */
   readonly outbox: string;
 }

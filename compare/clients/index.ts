@@ -1,9 +1,11 @@
 import type { OpenPublisher } from "./client.ts";
 import { RABBITMQ } from "./rabbitmq/index.ts";
+import { ROCKETMQ } from "./rocketmq/index.ts";
 
 /** Brokers that have clients here, and their clients; a further broker is a folder beside `rabbitmq`. */
 const CLIENTS: Readonly<Record<string, Readonly<Record<string, () => Promise<OpenPublisher>>>>> = {
   rabbitmq: RABBITMQ,
+  rocketmq: ROCKETMQ,
 };
 
 export const BROKERS: readonly string[] = Object.keys(CLIENTS);

@@ -3,8 +3,9 @@ import type { Fleet, Member } from "../../integration-tests/workload/fleet.ts";
 import type { ComparedBroker } from "./broker.ts";
 import type { Job } from "./job.ts";
 
-/** One kill -9 of the broker, and its restart. Seconds since the clients began. */
+/** One kill -9 of a part of the broker, and its restart. Seconds since the clients began. */
 export interface Kill {
+  readonly part: string;
   readonly at: number;
   /** Until the broker served again. */
   readonly lasted: number;
@@ -27,7 +28,11 @@ export function sharesOf(kills: number): readonly number[] {
   return Array.from({ length: kills }, (_, k) => first + ((last - first) * k) / (kills - 1));
 }
 
-/** @param signal ends the waiting, not a kill that has begun */
+/**
+ * Clients go on while a part is away, and those who reach the point of the next kill before it serves again wait there.
+ *
+ * @param signal ends the waiting, not a kill that has begun
+ */
 export async function killAndRestart(
   broker: ComparedBroker,
   fleet: Fleet<Job>,
@@ -38,19 +43,29 @@ export async function killAndRestart(
   const started = performance.now();
   const seconds = (since: number): number => (performance.now() - since) / 1000;
   const kills: Kill[] = [];
+  const failed = new AbortController();
+  const over = AbortSignal.any([signal, failed.signal]);
   let back = -Infinity;
-  for (const share of sharesOf(plan.kills)) {
-    await allAt(fleet, share * plan.messages, BEYOND * plan.messages, () => back + BREATH_MS, signal);
+  let restarting = Promise.resolve();
+  for (const [n, share] of sharesOf(plan.kills).entries()) {
+    const part = broker.parts[n % broker.parts.length]!;
+    await allAt(fleet, share * plan.messages, BEYOND * plan.messages, () => back + BREATH_MS, over);
     const at = seconds(started);
     const killed = performance.now();
-    await broker.kill();
+    await broker.kill(part);
     const inFlight = Object.fromEntries(publishing(fleet).map((m) => [m.job.client, m.status.inFlight]));
-    say(`broker killed at ${at.toFixed(1)} s, in flight: ${Object.values(inFlight).join(", ")}`);
-    await broker.restart();
-    back = performance.now();
-    kills.push({ at, lasted: seconds(killed), inFlight });
-    say(`broker serves again after ${seconds(killed).toFixed(1)} s`);
+    say(`${part} killed at ${at.toFixed(1)} s, in flight: ${Object.values(inFlight).join(", ")}`);
+    back = Infinity;
+    const again = async (): Promise<void> => {
+      await broker.restart(part);
+      back = performance.now();
+      kills.push({ part, at, lasted: seconds(killed), inFlight });
+      say(`${part} serves again after ${seconds(killed).toFixed(1)} s`);
+    };
+    restarting = again().catch((error: unknown) => failed.abort(error));
   }
+  await restarting;
+  over.throwIfAborted();
   return kills;
 }
 

@@ -1,16 +1,14 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { rabbitmq } from "@tallymq/rabbitmq";
 import { Fleet, type Member } from "../../integration-tests/workload/fleet.ts";
 import { orAborted } from "../../integration-tests/workload/wait.ts";
 import { type ComparedBroker, startBroker } from "./broker.ts";
 import { answersOf, countsOf } from "./count.ts";
-import { effectsOf, type Source } from "./effects.ts";
+import { effectsOf } from "./effects.ts";
 import type { Job } from "./job.ts";
 import { type Kill, killAndRestart } from "./kills.ts";
-import { storedIn } from "./stored.ts";
+import { settled } from "./settled.ts";
 import { effectsRow, problemsOf, type Row } from "./verdict.ts";
 
 export interface Plan {
@@ -32,7 +30,6 @@ export interface Report {
 
 const PROGRAM = join(import.meta.dirname, "publisher.ts");
 const RUN = "compare";
-const LOOK_MS = 20;
 /** No call of any client was answered for so long: the others never will be. */
 const PATIENCE_MS = 45_000;
 const STOP_MS = 15_000;
@@ -42,8 +39,8 @@ const SLACK_MS = 180_000;
 const IDEMPOTENT = "tally";
 
 /**
- * All clients side by side, each a process of its own with a queue of its own, on one broker that is killed with -9 and
- * restarted meanwhile: all see the same kills.
+ * All clients side by side, each a process of its own with a queue of its own, on one broker whose parts are killed with
+ * -9 and restarted meanwhile, in turn: all see the same kills.
  *
  * @throws when the broker or a client cannot be started, and the signal's reason
  */
@@ -89,31 +86,12 @@ class Run {
     this.#say(`${clients.length} clients publish ${this.#plan.messages} messages each, at ${this.#plan.rate}/s`);
     for (const member of members) member.tell({ type: "go" });
     const kills = await killAndRestart(this.#broker, fleet, this.#plan, this.#say, this.#signal);
-    const emptied = await this.#settled(fleet);
+    const emptied = await settled(fleet, PATIENCE_MS, this.#signal);
     await fleet.stop("publisher", STOP_MS);
 
     const rows: Row[] = [];
     for (const member of members) rows.push(await this.#row(member, emptied.get(member) ?? 0));
     return { title: this.#broker.title, rows, kills, problems: problemsOf(rows, kills, this.#plan, IDEMPOTENT) };
-  }
-
-  /** All calls answered and nothing stored any more, or nothing comes any more. Answers when an outbox was found empty. */
-  async #settled(fleet: Fleet<Job>): Promise<ReadonlyMap<Member<Job>, number>> {
-    const emptied = new Map<Member<Job>, number>();
-    let [answered, since] = [-1, performance.now()];
-    for (;;) {
-      this.#signal.throwIfAborted();
-      const open = fleet.members.filter(({ running, status }) => running && !status.published);
-      for (const member of fleet.members) {
-        if (!open.includes(member) && !emptied.has(member) && (await storedIn(member.job.place.outbox)) === 0)
-          emptied.set(member, Number(process.hrtime.bigint() / 1000n));
-      }
-      if (emptied.size === fleet.members.length) return emptied;
-      const now = fleet.sum("publisher", "accepted") + fleet.sum("publisher", "rejected") + emptied.size;
-      if (now !== answered) [answered, since] = [now, performance.now()];
-      if (performance.now() - since > PATIENCE_MS) return emptied;
-      await sleep(LOOK_MS);
-    }
   }
 
   async #row({ job, ended }: Member<Job>, emptied: number): Promise<Row> {
@@ -123,7 +101,7 @@ class Run {
     this.#say(`${job.client}: counted`);
     const effects =
       job.client === IDEMPOTENT
-        ? await effectsOf(this.#source(job.place.queue), copies.size, join(this.#folder, "effects.db"))
+        ? await effectsOf(this.#broker.source(job.place.queue), copies.size, join(this.#folder, "effects.db"))
         : null;
     return {
       client: job.client,
@@ -131,15 +109,6 @@ class Run {
       effects: effects === null ? null : effectsRow(effects.made, copies, effects.recognised),
       seconds: (Math.max(answers.until, keeps ? emptied : 0) - answers.from) / 1_000_000,
       ended: await ended,
-    };
-  }
-
-  #source(queue: string): Source {
-    const { detour } = this.#broker;
-    return {
-      broker: rabbitmq({ urls: [detour.url], topics: { orders: { queue, declare: false } } }),
-      cut: () => detour.cut(),
-      empty: async () => (await this.#broker.ready(queue)) === 0,
     };
   }
 

@@ -29,7 +29,7 @@ export function table({ rows, kills, title }: Report): string {
   return [
     ...columns(COLUMNS, cells, 1),
     "",
-    `${title}; killed with -9 ${kills.map(({ at, lasted }) => `at ${at.toFixed(1)} s (away for ${lasted.toFixed(1)} s)`).join(" and ")}`,
+    `${title}; killed with -9: ${kills.map(({ part, at, lasted }) => `${part} at ${at.toFixed(1)} s (away for ${lasted.toFixed(1)} s)`).join(" and ")}`,
     ...rows.flatMap(({ client, effects }) =>
       effects === null
         ? []

@@ -38,11 +38,22 @@ it("are, for Kafka, every scenario and client, 1,500 messages each at 150/s", ()
   expect(parse("faults --broker kafka")).toMatchObject({ scenarios: SCENARIOS.map(({ name }) => name) });
 });
 
+it("are, for RocketMQ, the raw client and Tally at 500/s, and two kills", () => {
+  expect(parse("faults --broker rocketmq")).toEqual({
+    broker: "rocketmq",
+    clients: ["rocketmq-client-nodejs", "tally"],
+    messages: 20_000,
+    rate: 500,
+    kills: 2,
+    json: null,
+  });
+});
+
 it("name the clients in the order in which they stand", () => {
   expect(parse("faults --broker rabbitmq --clients tally,rascal")).toMatchObject({ clients: ["rascal", "tally"] });
 });
 
-it("refuse a broker that is not here yet, and every other mistake, in words", () => {
+it("refuse a broker that is not here, and every other mistake, in words", () => {
   const refused = (line: string): string => {
     try {
       parse(line);
@@ -51,9 +62,8 @@ it("refuse a broker that is not here yet, and every other mistake, in words", ()
     }
     return "taken";
   };
-  expect(refused("faults --broker rocketmq")).toBe("--broker rocketmq cannot be compared yet: rabbitmq, kafka only");
-  expect(refused("faults --broker redis")).toBe('--broker is one of rabbitmq, kafka; not "redis"');
-  expect(refused("faults")).toBe("--broker is one of rabbitmq, kafka; it must be given");
+  expect(refused("faults --broker redis")).toBe('--broker is one of rabbitmq, rocketmq, kafka; not "redis"');
+  expect(refused("faults")).toBe("--broker is one of rabbitmq, rocketmq, kafka; it must be given");
   expect(refused("faults --broker kafka --kills 2")).toBe("--kills means nothing with --broker kafka");
   expect(refused("faults --broker rabbitmq --scenarios cut")).toBe("--scenarios means nothing with --broker rabbitmq");
   expect(refused("faults --broker kafka --scenarios flood")).toMatch(/^--scenarios are some of .*; not "flood"$/);

@@ -116,7 +116,7 @@ describe("what must hold of Tally", () => {
     seconds: 1,
     ended: null,
   };
-  const kills = [{ at: 1, lasted: 1, inFlight: { tally: 3 } }];
+  const kills = [{ part: "broker", at: 1, lasted: 1, inFlight: { tally: 3 } }];
   const plan = { messages: MESSAGES, kills: 1 };
   const problems = (change: Partial<Row>): readonly string[] =>
     problemsOf([{ ...row, ...change }], kills, plan, "tally");
@@ -138,7 +138,7 @@ describe("what must hold of Tally", () => {
   });
 
   it("proves nothing where a kill found it with nothing to publish", () => {
-    const late = [{ at: 1, lasted: 1, inFlight: { amqplib: 3 } }];
+    const late = [{ part: "broker", at: 1, lasted: 1, inFlight: { amqplib: 3 } }];
     expect(problemsOf([row], late, plan, "tally")).toEqual(["tally: 0 of 1 kills found it publishing"]);
   });
 

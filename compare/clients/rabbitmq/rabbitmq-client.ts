@@ -14,7 +14,7 @@ export const rabbitmqClient: OpenPublisher = async ({ url, queue, queueType }) =
   const publisher = connection.createPublisher({
     confirm: true,
     maxAttempts: ATTEMPTS,
-    queues: [{ queue, durable: true, arguments: { "x-queue-type": queueType } }],
+    queues: [{ queue, durable: true, arguments: queueType === null ? {} : { "x-queue-type": queueType } }],
   });
   await connection.onConnect();
   return {

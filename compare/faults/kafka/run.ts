@@ -8,7 +8,7 @@ import { Fleet, type Member } from "../../../integration-tests/workload/fleet.ts
 import { orAborted } from "../../../integration-tests/workload/wait.ts";
 import { answersOf, countsOf } from "../count.ts";
 import { effectsOf, type Source } from "../effects.ts";
-import { storedIn } from "../stored.ts";
+import { settled } from "../settled.ts";
 import { effectsRow } from "../verdict.ts";
 import type { KafkaJob } from "./job.ts";
 import { type Scenario, SCENARIOS } from "./scenarios.ts";
@@ -114,7 +114,7 @@ class Run {
     await this.#until(() => members.every(({ running, status }) => !running || status.invoked >= WARM * messages));
     const met = new Map(members.map((member) => [member.job.client, !member.status.published]));
     await run({ cluster: this.#cluster, topics });
-    await this.#settled(fleet);
+    await settled(fleet, PATIENCE_MS, this.#signal);
     await fleet.stop("publisher", STOP_MS);
     const copies = await copiesIn(this.#cluster, topics, `compare-${name}\\.`);
     const rows: ScenarioRow[] = [];
@@ -128,25 +128,6 @@ class Run {
   async #until(holds: () => boolean): Promise<void> {
     while (!holds()) {
       this.#signal.throwIfAborted();
-      await sleep(LOOK_MS);
-    }
-  }
-
-  /** All calls answered and nothing stored any more, or nothing comes any more. */
-  async #settled(fleet: Fleet<KafkaJob>): Promise<void> {
-    let [answered, since] = [-1, performance.now()];
-    for (;;) {
-      this.#signal.throwIfAborted();
-      let open = 0;
-      let waiting = 0;
-      for (const { running, status, job } of fleet.members) {
-        if (running && !status.published) open++;
-        waiting += await storedIn(job.place.outbox);
-      }
-      if (open === 0 && waiting === 0) return;
-      const now = fleet.sum("publisher", "accepted") + fleet.sum("publisher", "rejected") - waiting;
-      if (now !== answered) [answered, since] = [now, performance.now()];
-      if (performance.now() - since > PATIENCE_MS) return;
       await sleep(LOOK_MS);
     }
   }

@@ -1,3 +1,4 @@
+import { rabbitmq } from "@tallymq/rabbitmq";
 import { startRabbit } from "../../../integration-tests/brokers/index.ts";
 import type { ComparedBroker } from "../broker.ts";
 import { copiesIn, declareAll } from "./queues.ts";
@@ -10,15 +11,19 @@ export async function startRabbitmq(progress: (line: string) => void): Promise<C
     title: "RabbitMQ in a container, durable quorum queues",
     url: node.url,
     queueType: "quorum",
+    parts: ["broker"],
     async declare(queues) {
       await declareAll(node.url, queues);
       await node.admin.flushDeclares();
     },
     kill: () => node.kill(),
     restart: () => node.start(),
-    detour: { url: node.urlVia(proxy), cut: () => proxy.cut() },
-    ready: (queue) => node.admin.ready(queue),
     copies: (queue) => copiesIn(node.url, queue),
+    source: (queue) => ({
+      broker: rabbitmq({ urls: [node.urlVia(proxy)], topics: { orders: { queue, declare: false } } }),
+      cut: () => proxy.cut(),
+      empty: async () => (await node.admin.ready(queue)) === 0,
+    }),
     [Symbol.asyncDispose]: () => node.stop(),
   };
 }
