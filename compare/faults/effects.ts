@@ -4,12 +4,16 @@ import { sqlite, type SqliteTx } from "@tallymq/store-sqlite";
 import { bill, createEffects } from "../../integration-tests/workload/effects.ts";
 import type { Order } from "../../integration-tests/workload/order.ts";
 
+/** What is consumed, and by whom. */
+export const TOPIC = "orders";
+export const GROUP = "billing";
+
 const LIMIT_MS = 120_000;
 const LOOK_MS = 50;
 
 /** What one client has published. */
 export interface Source {
-  /** On which it is the topic `orders`, by connections of its own. */
+  /** On which it is the topic {@link TOPIC}, by connections of its own. */
   readonly broker: Broker;
   /** Breaks all connections to it at once, while the broker lives on. */
   cut(): void;
@@ -33,7 +37,7 @@ export async function effectsOf(
 ): Promise<{ readonly made: ReadonlyMap<string, number>; readonly recognised: number }> {
   using effects = createEffects(path);
   let recognised = 0;
-  const orders = topic<Uint8Array>("orders", { codec: bytes });
+  const orders = topic<Uint8Array>(TOPIC, { codec: bytes });
   const shop = await openTally<SqliteTx>({
     service: "billing",
     broker,
@@ -44,7 +48,7 @@ export async function effectsOf(
   });
   try {
     await shop
-      .consumer("billing", { effect: "tx", lanes: 64 })
+      .consumer(GROUP, { effect: "tx", lanes: 64 })
       .on(orders, async (body, { tx }) => {
         const order = JSON.parse(Buffer.from(body).toString()) as Order;
         await tx.run(...bill(order, "billing"));

@@ -1,8 +1,11 @@
 import { rocketmq } from "@tallymq/rocketmq";
 import { startRocket } from "../../../integration-tests/brokers/index.ts";
-import { backlogOf, makeTopic } from "../../../integration-tests/brokers/rocketmq/topics.ts";
+import { asking, makeTopic } from "../../../integration-tests/brokers/rocketmq/topics.ts";
 import type { ComparedBroker } from "../broker.ts";
+import { GROUP, TOPIC } from "../effects.ts";
 import { copiesIn } from "./log.ts";
+
+const WITHIN_MS = 30_000;
 
 /** RocketMQ in a container, broker and proxy processes of their own, and topics on it. */
 export async function startRocketmq(progress: (line: string) => void): Promise<ComparedBroker> {
@@ -19,17 +22,20 @@ export async function startRocketmq(progress: (line: string) => void): Promise<C
     restart: (part) => node.startPart(partOf(part)),
     copies: (topic) => copiesIn(node.names, topic),
     source(topic) {
-      const groups = { billing: `${topic}_billing` };
+      const topics = { [TOPIC]: { topic, groups: { [GROUP]: `${topic}_${GROUP}` }, declare: false } };
       return {
         broker: rocketmq({
           endpoints: [node.proxied],
           names: [node.names],
-          topics: { orders: { topic, groups, declare: false } },
+          topics,
           receiveWait: "1s",
           heartbeat: "1s",
         }),
         cut: () => node.link.cut(),
-        empty: async () => (await backlogOf(node, topic, groups.billing)) === 0,
+        async empty() {
+          await using transport = asking(node, topics);
+          return (await transport.admin.backlog(TOPIC, GROUP, AbortSignal.timeout(WITHIN_MS))) === 0;
+        },
       };
     },
     [Symbol.asyncDispose]: () => node.stop(),

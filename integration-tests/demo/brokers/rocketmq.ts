@@ -1,19 +1,12 @@
-import { randomBytes } from "node:crypto";
-import type { Host } from "@tallymq/core/spi";
-import { rocketmq } from "@tallymq/rocketmq";
-import { realClock, realRandom } from "@tallymq/testkit";
 import { startRocket } from "../../brokers/index.ts";
+import { asking } from "../../brokers/rocketmq/topics.ts";
 import { GROUP, TOPIC } from "../workload/job.ts";
 import type { DemoBroker } from "./broker.ts";
-
-/** Core's part, for a transport that is only asked. */
-const HOST: Host = { service: "demo", run: randomBytes(16).toString("hex"), clock: realClock, random: realRandom };
 
 /** A real RocketMQ in a container: name server, broker and proxy. Clients reach the proxy through one of ours. */
 export async function startRocketmq(progress: (line: string) => void): Promise<DemoBroker> {
   const node = await startRocket({ progress });
   const endpoint = { broker: "rocketmq", endpoints: [node.proxied], names: [node.names] } as const;
-  const asking = rocketmq({ endpoints: [node.direct], names: [node.names] });
   return {
     name: "rocketmq",
     title: "RocketMQ in a container",
@@ -28,7 +21,7 @@ export async function startRocketmq(progress: (line: string) => void): Promise<D
     },
     async backlog() {
       // Nobody's consumer: what the broker itself says of the group, on all that it reads.
-      await using transport = asking.open(HOST);
+      await using transport = asking(node);
       const n = await transport.admin.backlog(TOPIC, GROUP, AbortSignal.timeout(10_000));
       return [{ where: "queue", name: TOPIC, n }];
     },
