@@ -28,11 +28,7 @@ export function sharesOf(kills: number): readonly number[] {
   return Array.from({ length: kills }, (_, k) => first + ((last - first) * k) / (kills - 1));
 }
 
-/**
- * Clients go on while a part is away, and those who reach the point of the next kill before it serves again wait there.
- *
- * @param signal ends the waiting, not a kill that has begun
- */
+/** @param signal ends the waiting, not a kill that has begun */
 export async function killAndRestart(
   broker: ComparedBroker,
   fleet: Fleet<Job>,
@@ -43,30 +39,41 @@ export async function killAndRestart(
   const started = performance.now();
   const seconds = (since: number): number => (performance.now() - since) / 1000;
   const kills: Kill[] = [];
-  const failed = new AbortController();
-  const over = AbortSignal.any([signal, failed.signal]);
   let back = -Infinity;
-  let restarting = Promise.resolve();
-  for (const [n, share] of sharesOf(plan.kills).entries()) {
+  const shares = sharesOf(plan.kills);
+  for (const [n, share] of shares.entries()) {
     const part = broker.parts[n % broker.parts.length]!;
-    await allAt(fleet, share * plan.messages, BEYOND * plan.messages, () => back + BREATH_MS, over);
+    await allAt(fleet, share * plan.messages, BEYOND * plan.messages, () => back + BREATH_MS, signal);
     const at = seconds(started);
     const killed = performance.now();
     await broker.kill(part);
     const inFlight = Object.fromEntries(publishing(fleet).map((m) => [m.job.client, m.status.inFlight]));
     say(`${part} killed at ${at.toFixed(1)} s, in flight: ${Object.values(inFlight).join(", ")}`);
-    back = Infinity;
-    const again = async (): Promise<void> => {
-      await broker.restart(part);
-      back = performance.now();
-      kills.push({ part, at, lasted: seconds(killed), inFlight });
-      say(`${part} serves again after ${seconds(killed).toFixed(1)} s`);
-    };
-    restarting = again().catch((error: unknown) => failed.abort(error));
+    const halfWay = (share + (shares[n + 1] ?? 1)) / 2;
+    await restarted(fleet, halfWay * plan.messages, broker.restart(part));
+    back = performance.now();
+    kills.push({ part, at, lasted: seconds(killed), inFlight });
+    say(`${part} serves again after ${seconds(killed).toFixed(1)} s`);
   }
-  await restarting;
-  over.throwIfAborted();
   return kills;
+}
+
+/**
+ * Until it serves again clients go on, up to half of what they have left before the next kill; the other half shows who
+ * comes back.
+ */
+async function restarted(fleet: Fleet<Job>, most: number, restart: Promise<void>): Promise<void> {
+  using held = new Held();
+  let over = false;
+  const end = (): void => {
+    over = true;
+  };
+  restart.then(end, end);
+  while (!over) {
+    held.from(most, publishing(fleet));
+    await sleep(LOOK_MS);
+  }
+  await restart;
 }
 
 /** Resolves when each that publishes has called so many and it is not too early; those who are there first wait. */
@@ -77,20 +84,34 @@ async function allAt(
   notBefore: () => number,
   signal: AbortSignal,
 ): Promise<void> {
-  const held = new Set<Member<Job>>();
-  for (;;) {
-    signal.throwIfAborted();
-    const members = publishing(fleet);
-    if (members.every(({ status }) => status.invoked >= due) && performance.now() >= notBefore()) break;
+  {
+    using held = new Held();
+    for (;;) {
+      signal.throwIfAborted();
+      const members = publishing(fleet);
+      if (members.every(({ status }) => status.invoked >= due) && performance.now() >= notBefore()) break;
+      held.from(due + beyond, members);
+      await sleep(LOOK_MS);
+    }
+  }
+  await sleep(WARM_MS);
+}
+
+/** Clients that wait, until this is over. */
+class Held implements Disposable {
+  readonly #held: Set<Member<Job>> = new Set();
+
+  from(most: number, members: readonly Member<Job>[]): void {
     for (const member of members) {
-      if (member.status.invoked < due + beyond || held.has(member)) continue;
-      held.add(member);
+      if (member.status.invoked < most || this.#held.has(member)) continue;
+      this.#held.add(member);
       member.tell({ type: "hold" });
     }
-    await sleep(LOOK_MS);
   }
-  for (const member of held) member.tell({ type: "release" });
-  await sleep(WARM_MS);
+
+  [Symbol.dispose](): void {
+    for (const member of this.#held) member.tell({ type: "release" });
+  }
 }
 
 function publishing(fleet: Fleet<Job>): readonly Member<Job>[] {
