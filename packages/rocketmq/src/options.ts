@@ -41,7 +41,7 @@ export interface RocketOptions {
   readonly maxBytes?: number;
   /** Bodies of one request, in bytes; a larger one travels alone. @default 1048576 */
   readonly batchBytes?: number;
-  /** Messages of one request. @default 64 */
+  /** Messages of one request. @default 256 */
   readonly batchMessages?: number;
   /** Requests with messages of one topic at one time. @default 4 */
   readonly requests?: number;
@@ -192,7 +192,7 @@ const BOUNDS: Bounds<ResolvedOptions> = {
   queues: integer(8, 1, 1_024),
   maxBytes: integer(1_048_576, 1, MOST_BYTES),
   batchBytes: integer(1_048_576, 1, MOST_BYTES),
-  batchMessages: integer(64, 1, 1_000),
+  batchMessages: integer(256, 1, 1_000),
   requests: integer(4, 1, 64),
   from: choice("earliest", "latest"),
   invisible: duration("30s", 10_000, 43_200_000),

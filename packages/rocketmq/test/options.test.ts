@@ -27,7 +27,7 @@ describe("options", () => {
       queues: 8,
       maxBytes: 1_048_576,
       batchBytes: 1_048_576,
-      batchMessages: 64,
+      batchMessages: 256,
       requests: 4,
       from: "earliest",
       invisible: 30_000,
