@@ -1,5 +1,6 @@
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import type { FreshClaim, InboxStore } from "@tallymq/core/spi";
 import { FENCE_SLOTS } from "@tallymq/core/spi";
 import type { SqliteTx } from "@tallymq/store-sqlite";
@@ -33,6 +34,12 @@ async function claims(inbox: InboxStore<SqliteTx>, count: number, stem = ""): Pr
     behind: null,
   }));
   return (await inbox.claim(keys, 60_000)) as readonly FreshClaim[];
+}
+
+/** Handlers of this kind have asked once each so far: from now on they go in waves. */
+async function inWaves(inbox: InboxStore<SqliteTx>): Promise<void> {
+  for (const claim of await claims(inbox, 20, "before-"))
+    await inbox.transactions!.run(claim, (tx) => tx.get("SELECT 1 AS one"));
 }
 
 function lines(path: string): readonly unknown[] {
@@ -125,6 +132,44 @@ it("a statement that rolls everything back takes all who share the transaction w
     )
   ).map((claim) => claim.state);
   expect(states).toEqual(given.map((_each, n) => (done.includes(`${n}`) ? "done" : "busy")));
+});
+
+it("rule 20: no effect without its mark: while another process keeps the file, handlers of one wave write nothing", async () => {
+  const { inbox, path } = await inboxWithTable();
+  await using _ = inbox;
+  await inWaves(inbox);
+  const [first, second] = await claims(inbox, 2);
+  using other = new DatabaseSync(path);
+  other.exec("BEGIN IMMEDIATE");
+  // Longer than a transaction waits for the file, and shorter than a statement by itself would wait after that.
+  setTimeout(() => other.exec("COMMIT"), 7_000);
+  const settled = await Promise.allSettled(
+    [first!, second!].map((claim, n) =>
+      inbox.transactions!.run(claim, (tx) => tx.run("INSERT INTO effects VALUES (?, 1)", [`${n}`])),
+    ),
+  );
+  expect(settled.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  expect(lines(path)).toEqual([]);
+});
+
+it("rule 20: no effect without its mark: what a handler ended for all is not written again for those who are still at it", async () => {
+  const { inbox, path } = await inboxWithTable();
+  await using _ = inbox;
+  withFile(path, (sql) => sql.exec("INSERT INTO effects VALUES ('there', 1)"));
+  await inWaves(inbox);
+  const [patient, ender] = await claims(inbox, 2);
+  const gone = Promise.withResolvers<void>();
+  const settled = await Promise.allSettled([
+    inbox.transactions!.run(patient!, async (tx) => {
+      await tx.run("INSERT INTO effects VALUES ('patient', 1)");
+      await gone.promise;
+    }),
+    inbox
+      .transactions!.run(ender!, (tx) => tx.run("INSERT OR ROLLBACK INTO effects VALUES ('there', 1)"))
+      .finally(() => gone.resolve()),
+  ]);
+  expect(settled.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  expect(lines(path)).toEqual(["there"]);
 });
 
 it("rule 20: a handler that does nothing with its tx: surfaced, then rolled back, and the others go on", async () => {

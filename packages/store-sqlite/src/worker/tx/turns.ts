@@ -150,6 +150,8 @@ export class Turns {
         this.#savepoint.run();
         this.#generation = this.#group.generation;
       }
+      // The wave's first could not begin it, or it ended since: what is written now would stand by itself, without a mark.
+      if (!this.#alive) throw overFault();
       // The same claim twice in a wave: its mark is not written yet.
       held = this.#turns.some((other) => other.fence === fence) ? null : this.#marks.held(key, fence);
       if (held === null) failed = new Fault("fenced", "the claim ran out, and somebody else has it");
@@ -183,6 +185,7 @@ export class Turns {
   /** The wave from its beginning, each turn with what it asked before and what it asks now. */
   #redo(): void {
     if (this.#alive) this.#db.sql.exec("ROLLBACK TO tally_turn");
+    else this.#over();
     for (const turn of this.#turns) {
       for (const { request, outcome } of turn.log.splice(0)) {
         const now = this.#outcome(turn, request);
@@ -218,6 +221,8 @@ export class Turns {
 
   #outcome(turn: Turn, { op, args }: Request): Outcome {
     try {
+      // SQLite would run it all the same, in a transaction of its own.
+      if (!this.#alive) throw overFault();
       const value =
         op === TURN.put
           ? (this.#put((args as TurnPutArgs)[1])().value as PutAnswer).codes
@@ -252,6 +257,14 @@ export class Turns {
     this.#group.fail(fault);
   }
 
+  /** The wave's transaction is gone, and with it what everybody in it has run. */
+  #over(): void {
+    for (const turn of this.#turns) {
+      turn.failed ??= overFault();
+      turn.log.length = 0;
+    }
+  }
+
   /** The transaction that the wave began in is still there. */
   get #alive(): boolean {
     return this.#generation === this.#group.generation && this.#db.sql.isTransaction;
@@ -263,8 +276,9 @@ export class Turns {
     this.#turns = [];
     this.#wave = false;
     try {
+      if (turns.length > 0 && !this.#alive) throw overFault();
       for (const { held, key } of turns) if (held !== null) this.#marks.endHeld(held, key, { is: "done" });
-      if (this.#alive) this.#release.run();
+      if (turns.length > 0 || this.#alive) this.#release.run();
       for (const { left } of turns) this.#group.add({ n: left?.n ?? 0, run: once() });
     } catch (error) {
       const fault = asFault(error, this.#db.path);
@@ -274,6 +288,11 @@ export class Turns {
     this.#between();
   }
 }
+
+const overFault = (): Fault =>
+  new Fault("store", "the transaction that this handler shared is over; nothing of it was written", {
+    retryable: true,
+  });
 
 /** In a transaction that had to be begun anew there would be a mark without its effect. */
 function once(): () => Answer {
