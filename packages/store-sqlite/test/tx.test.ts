@@ -1,6 +1,7 @@
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { setTimeout } from "node:timers/promises";
 import type { FreshClaim, InboxStore } from "@tallymq/core/spi";
 import { FENCE_SLOTS } from "@tallymq/core/spi";
 import type { SqliteTx } from "@tallymq/store-sqlite";
@@ -142,12 +143,13 @@ it("rule 20: no effect without its mark: while another process keeps the file, h
   using other = new DatabaseSync(path);
   other.exec("BEGIN IMMEDIATE");
   // Longer than a transaction waits for the file, and shorter than a statement by itself would wait after that.
-  setTimeout(() => other.exec("COMMIT"), 7_000);
+  const released = setTimeout(7_000).then(() => other.exec("COMMIT"));
   const settled = await Promise.allSettled(
     [first!, second!].map((claim, n) =>
       inbox.transactions!.run(claim, (tx) => tx.run("INSERT INTO effects VALUES (?, 1)", [`${n}`])),
     ),
   );
+  await released;
   expect(settled.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
   expect(lines(path)).toEqual([]);
 });
@@ -192,7 +194,7 @@ it("rule 20: a handler that does nothing with its tx: surfaced, then rolled back
   await expect(kept!.run("INSERT INTO effects VALUES ('late', 1)")).rejects.toSatisfy(code("store", /over/));
   // Under the limit: surfaced only.
   await inbox.transactions!.run(slow!, async (tx) => {
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await setTimeout(100);
     await tx.run("INSERT INTO effects VALUES ('slow', 1)");
   });
   expect(host.heard.length).toBe(2);
