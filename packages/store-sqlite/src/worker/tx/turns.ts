@@ -1,3 +1,4 @@
+// One machine: the turns of a wave, the transaction that they share, and how both are undone.
 import { isDeepStrictEqual } from "node:util";
 import type { SQLInputValue, StatementSync } from "node:sqlite";
 import type { InboxKey } from "@tallymq/core/spi";
