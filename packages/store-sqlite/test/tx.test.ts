@@ -1,3 +1,4 @@
+// One thing: handlers and the transactions that they share, on the file of a user.
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
