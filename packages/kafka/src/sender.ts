@@ -39,6 +39,8 @@ export class KafkaSender implements Sender {
   readonly #events: SenderEvents;
   readonly #maxBytes: number;
   readonly #batchBytes: number;
+  /** By topic: half of what the smallest batch had that was too large for it. */
+  readonly #most: Map<string, number> = new Map();
   readonly #out: Set<Handed> = new Set();
   #retired = false;
   #disposed: Promise<void> | null = null;
@@ -74,7 +76,7 @@ export class KafkaSender implements Sender {
     this.#topology.left(place);
     const handed: Handed = { batch, verdict, ended: new Uint8Array(batch.length), open: batch.length };
     const refused: [number, TallyError][] = [];
-    const parts = this.#parts(batch, refused);
+    const parts = this.#parts(batch, this.#mostOf(place.topic), refused);
     this.#out.add(handed);
     void this.#run(place, handed, parts);
     // After the rest is on its way: a callback may do anything.
@@ -98,7 +100,12 @@ export class KafkaSender implements Sender {
     return closing;
   }
 
-  #parts(batch: readonly Outgoing[], refused: [number, TallyError][]): Part[] {
+  #mostOf(topic: string): number {
+    return this.#most.get(topic) ?? this.#batchBytes;
+  }
+
+  /** @param most Bodies of one, in bytes */
+  #parts(batch: readonly Outgoing[], most: number, refused: [number, TallyError][]): Part[] {
     const parts: Part[] = [];
     let part: Part | null = null;
     let bytes = 0;
@@ -109,7 +116,7 @@ export class KafkaSender implements Sender {
         refused.push([index, error]);
         continue;
       }
-      if (part === null || (bytes > 0 && bytes + m.body.length > this.#batchBytes)) {
+      if (part === null || (bytes > 0 && bytes + m.body.length > most)) {
         parts.push((part = { indexes: [], records: [] }));
         bytes = 0;
       }
@@ -163,8 +170,14 @@ export class KafkaSender implements Sender {
       if (rejected.kind === "refused") return { kind: "refused", error: rejected.error };
       const { indexes, records } = part;
       if (indexes.length > 1) {
-        // Which one it was the broker does not say: each goes alone.
-        left.unshift(...indexes.map((index, nth) => ({ indexes: [index], records: [records[nth]!] })));
+        // One of them, or all together: the broker does not say. A half that is too large still is halved again.
+        const half = indexes.length >> 1;
+        left.unshift(
+          { indexes: indexes.slice(0, half), records: records.slice(0, half) },
+          { indexes: indexes.slice(half), records: records.slice(half) },
+        );
+        const bytes = records.reduce((sum, { value }) => sum + value.length, 0);
+        this.#most.set(topic, Math.min(bytes / 2, this.#mostOf(topic)));
         return null;
       }
       const { id } = handed.batch[indexes[0]!]!;

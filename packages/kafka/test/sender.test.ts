@@ -23,7 +23,7 @@ function send(...batch: readonly Outgoing[]): void {
 }
 
 /** Ids whose keys lie in one partition each. */
-const A = (id: string): Outgoing => message(id, { key: "a" });
+const A = (id: string, body: Buffer = Buffer.from("{}")): Outgoing => message(id, { key: "a", body });
 const B = (id: string): Outgoing => message(id, { key: "d" });
 
 const failure = (attempts: number, type: string): SendFailure =>
@@ -159,18 +159,36 @@ describe("a record that is too large", () => {
     expect(journal.verdicts.get("a2")!.kind).toBe("accepted");
   });
 
-  it("for the broker is found by sending each alone; its siblings are accepted, and the producer stays", async () => {
+  it("for the broker is found by halving; its siblings are accepted, in their order, and the producer stays", async () => {
     send(A("a1"), A("large"), A("a2"));
+    const tooLarge = ["a1,large,a2", "large,a2", "large"];
+    for (let n = 0; n < 5; n++) {
+      expect(driver.requests).toHaveLength(n + 1);
+      const request = driver.requests[n]!;
+      if (tooLarge.includes(ids(request).join())) request.fail(failure(1, "MESSAGE_TOO_LARGE"));
+      else taken(request);
+      await turns();
+    }
+    expect(driver.requests.map((r) => ids(r).join())).toEqual(["a1,large,a2", "a1", "large,a2", "large", "a2"]);
+    expect(journal.lines).toEqual(["a1 accepted", "large refused", "a2 accepted"]);
+    expect(journal.verdicts.get("large")).toMatchObject({ error: { code: "too-large", mayArrive: false } });
+  });
+});
+
+describe("a batch that is too large for its topic", () => {
+  it("goes in halves, and the next ones begin as small: one message after the other would take a lane for ever", async () => {
+    const m = (id: string): Outgoing => A(id, Buffer.alloc(100));
+    send(m("1"), m("2"), m("3"), m("4"));
     driver.requests[0]!.fail(failure(1, "MESSAGE_TOO_LARGE"));
     await turns();
     taken(driver.requests[1]!);
     await turns();
-    driver.requests[2]!.fail(failure(1, "MESSAGE_TOO_LARGE"));
+    taken(driver.requests[2]!);
     await turns();
+    send(m("5"), m("6"), m("7"));
     taken(driver.requests[3]!);
     await turns();
-    expect(journal.lines).toEqual(["a1 accepted", "large refused", "a2 accepted"]);
-    expect(journal.verdicts.get("large")).toMatchObject({ error: { code: "too-large", mayArrive: false } });
+    expect(driver.requests.map((r) => ids(r).join())).toEqual(["1,2,3,4", "1,2", "3,4", "5,6", "7"]);
   });
 });
 

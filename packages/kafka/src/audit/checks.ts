@@ -201,7 +201,7 @@ export const CHECKS: readonly Check[] = [
         };
       if (most >= batchBytes) return null;
       return {
-        text: `it takes ${most} bytes, and a batch may have ${batchBytes}: one that has is refused, and goes message by message`,
+        text: `it takes ${most} bytes, and a batch may have ${batchBytes}: one that has is refused, and goes in halves`,
         severity: "info",
         fix,
       };

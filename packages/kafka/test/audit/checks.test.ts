@@ -159,7 +159,7 @@ describe("each finding, from a described cluster", () => {
       "a batch that does not fit",
       set({ "max.message.bytes": "1050000" }),
       [
-        "message-bytes info: it takes 1050000 bytes, and a batch may have 1100000: one that has is refused, and goes message by message",
+        "message-bytes info: it takes 1050000 bytes, and a batch may have 1100000: one that has is refused, and goes in halves",
       ],
     ],
     ["messages that are gone", behind({ low: 55 }), ["group-gap error: messages 50 to 54 of orders/0 are gone"]],
