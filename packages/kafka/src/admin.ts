@@ -65,7 +65,7 @@ export class KafkaAdmin implements AdminPort {
     const name = this.#topology.delaysOf(topic);
     await this.on(signal, `topic ${JSON.stringify(name)}`, async (admin) => {
       const group = this.#topology.groupOf(topic, FORWARDERS);
-      const [ranges, committed] = await Promise.all([admin.ranges(name), admin.committed(group, name)]);
+      const [ranges, committed] = await Promise.all([this.ranges(admin, name, signal), admin.committed(group, name)]);
       const below = committed.flatMap(({ partition, offset }) => {
         const low = ranges.find((one) => one.partition === partition)?.low ?? 0;
         return offset !== null && offset > low ? [{ partition, offset }] : [];
@@ -81,7 +81,7 @@ export class KafkaAdmin implements AdminPort {
       let sum = 0;
       for (const name of this.#topology.topicsOf(plan, group)) {
         const [ranges, committed] = await Promise.all([
-          admin.ranges(name),
+          this.ranges(admin, name, signal),
           admin.committed(this.#topology.groupOf(topic, group), name),
         ]);
         for (const { partition, low, high } of ranges) {

@@ -67,7 +67,9 @@ export class Positions {
   /** Null: what the lane is to fetch next is there, or will come. */
   async gapAt(subscription: Subscription, lane: Lane, signal: AbortSignal): Promise<Gap | null> {
     const { number, topic, partition, progress } = lane;
-    const ranges = await this.#admin.on(signal, `topic ${JSON.stringify(topic)}`, (admin) => admin.ranges(topic));
+    const ranges = await this.#admin.on(signal, `topic ${JSON.stringify(topic)}`, (admin) =>
+      this.#admin.ranges(admin, topic, signal),
+    );
     const range = ranges.find((one) => one.partition === partition);
     return range === undefined ? null : this.#gap(subscription, topic, number, progress.next, range);
   }

@@ -8,6 +8,20 @@ const upTo = (n: number): number[] => Array.from({ length: n }, (_, offset) => o
 /** A record with a body of so many bytes. */
 const large = (offset: number, bytes: number) => ({ ...received(offset), value: Buffer.alloc(bytes) });
 
+/** The next three times that somebody asks for ranges, the leader says that it is none. */
+async function unaware(stage: Stage): Promise<void> {
+  const admin = await stage.driver.admin();
+  let noes = 3;
+  const asked = {
+    ...admin,
+    ranges: (topic: string) =>
+      noes-- > 0
+        ? Promise.reject(Object.assign(new Error("not the leader"), { type: "NOT_LEADER_FOR_PARTITION" }))
+        : admin.ranges(topic),
+  };
+  stage.driver.admin = () => Promise.resolve(asked);
+}
+
 describe("reading ahead", () => {
   const share = 65_536 / 2;
 
@@ -69,16 +83,7 @@ describe("joining", () => {
 
   it("waits for a leader that does not know yet that it is", async () => {
     const stage = new Stage();
-    const admin = await stage.driver.admin();
-    let noes = 3;
-    stage.driver.admin = () =>
-      Promise.resolve({
-        ...admin,
-        ranges: (topic) =>
-          noes-- > 0
-            ? Promise.reject(Object.assign(new Error("not the leader"), { type: "NOT_LEADER_FOR_PARTITION" }))
-            : admin.ranges(topic),
-      });
+    await unaware(stage);
     const opening = stage.open();
     for (let n = 0; n < 5; n++) {
       await turns();
@@ -87,6 +92,18 @@ describe("joining", () => {
     await opening;
     await stage.fetch(0, 0);
     expect(stage.offsets).toEqual([0]);
+  });
+
+  it("and so does whoever counts the backlog", async () => {
+    const stage = new Stage();
+    const { admin } = stage.driver.transport({});
+    await unaware(stage);
+    const counting = admin.backlog("orders", "billing", AbortSignal.timeout(10_000));
+    for (let n = 0; n < 5; n++) {
+      await turns();
+      await stage.driver.clock.advance(50);
+    }
+    expect(await counting).toBeGreaterThan(0);
   });
 
   it("does not hand out again what the metadata of the commit says is done", async () => {
