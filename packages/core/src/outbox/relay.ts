@@ -326,6 +326,8 @@ export class Relay {
     this.#o.rests();
     if (lease === null) return;
     this.#o.runtime.events.emit({ type: "relay-stopped", what: "outbox" });
+    // What the broker has by now, and what has no copy there, is told before the lease is over.
+    if (this.#ended.length > 0) this.#endAll(lease);
     if (this.#withdrawn.length > 0) this.#track(lease.giveBack(this.#withdrawn));
     this.#track(Promise.resolve(lease[Symbol.asyncDispose]()));
   }

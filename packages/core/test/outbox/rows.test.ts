@@ -49,6 +49,25 @@ describe("a row", () => {
     expect(outbox.rows).toHaveLength(0);
   });
 
+  it("that the broker has is deleted before the lease is over, though its deletion was to wait for others", async () => {
+    const outbox = memoryOutbox();
+    const first = await open({}, outbox);
+    await first.settle();
+    await outage(first);
+    for (const n of [1, 2]) void first.r.publisher.publish(plain, { key: "a", n }, { id: `m${n}` });
+    await first.settle();
+    await first.r.clock.advance(5_000); // and gives up the lease
+    const second = await open({}, outbox);
+    await second.settle();
+    second.r.copies.find(({ message }) => message.id === "m1")?.verdict(accepted);
+    expect(outbox.rows.map(({ message }) => message.id)).toEqual(["m1", "m2"]);
+    const closing = second.r.publisher.close(0);
+    await second.settle();
+    expect(outbox.rows.map(({ message }) => message.id)).toEqual(["m2"]);
+    await second.r.clock.advance(5_000);
+    await closing;
+  });
+
   it.each(["unroutable", "refused"] as const)(
     "rule 11: one that is %s at the relay is parked with why, counted, and never deleted",
     async (kind) => {
