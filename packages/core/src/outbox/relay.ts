@@ -329,7 +329,7 @@ export class Relay {
     // What the broker has by now, and what has no copy there, is told before the lease is over.
     if (this.#ended.length > 0) this.#endAll(lease);
     if (this.#withdrawn.length > 0) this.#track(lease.giveBack(this.#withdrawn));
-    this.#track(Promise.resolve(lease[Symbol.asyncDispose]()));
+    this.#track(Promise.allSettled(this.#work).then(() => lease[Symbol.asyncDispose]()));
   }
 
   #arm(ms: number, fn: () => void): void {
