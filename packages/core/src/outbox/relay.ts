@@ -242,26 +242,26 @@ export class Relay {
   #end(lease: OutboxLease, row: Row, proof: Proof): void {
     this.#proofs.push({ place: row.place, proof });
     const count = this.#ended.push(row);
-    if (count >= this.#o.most / 4 || this.#out.size === 0) this.#endAll(lease);
-    else if (count === 1) this.#ending = this.#o.runtime.clock.after(END_WITHIN_MS, () => this.#endAll(lease));
+    if (count >= this.#o.most / 4 || this.#out.size === 0) void this.#endAll(lease);
+    else if (count === 1) this.#ending = this.#o.runtime.clock.after(END_WITHIN_MS, () => void this.#endAll(lease));
   }
 
-  #endAll(lease: OutboxLease): void {
+  #endAll(lease: OutboxLease): Promise<void> {
     this.#ending?.cancel();
     this.#ending = null;
     const [ended, places] = [this.#ended, this.#proofs];
     [this.#ended, this.#proofs] = [[], []];
     const readings = this.#o.readings();
-    this.#track(
-      lease.end(places).then(
-        () => {
-          failpoint("relay.ended");
-          this.#o.ended(ended, readings);
-          this.#take();
-        },
-        (thrown: unknown) => this.#failed(lease, thrown),
-      ),
+    const ending = lease.end(places).then(
+      () => {
+        failpoint("relay.ended");
+        this.#o.ended(ended, readings);
+        this.#take();
+      },
+      (thrown: unknown) => this.#failed(lease, thrown),
     );
+    this.#track(ending);
+    return ending;
   }
 
   /**
@@ -327,9 +327,11 @@ export class Relay {
     if (lease === null) return;
     this.#o.runtime.events.emit({ type: "relay-stopped", what: "outbox" });
     // What the broker has by now, and what has no copy there, is told before the lease is over.
-    if (this.#ended.length > 0) this.#endAll(lease);
-    if (this.#withdrawn.length > 0) this.#track(lease.giveBack(this.#withdrawn));
-    this.#track(Promise.allSettled(this.#work).then(() => lease[Symbol.asyncDispose]()));
+    const telling: Promise<void>[] = [];
+    if (this.#ended.length > 0) telling.push(this.#endAll(lease));
+    if (this.#withdrawn.length > 0) telling.push(lease.giveBack(this.#withdrawn));
+    const over = (): PromiseLike<void> => lease[Symbol.asyncDispose]();
+    this.#track(telling.length === 0 ? Promise.resolve(over()) : Promise.allSettled(telling).then(over));
   }
 
   #arm(ms: number, fn: () => void): void {
