@@ -98,21 +98,30 @@ echo $! >${HOME}/$part.pid
 setsid tail -n +1 -F --pid=$! ${HOME}/$part.out >/proc/1/fd/1 2>&1 &
 `;
 
-/** The container's first process: begins the parts one after the other, and stays, whatever becomes of them. */
+/**
+ * The container's first process: begins the parts one after the other, and stays, whatever becomes of them.
+ *
+ * A broker registers as it starts, unless its connection to the name server is a moment late: then 10 s afterwards. A
+ * proxy that comes in between finds no broker and ends, and is begun again.
+ */
 export const START_SCRIPT = `#!/bin/sh
 mkdir -p ${HOME}
 up() {
   until grep -q "$2" ${HOME}/$1.out; do
-    kill -0 "$(cat ${HOME}/$1.pid)" 2>/dev/null || { sleep 1; exit 1; }
+    # A second, so that its last words are in the log.
+    kill -0 "$(cat ${HOME}/$1.pid)" 2>/dev/null || { sleep 1; return 1; }
     sleep 0.1
   done
 }
 sh /tally/begin.sh names
-up names "boot success"
+up names "boot success" || exit 1
 for broker in "$@"; do sh /tally/begin.sh "$broker"; done
-for broker in "$@"; do up "$broker" "boot success"; done
-sh /tally/begin.sh proxy
-up proxy "startup successfully"
+for broker in "$@"; do up "$broker" "boot success" || exit 1; done
+attempt=1
+until sh /tally/begin.sh proxy && up proxy "startup successfully"; do
+  [ $attempt -lt 5 ] || exit 1
+  attempt=$((attempt + 1))
+done
 echo "RocketMQ is up"
 while :; do sleep 1; done
 `;
