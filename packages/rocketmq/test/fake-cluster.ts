@@ -22,6 +22,10 @@ export class FakeCluster {
   /** `group topic queue` */
   readonly offsets: Map<string, number> = new Map();
   readonly made: string[] = [];
+  /** Of groups that were made. */
+  readonly retries: number[] = [];
+  /** So often the name servers do not know yet of a topic that was made. */
+  late = 0;
   /** `topic id`: what the index finds. */
   readonly indexed: Map<string, string> = new Map();
   flush = "SYNC_FLUSH";
@@ -30,6 +34,8 @@ export class FakeCluster {
   readonly controller: Record<string, string> = {};
   version = "V5_5_0";
   inSyncSlaves = 1;
+  /** A second broker, of which only a replica is left. */
+  masterless = false;
   writes = true;
   /** Ports that nobody listens on. */
   readonly away: Set<number> = new Set();
@@ -70,7 +76,10 @@ export class FakeCluster {
     const clock: Clock = {
       now: () => 0,
       wall: () => 0,
-      after: () => ({ cancel: () => {} }),
+      after: (_, fn) => {
+        setImmediate(fn);
+        return { cancel: () => {} };
+      },
     };
     return new Cluster({
       names: [readEndpoint("names", "localhost:9876")],
@@ -85,9 +94,15 @@ export class FakeCluster {
     const at = `${f["consumerGroup"]} ${f["topic"]} ${f["queueId"]}`;
     switch (code) {
       case 106:
-        return [0, {}, '{"brokerAddrTable":{"broker-a":{"brokerAddrs":{0:"127.0.0.1:10911",1:"127.0.0.1:10921"}}}}'];
+        return [
+          0,
+          {},
+          `{"brokerAddrTable":{"broker-a":{"brokerAddrs":{0:"127.0.0.1:10911",1:"127.0.0.1:10921"}}${
+            this.masterless ? ',"broker-b":{"brokerAddrs":{1:"127.0.0.1:10931"}}' : ""
+          }}}`,
+        ];
       case 105:
-        return [f["topic"]! in this.kinds ? 0 : 17, {}, "{}"];
+        return [f["topic"]! in this.kinds && this.late-- <= 0 ? 0 : 17, {}, "{}"];
       case 351: {
         const kind = this.kinds[f["topic"]!];
         if (kind === undefined) return [17, {}, ""];
@@ -108,10 +123,12 @@ export class FakeCluster {
           : [0, {}, JSON.stringify({ consumeMessageOrderly: ordered, retryMaxTimes: 1_000 })];
       }
       case 200: {
-        const { groupName, consumeMessageOrderly } = JSON.parse(body) as {
+        const { groupName, consumeMessageOrderly, retryMaxTimes } = JSON.parse(body) as {
           groupName: string;
           consumeMessageOrderly: boolean;
+          retryMaxTimes: number;
         };
+        this.retries.push(retryMaxTimes);
         this.made.push(groupName);
         this.groups[groupName] = consumeMessageOrderly;
         return [0, {}, ""];

@@ -66,6 +66,8 @@ export class FakeLink implements Link {
   readonly decisions: string[] = [];
   readonly announced: (readonly string[])[] = [];
   ackFailure: Error | null = null;
+  /** What changes of invisible times are answered with. */
+  changed: Status = FINE;
   /** Changes are answered only then. */
   gate: Promise<void> = Promise.resolve();
   closed = 0;
@@ -113,7 +115,7 @@ export class FakeLink implements Link {
   ): Promise<{ readonly status: Status; readonly handle: string }> {
     this.changes.push(`${handle} ${ms}`);
     await this.gate;
-    return { status: FINE, handle: `${handle}'` };
+    return { status: this.changed, handle: `${handle}'` };
   }
 
   decide({ topic, transactionId }: HalfAt, decision: string, asked: boolean): Promise<Status> {

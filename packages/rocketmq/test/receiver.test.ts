@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { came, no, turns } from "./fake-driver.ts";
+import { came, no, ORDERED, turns } from "./fake-driver.ts";
 import { Stage } from "./receiving.ts";
 
 const many = (n: number, from = 0): ReturnType<typeof came>[] =>
@@ -14,6 +14,13 @@ describe("asking", () => {
       "orders_billing_copies 7",
       "orders_halves 7",
     ]);
+  });
+
+  it("of an ordered topic asks for little at a time, and more often: a queue hands out nothing while something of it is out", async () => {
+    const stage = await new Stage().open(1_000, { ...ORDERED, groups: ["g"] }, "g");
+    const steps = stage.link.polls.filter(({ topic }) => topic === "steps");
+    expect(steps.map(({ most }) => most)).toEqual([8, 8, 8, 8, 8, 8, 8, 8]);
+    expect(stage.link.polls.filter(({ topic }) => topic === "steps_later")).toMatchObject([{ most: 32 }]);
   });
 
   it("hands out up to the credit, holds the rest, and goes on as acks come", async () => {
@@ -120,6 +127,16 @@ describe("a release", () => {
     await stage.release(5_000, "m0");
     await stage.release(0, "m1");
     expect(stage.link.changes).toEqual(["m0 5000", "m1 1"]);
+    expect(stage.said).toEqual([]);
+  });
+
+  it("that the broker does not take, its handle having expired, is unsettled", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(...many(1));
+    await turns();
+    stage.link.changed = no(40_013);
+    await stage.release(5_000, "m0");
+    expect(stage.said).toEqual(["unsettled m0: topology"]);
   });
 });
 
@@ -142,6 +159,9 @@ describe("what is delayed", () => {
     expect(stage.ids).toEqual(["a", "b"]);
     await stage.driver.clock.advance(600);
     expect(stage.ids).toEqual(["a", "b", "c"]);
+    stage.link.poll("orders_later").bring(due("e", -100), due("d", -200));
+    await turns();
+    expect(stage.ids).toEqual(["a", "b", "c", "d", "e"]);
   });
 });
 

@@ -122,6 +122,8 @@ describe("declaring", () => {
       steps_a_copies: "DELAY",
     });
     expect(cluster.groups).toEqual({ orders_billing: false, steps_a: true });
+    // Giving up is Tally's, after 16: the broker must not be the first.
+    expect(cluster.retries).toEqual([1_000, 1_000]);
     // Queues are at 3 to 8: a group that was never there begins at the oldest.
     expect(cluster.offsets.get("orders_billing orders 0")).toBe(3);
   });
@@ -133,6 +135,14 @@ describe("declaring", () => {
     await transport.admin.declare([ORDERS], SIGNAL);
     expect(cluster.offsets.get("orders_billing orders 0")).toBe(5);
     expect(cluster.offsets.get("orders_billing orders 1")).toBe(8);
+  });
+
+  it("is over when the name servers know of the topic: a proxy that asked before would believe that it is not there", async () => {
+    const cluster = new FakeCluster();
+    cluster.late = 3;
+    const transport = new FakeDriver().transport({}, cluster.cluster());
+    await transport.admin.declare([{ ...ORDERS, groups: [] }], SIGNAL);
+    expect(cluster.late).toBe(-1);
   });
 
   it("may be repeated, and makes nothing twice", async () => {

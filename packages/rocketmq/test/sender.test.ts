@@ -30,7 +30,9 @@ const step = (id: string, key: string): Outgoing => message(id, { topic: "steps"
 
 describe("a request", () => {
   it("holds what waits for a topic; the next batch goes by another lane", () => {
+    const lane = sender.lane(message("1"), null);
     send(message("1"), message("2", { key: "k" }), message("3"));
+    expect(sender.lane(message("4"), null)).not.toBe(lane);
     send(message("4"));
     expect(driver.requests.map(ids)).toEqual([["1", "2", "3"], ["4"]]);
   });
@@ -144,6 +146,7 @@ describe("an answer", () => {
     [59_999, "doubt"],
     [42_900, "later"],
     [40_014, "later"],
+    [40_400, "later"],
     [40_402, "later"],
     [40_300, "later"],
     [40_100, "refused"],
@@ -196,12 +199,14 @@ describe("an answer", () => {
   });
 
   it.each([
-    ["the broker is away", 10_911],
-    ["the name servers are away", 9_876],
-  ])("that looks final is final never while %s, however long", async (_, port) => {
+    ["the broker is away", (cluster: FakeCluster) => cluster.away.add(10_911)],
+    ["the name servers are away", (cluster: FakeCluster) => cluster.away.add(9_876)],
+    ["one of the brokers has no master", (cluster: FakeCluster) => (cluster.masterless = true)],
+  ])("that looks final is final never while %s, however long", async (_, happens) => {
     const cluster = new FakeCluster();
     await open({}, cluster);
-    cluster.away.add(port);
+    delete cluster.kinds["orders"];
+    happens(cluster);
     for (let n = 0; n < 5; n++) {
       await cluster.restart();
       send(message(`${n}`));

@@ -130,7 +130,7 @@ describe("each finding, from a described cluster", () => {
     ...["5.2.0", "5.3.0", "5.3.3"].map(
       (version) => [version, of({ version }), [`version error: it is ${version}`]] as const,
     ),
-    ...["4.9.7", "5.1.4", "5.3.4", "5.4.0", "5.10.0"].map((version) => [version, of({ version }), []] as const),
+    ...["4.9.7", "5.1.4", "5.3.4", "5.3.10", "5.4.0"].map((version) => [version, of({ version }), []] as const),
     [
       "a full disk deletes",
       of({}, { ...SETTINGS, cleanFileForciblyEnable: "true" }),
