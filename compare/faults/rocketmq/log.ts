@@ -1,5 +1,5 @@
+import { readHostPort } from "@tallymq/core/spi";
 import { realClock } from "@tallymq/testkit";
-import { readEndpoint } from "../../../packages/rocketmq/src/endpoint.ts";
 import type { RemotingClient } from "../../../packages/rocketmq/src/remoting/client.ts";
 import { Cluster } from "../../../packages/rocketmq/src/remoting/cluster.ts";
 import { dialTcp } from "../../../packages/rocketmq/src/remoting/socket.ts";
@@ -24,7 +24,7 @@ const STORED_IPV6 = 1 << 5;
  */
 export async function copiesIn(names: string, topic: string): Promise<ReadonlyMap<string, number>> {
   const cluster = new Cluster({
-    names: [readEndpoint("names", names)],
+    names: [readHostPort("names", names, "localhost:9876")],
     dial: dialTcp,
     clock: realClock,
     credentials: null,

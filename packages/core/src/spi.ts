@@ -36,6 +36,7 @@ export {
   type Rule,
 } from "./policy.ts";
 
+export { type HostPort, hostPorts, readHostPort } from "./host-port.ts";
 export { raced } from "./raced.ts";
 export { coderOf, type Coder } from "./platform/zip.ts";
 export { DEFAULT_TLS, resolveTls, type ResolvedTls, type TlsOptions } from "./tls.ts";

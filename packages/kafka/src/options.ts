@@ -4,6 +4,7 @@ import {
   type Duration,
   duration,
   entries,
+  hostPorts,
   integer,
   resolveOptions,
   type ResolvedTls,
@@ -137,27 +138,13 @@ export interface ResolvedOptions {
   readonly readAhead: number;
 }
 
+/** A client takes a broker without a port for port NaN, and says so after many retries. */
+const addresses = hostPorts("localhost:9092");
+
 const brokers: Rule<readonly string[]> = {
   default: [],
-  read(name, given) {
-    if (!Array.isArray(given) || given.length === 0)
-      throw new TallyError("bad-config", `${name} must be a list of at least one host:port`);
-    return Object.freeze(given.map((broker, at) => readBroker(`${name}[${at}]`, broker)));
-  },
+  read: (name, given) => Object.freeze(addresses.read(name, given).map((one) => one.name)),
 };
-
-/** A client takes a broker without a port for port NaN, and says so after many retries. What is given is never quoted: it may be a URL with a password. */
-function readBroker(where: string, given: unknown): string {
-  const found =
-    typeof given === "string" ? /^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9._-]{1,253}):([0-9]{1,5})$/.exec(given) : null;
-  const port = Number(found?.[2]);
-  if (found === null || port < 1 || port > 65_535)
-    throw new TallyError(
-      "bad-config",
-      `${where} must be host:port, like "localhost:9092"; no URL, and no port left out`,
-    );
-  return given as string;
-}
 
 const orNull = (rule: Rule<number>): Rule<number | null> => ({ default: null, read: (name, v) => rule.read(name, v) });
 

@@ -5,6 +5,8 @@ import {
   duration,
   entries,
   flag,
+  type HostPort,
+  hostPorts,
   integer,
   resolveOptions,
   type ResolvedTls,
@@ -14,7 +16,6 @@ import {
   text,
   type TlsOptions,
 } from "@tallymq/core/spi";
-import { type Endpoint, readEndpoint } from "./endpoint.ts";
 
 /** Options of {@link rocketmq}. */
 export interface RocketOptions {
@@ -93,8 +94,8 @@ export interface ResolvedCredentials {
 
 /** The resolved options: milliseconds, bytes, checked names. */
 export interface ResolvedOptions {
-  readonly endpoints: readonly Endpoint[];
-  readonly names: readonly Endpoint[];
+  readonly endpoints: readonly HostPort[];
+  readonly names: readonly HostPort[];
   readonly name: string;
   readonly tls: ResolvedTls | null;
   readonly credentials: ResolvedCredentials | null;
@@ -116,15 +117,6 @@ export interface ResolvedOptions {
 
 /** Those of the 4 MiB that a broker takes at most by default which are left for bodies, beside properties and framing. */
 const MOST_BYTES = 4 * 1024 * 1024 - 65_536;
-
-const addresses: Rule<readonly Endpoint[]> = {
-  default: [],
-  read(name, given) {
-    if (!Array.isArray(given) || given.length === 0)
-      throw new TallyError("bad-config", `${name} must be a list of at least one host:port`);
-    return Object.freeze(given.map((one, at) => readEndpoint(`${name}[${at}]`, one)));
-  },
-};
 
 /** As `text`, but what was given may be a secret in the wrong place: not even a short one is shown. */
 function unshown(optional: boolean): Rule<string | null> {
@@ -173,8 +165,8 @@ const TOPIC_BOUNDS: Bounds<ResolvedTopic> = {
 };
 
 const BOUNDS: Bounds<ResolvedOptions> = {
-  endpoints: addresses,
-  names: addresses,
+  endpoints: hostPorts("localhost:8081"),
+  names: hostPorts("localhost:9876"),
   name: text("rocketmq", 120),
   tls: { default: null, read: resolveTls },
   credentials: { default: null, read: readCredentials },

@@ -1,5 +1,4 @@
-import type { Clock } from "@tallymq/core/spi";
-import { readEndpoint } from "../src/endpoint.ts";
+import { type Clock, readHostPort } from "@tallymq/core/spi";
 import { Cluster } from "../src/remoting/cluster.ts";
 import type { Dial } from "../src/remoting/socket.ts";
 
@@ -82,7 +81,7 @@ export class FakeCluster {
       },
     };
     return new Cluster({
-      names: [readEndpoint("names", "localhost:9876")],
+      names: [readHostPort("names", "localhost:9876", "localhost:9876")],
       dial: this.dial,
       clock,
       credentials: null,

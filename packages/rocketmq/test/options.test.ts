@@ -1,6 +1,7 @@
 import { TallyError } from "@tallymq/core/spi";
 import { rocketmq, type RocketOptions } from "@tallymq/rocketmq";
 import { describe, expect, it } from "vitest";
+import { targetOf } from "../src/driver/target.ts";
 import { resolveRocket } from "../src/options.ts";
 
 function refused(given: object): TallyError {
@@ -61,11 +62,7 @@ describe("options", () => {
 
   it("read IPv6, and name each kind of address to gRPC", () => {
     const { endpoints } = resolveRocket({ endpoints: ["[::1]:8081", "10.0.0.1:8081", "mq.example:443"] });
-    expect(endpoints.map(({ target }) => target)).toEqual([
-      "ipv6:[::1]:8081",
-      "ipv4:10.0.0.1:8081",
-      "dns:mq.example:443",
-    ]);
+    expect(endpoints.map(targetOf)).toEqual(["ipv6:[::1]:8081", "ipv4:10.0.0.1:8081", "dns:mq.example:443"]);
     expect(endpoints[0]).toMatchObject({ host: "::1", port: 8081 });
   });
 });

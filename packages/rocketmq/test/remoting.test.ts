@@ -1,8 +1,7 @@
-import { DEAD_LETTERS, TallyError } from "@tallymq/core/spi";
+import { DEAD_LETTERS, readHostPort, TallyError } from "@tallymq/core/spi";
 import { virtualClock } from "@tallymq/testkit";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { readEndpoint } from "../src/endpoint.ts";
 import { RemotingClient, RemotingError } from "../src/remoting/client.ts";
 import { AnswerReader, MOST_FRAME, readJson, request } from "../src/remoting/frames.ts";
 import { signed } from "../src/remoting/signature.ts";
@@ -10,7 +9,7 @@ import { FakeCluster, frame } from "./fake-cluster.ts";
 import { FakeDriver, ORDERED, ORDERS, SIGNAL } from "./fake-driver.ts";
 import { Stage } from "./receiving.ts";
 
-const AT = readEndpoint("names", "localhost:9876");
+const AT = readHostPort("names", "localhost:9876", "localhost:9876");
 
 describe("frames", () => {
   it("are read in whatever pieces they come", () => {

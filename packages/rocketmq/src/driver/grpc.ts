@@ -7,8 +7,7 @@ import {
   type ClientReadableStream,
   Metadata,
 } from "@grpc/grpc-js";
-import { type Clock, raced, type Random, type ResolvedTls, type Timer } from "@tallymq/core/spi";
-import type { Endpoint } from "../endpoint.ts";
+import { type Clock, type HostPort, raced, type Random, type ResolvedTls, type Timer } from "@tallymq/core/spi";
 import type { ResolvedCredentials } from "../options.ts";
 import {
   type Acked,
@@ -21,6 +20,7 @@ import {
 } from "./driver.ts";
 import type { OutMessage, Received, Sent, Status } from "./driver.ts";
 import { definition, duration, resource, service, sign, timeOfRequest } from "./protocol.ts";
+import { targetOf } from "./target.ts";
 import { incomingMessage, outgoingMessage, settings, statusOf } from "./wire.ts";
 
 const SERVICE = "/apache.rocketmq.v2.MessagingService/";
@@ -29,7 +29,7 @@ const GOODBYE_MS = 1_000;
 const CLIENT_VERSION = "tally";
 
 export interface GrpcOptions {
-  readonly endpoints: readonly Endpoint[];
+  readonly endpoints: readonly HostPort[];
   readonly service: string;
   readonly tls: ResolvedTls | null;
   readonly credentials: ResolvedCredentials | null;
@@ -97,14 +97,14 @@ class GrpcLink implements Link {
   #over = false;
   #closed: Promise<void> | null = null;
 
-  constructor(options: GrpcOptions, endpoint: Endpoint, plan: ClientPlan, events: LinkEvents) {
+  constructor(options: GrpcOptions, endpoint: HostPort, plan: ClientPlan, events: LinkEvents) {
     this.#o = options;
     this.#plan = plan;
     this.#events = events;
     this.endpoint = endpoint.name;
     // Unique also across worker threads, which the client's own ids are not.
     this.#clientId = `${options.service}@${hex(options.random.bytes(8))}`;
-    this.#client = new Client(endpoint.target, channelCredentials(options.tls), {
+    this.#client = new Client(targetOf(endpoint), channelCredentials(options.tls), {
       // A body of the largest size would otherwise be accepted and never come out again: the default is 4 MiB for all of an answer.
       "grpc.max_receive_message_length": -1,
       "grpc.max_send_message_length": -1,

@@ -1,5 +1,4 @@
-import type { Clock } from "@tallymq/core/spi";
-import type { Endpoint } from "../endpoint.ts";
+import type { Clock, HostPort } from "@tallymq/core/spi";
 import type { ResolvedCredentials } from "../options.ts";
 import { type Answer, AnswerReader, request } from "./frames.ts";
 import { signed } from "./signature.ts";
@@ -33,14 +32,14 @@ interface Waiting {
 /** One connection to a name server or a broker. It ends with the first thing that is wrong with it; nothing is repeated. */
 export class RemotingClient {
   readonly #o: RemotingOptions;
-  readonly #at: Pick<Endpoint, "name" | "host" | "port">;
+  readonly #at: HostPort;
   readonly #waiting: Map<number, Waiting> = new Map();
   readonly #reader: AnswerReader = new AnswerReader();
   #wire: Promise<Wire> | null = null;
   #opaque = 0;
   #over: Error | null = null;
 
-  constructor(at: Pick<Endpoint, "name" | "host" | "port">, options: RemotingOptions) {
+  constructor(at: HostPort, options: RemotingOptions) {
     this.#at = at;
     this.#o = options;
   }

@@ -1,6 +1,5 @@
 // Over 300 lines: one protocol; each call is a request put together and an answer taken apart.
-import { type Clock, sleep } from "@tallymq/core/spi";
-import { type Endpoint, readEndpoint } from "../endpoint.ts";
+import { type Clock, type HostPort, readHostPort, sleep } from "@tallymq/core/spi";
 import type { ResolvedCredentials } from "../options.ts";
 import { RemotingClient, RemotingError } from "./client.ts";
 import { readJson } from "./frames.ts";
@@ -64,7 +63,7 @@ export interface QueueOffsets {
 }
 
 export interface ClusterOptions {
-  readonly names: readonly Endpoint[];
+  readonly names: readonly HostPort[];
   readonly dial: Dial;
   readonly clock: Clock;
   readonly credentials: ResolvedCredentials | null;
@@ -300,10 +299,10 @@ export class Cluster {
   }
 
   #at(where: string, address: string): RemotingClient {
-    return this.#client(readEndpoint(where, address));
+    return this.#client(readHostPort(where, address, "localhost:10911"));
   }
 
-  #client(at: Endpoint): RemotingClient {
+  #client(at: HostPort): RemotingClient {
     let client = this.#clients.get(at.name);
     if (client === undefined || client.over) {
       client = new RemotingClient(at, this.#o);
