@@ -6,7 +6,6 @@ import { realRandom, type VirtualClock, virtualClock } from "@tallymq/testkit";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ClientPlan, HalfAt, Link, OutMessage } from "../src/driver/driver.ts";
 import { GrpcDriver } from "../src/driver/grpc.ts";
-import { readEndpoint } from "../src/endpoint.ts";
 import { definition, FakeProxy, fine, message, service, settingsCommand } from "./fake-proxy.ts";
 
 const PRODUCER: ClientPlan = { kind: "producer", topics: ["a", "b", "c"] };
@@ -33,7 +32,7 @@ afterEach(async () => {
 
 async function open(plan: ClientPlan = PRODUCER, requestTimeout = 60_000): Promise<Link> {
   const driver = new GrpcDriver({
-    endpoints: [readEndpoint("endpoint", `127.0.0.1:${proxy.port}`)],
+    endpoints: [readHostPort("endpoint", `127.0.0.1:${proxy.port}`, "localhost:8081")],
     service: "shop",
     tls: null,
     credentials: null,
