@@ -1,7 +1,8 @@
-// What the client's package gets wrong (the numbered rows of the facts page), on real gRPC against a proxy that says what the test has it say.
+// What the client's package gets wrong, on real gRPC against a proxy that says what the test has it say.
 import { createHash } from "node:crypto";
 import { createRequire } from "node:module";
 import { crc32 } from "node:zlib";
+import { readHostPort } from "@tallymq/core/spi";
 import { realRandom, type VirtualClock, virtualClock } from "@tallymq/testkit";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ClientPlan, HalfAt, Link, OutMessage } from "../src/driver/driver.ts";
