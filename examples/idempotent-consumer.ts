@@ -20,16 +20,20 @@ database.exec("CREATE TABLE bills (order_id TEXT, cents INTEGER)");
 
 {
   await using tally = await openTally({ service: "shop", broker: broker(), inbox: sqlite(file) });
-  const settled = Promise.withResolvers<void>();
+  const allEnded = Promise.withResolvers<void>();
   tally.on(() => {
     const { duplicate = 0, "dead-lettered": dead = 0 } = tally.counters();
-    if (duplicate === 2 && dead === 2 && mails.size === 2) settled.resolve();
+    if (duplicate === 2 && dead === 2) allEnded.resolve();
   });
 
   const mails = new Set<string>();
+  const allMailed = Promise.withResolvers<void>();
   await using _mail = await tally
     .consumer("mail")
-    .on(bills, (orderId) => void mails.add(orderId))
+    .on(bills, (orderId) => {
+      mails.add(orderId);
+      if (mails.size === 2) allMailed.resolve();
+    })
     .start();
 
   await using _billing = await tally
@@ -53,7 +57,7 @@ database.exec("CREATE TABLE bills (order_id TEXT, cents INTEGER)");
       await tally.publish(orders, order, { id: order.id });
     }
   }
-  await settled.promise;
+  await Promise.all([allEnded.promise, allMailed.promise]);
   console.log(`acked without running: ${tally.counters().duplicate}`);
   console.log(`mailed: ${[...mails].toSorted().join(", ")}`);
 }

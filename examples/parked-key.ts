@@ -20,19 +20,19 @@ const expiredCards = new Set(["ada"]);
     broker: broker(),
     inbox: sqlite(join(directory, "inbox.db")),
   });
-  const settled = Promise.withResolvers<void>();
+  const bobBilled = Promise.withResolvers<void>();
+  const adaParked = Promise.withResolvers<void>();
   tally.on(() => {
     const { "key-parked": parked = 0, "parked-behind": behind = 0 } = tally.counters();
-    if (parked === 1 && behind === 1 && billed.size === 1) settled.resolve();
+    if (parked === 1 && behind === 1) adaParked.resolve();
   });
 
-  const billed = new Set<string>();
   await using _billing = await tally
     .consumer("billing", { attempts: 2, retryMin: 1, retryMax: 10 })
     .on(orders, (order) => {
       if (expiredCards.has(order.customer)) throw new Error(`the card of ${order.customer} has expired`);
-      billed.add(order.id);
       console.log(`billed ${order.id} to ${order.customer}`);
+      if (order.customer === "bob") bobBilled.resolve();
     })
     .start();
 
@@ -40,7 +40,7 @@ const expiredCards = new Set(["ada"]);
     const order = { id: `order-${n + 1}`, customer, cents: 100 };
     await tally.publish(orders, order, { id: order.id });
   }
-  await settled.promise;
+  await Promise.all([adaParked.promise, bobBilled.promise]);
 
   for (const key of await tally.parked.keys.list({ group: "billing" })) {
     const messages = await tally.parked.keys.messages(key);
