@@ -39,23 +39,27 @@ export class KafkaSender implements Sender {
   readonly #events: SenderEvents;
   readonly #maxBytes: number;
   readonly #batchBytes: number;
+  readonly #ended: () => void;
   /** By topic: half of what the smallest batch had that was too large for it. */
   readonly #most: Map<string, number> = new Map();
   readonly #out: Set<Handed> = new Set();
   #retired = false;
   #disposed: Promise<void> | null = null;
 
+  /** @param ended Its producer is closed. */
   constructor(
     producer: DriverProducer,
     topology: Topology,
     events: SenderEvents,
     limits: { readonly maxBytes: number; readonly batchBytes: number },
+    ended: () => void,
   ) {
     this.#producer = producer;
     this.#topology = topology;
     this.#events = events;
     this.#maxBytes = limits.maxBytes;
     this.#batchBytes = limits.batchBytes;
+    this.#ended = ended;
   }
 
   lane(message: Outgoing, kept: number | null): number {
@@ -90,7 +94,10 @@ export class KafkaSender implements Sender {
   }
 
   #close(): Promise<void> {
-    const closing = this.#producer.close().catch(() => {});
+    const closing = this.#producer
+      .close()
+      .catch(() => {})
+      .then(this.#ended);
     const error = new TallyError("in-doubt", "the session was closed before the broker's answer came", {
       mayArrive: true,
       retryable: true,

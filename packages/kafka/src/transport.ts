@@ -44,6 +44,7 @@ export class KafkaTransport implements Transport {
   readonly #delays: Delays;
   /** Of the session that opened last: what belongs to none is said there. */
   #surfaced: (what: string) => void = () => {};
+  /** Those that have not ended. */
   readonly #sessions: Set<AsyncDisposable> = new Set();
   #closed = false;
 
@@ -90,7 +91,7 @@ export class KafkaTransport implements Transport {
       const producer = await raced(this.#driver.producer(), signal, (late) => void late.close());
       if (this.#closed) void producer.close();
       this.#throwIfClosed();
-      const sender = new KafkaSender(producer, this.#topology, events, this.#o);
+      const sender = new KafkaSender(producer, this.#topology, events, this.#o, () => this.#sessions.delete(sender));
       this.#surfaced = (what) => events.surfaced(what);
       this.#sessions.add(sender);
       return sender;
@@ -106,6 +107,12 @@ export class KafkaTransport implements Transport {
     if (this.#closed) await receiver[Symbol.asyncDispose]();
     this.#throwIfClosed();
     this.#sessions.add(receiver);
+    const ended = async (): Promise<void> => {
+      await receiver[Symbol.asyncDispose]().catch(() => {});
+      this.#sessions.delete(receiver);
+    };
+    if (receiver.gone.aborted) void ended();
+    else receiver.gone.addEventListener("abort", () => void ended(), { once: true });
     this.#surfaced = (what) => events.surfaced(what);
     if (subscription.group !== DEAD_LETTERS) this.#delays.watch(subscription.topic.name, receiver.gone);
     return receiver;

@@ -59,6 +59,8 @@ export class FakeMember implements DriverConsumer {
   readonly commits: (readonly Commit[])[] = [];
   /** What the next commits come to; by default the broker takes them. */
   refuse: Error | null = null;
+  /** They are answered only then. */
+  answered: Promise<void> | null = null;
   readonly #driver: FakeDriver;
 
   constructor(plan: ConsumerPlan, events: ConsumerEvents, driver: FakeDriver) {
@@ -79,12 +81,13 @@ export class FakeMember implements DriverConsumer {
     this.journal.push(`resume ${topic}/${partition}`);
   }
 
-  commit(commits: readonly Commit[]): Promise<void> {
+  async commit(commits: readonly Commit[]): Promise<void> {
     this.commits.push(commits);
-    if (this.refuse !== null) return Promise.reject(this.refuse);
+    const { refuse } = this;
+    if (this.answered !== null) await this.answered;
+    if (refuse !== null) throw refuse;
     for (const { topic, partition, offset, metadata } of commits)
       this.#driver.committed.set(`${topic}/${partition}`, { partition, offset, metadata });
-    return Promise.resolve();
   }
 
   close(): Promise<void> {
@@ -133,16 +136,23 @@ export class FakeDriver implements Driver {
   producers = 0;
   /** What the cluster says of groups comes only then. */
   gate: Promise<void> = Promise.resolve();
+  /** And what it says of offsets. */
+  rangesGate: Promise<void> = Promise.resolve();
   closed: number[] = [];
   readonly forgotten: string[] = [];
+  /** Topics, and times. */
+  readonly since: string[] = [];
 
-  transport(options: Partial<KafkaOptions> = {}): KafkaTransport {
-    const host: Host = {
+  /** @param host By default one in virtual time. */
+  transport(
+    options: Partial<KafkaOptions> = {},
+    host: Host = {
       service: "shop",
       run: "0123456789abcdef0123456789abcdef",
       clock: this.clock,
       random: { unit: () => 0.5, bytes: (length) => new Uint8Array(length) },
-    };
+    },
+  ): KafkaTransport {
     return new KafkaTransport(resolveKafka({ brokers: ["localhost:9092"], partitions: 2, ...options }), host, this);
   }
 
@@ -192,8 +202,11 @@ export class FakeDriver implements Driver {
         Promise.resolve(new Map([["min.insync.replicas", this.minIsr], ...Object.entries(this.settingsOf(topic))])),
       brokerSettings: () =>
         this.denied("brokerSettings") ?? Promise.resolve(new Map([["auto.create.topics.enable", "false"]])),
-      since: (topic) =>
-        Promise.resolve(this.#each(topic, (at, partition) => ({ partition, offset: this.ranges.get(at)?.low ?? 0 }))),
+      since: (topic, time) => {
+        this.since.push(`${topic} ${time}`);
+        const all = this.#each(topic, (at, partition) => ({ partition, offset: this.ranges.get(at)?.low ?? 0 }));
+        return Promise.resolve(all);
+      },
       committed: async (_group, topic) => {
         await this.denied("committed");
         await this.gate;
@@ -202,8 +215,10 @@ export class FakeDriver implements Driver {
           (at, partition) => this.committed.get(at) ?? { partition, offset: null, metadata: "" },
         );
       },
-      ranges: (topic) =>
-        Promise.resolve(this.#each(topic, (at, partition) => this.ranges.get(at) ?? { partition, low: 0, high: 1e9 })),
+      ranges: async (topic) => {
+        await this.rangesGate;
+        return this.#each(topic, (at, partition) => this.ranges.get(at) ?? { partition, low: 0, high: 1e9 });
+      },
       members: () => this.shown(),
       forget: (topic, below) => {
         for (const { partition, offset } of below) this.forgotten.push(`${topic}/${partition} ${offset}`);

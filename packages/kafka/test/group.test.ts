@@ -69,6 +69,77 @@ describe("a rebalance", () => {
   });
 });
 
+describe("from a join until it is known where the group is", () => {
+  it("what is gone is revoked at once, and nothing is handed out of the rest", async () => {
+    const stage = await new Stage().open({ credit: 1 });
+    await stage.fetch(0, 0, 1);
+    await stage.fetch(1, 50);
+    const known = Promise.withResolvers<void>();
+    stage.driver.gate = known.promise;
+    stage.member.events.joined(new Map([["orders", [0]]]));
+    expect(stage.said).toEqual(["revoked 1 lanes"]);
+    await stage.ack(0);
+    expect(stage.offsets).toEqual([0]);
+    known.resolve();
+    await turns();
+    expect(stage.offsets).toEqual([0, 1]);
+  });
+
+  it("nobody looks while a commit is out: it could be taken after the look", async () => {
+    const stage = await new Stage().open();
+    await stage.fetch(0, 0);
+    const answer = Promise.withResolvers<void>();
+    stage.member.answered = answer.promise;
+    await stage.ack(0);
+    stage.member.journal.length = 0;
+    await stage.rebalance(0, 1);
+    expect(stage.member.journal).toEqual([]);
+    answer.resolve();
+    await turns();
+    expect(stage.member.journal).toContain("seek orders/0 1");
+    expect(stage.said).toEqual([]);
+  });
+
+  it("another join makes the first look worth nothing", async () => {
+    const stage = await new Stage().open();
+    const known = Promise.withResolvers<void>();
+    stage.driver.gate = known.promise;
+    await stage.rebalance(0);
+    stage.driver.gate = Promise.resolve();
+    stage.member.journal.length = 0;
+    await stage.rebalance(1);
+    known.resolve();
+    await turns();
+    expect(stage.member.journal).toEqual(["seek orders/1 0", "resume orders/1"]);
+    await stage.fetch(1, 0);
+    expect(stage.offsets).toEqual([0]);
+  });
+});
+
+describe("a partition of which enough waits here", () => {
+  const full = async (): Promise<Stage> => {
+    const stage = await new Stage().open({ credit: 2 });
+    await stage.fetch(0, 0, 1, 2, 3, 4, 5);
+    expect(stage.member.journal.at(-1)).toBe("pause orders/0");
+    stage.member.journal.length = 0;
+    return stage;
+  };
+
+  it("is paused again when the group has rebalanced, which resumes it", async () => {
+    const stage = await full();
+    await stage.rebalance(0);
+    expect(stage.member.journal).toEqual(["seek orders/0 6", "resume orders/0", "pause orders/0"]);
+  });
+
+  it("and so it is after a fetch that strayed", async () => {
+    const stage = await full();
+    stage.member.events.strayed("orders", 0);
+    await turns();
+    await stage.fetch(0, 6);
+    expect(stage.member.journal).toEqual(["seek orders/0 6", "resume orders/0", "pause orders/0"]);
+  });
+});
+
 describe("a gap", () => {
   const gone = (driver: FakeDriver): void => {
     driver.committed.set("orders/0", { partition: 0, offset: 5, metadata: "" });
@@ -126,5 +197,22 @@ describe("a gap", () => {
     await turns();
     expect(stage.said).toEqual([]);
     expect(stage.member.journal.slice(-2)).toEqual(["seek orders/0 2", "resume orders/0"]);
+  });
+
+  it("of a partition that is another's by the time it is found is nothing to this member", async () => {
+    const stage = await new Stage().open();
+    await stage.fetch(0, 0);
+    stage.driver.ranges.set("orders/0", { partition: 0, low: 30, high: 40 });
+    const asked = Promise.withResolvers<void>();
+    stage.driver.rangesGate = asked.promise;
+    stage.member.events.strayed("orders", 0);
+    await turns();
+    stage.driver.rangesGate = Promise.resolve();
+    await stage.rebalance(1);
+    stage.member.journal.length = 0;
+    asked.resolve();
+    await turns();
+    expect(stage.said).toEqual(["revoked 1 lanes"]);
+    expect(stage.member.journal).toEqual([]);
   });
 });

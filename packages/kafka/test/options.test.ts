@@ -99,10 +99,17 @@ describe("topics that are made", () => {
     ]);
   });
 
+  it("have as many of both as the options say", async () => {
+    const [topic] = await made(5, { replicationFactor: 5, minInsyncReplicas: 3, partitions: 12 });
+    expect([topic!.replicationFactor, topic!.config["min.insync.replicas"], topic!.partitions]).toEqual([5, "3", 12]);
+  });
+
   it("take the largest body with its headers, and elect no leader that lacks messages", async () => {
     const [topic] = await made(3, { maxBytes: 5_000_000 });
     expect(Number(topic!.config["max.message.bytes"])).toBeGreaterThan(5_000_000 + 64 * 1024);
     expect(topic!.config["unclean.leader.election.enable"]).toBe("false");
+    const [batches] = await made(3, { batchBytes: 9_000_000 });
+    expect(Number(batches!.config["max.message.bytes"])).toBeGreaterThan(9_000_000);
   });
 
   it("are the topic and, for each group, one for copies that go to it alone", async () => {
@@ -217,8 +224,23 @@ it("linger is the trait that core goes by", () => {
   expect(new FakeDriver().transport({ linger: "20ms" }).traits.lingerMs).toBe(20);
 });
 
-it("what Kafka cannot do is said by name", () => {
-  const transport = new FakeDriver().transport();
-  expect(transport.traits).toMatchObject({ release: "none", unroutable: "hidden", position: true });
+it("what Kafka can do, and what it cannot, is said by name", () => {
+  const transport = new FakeDriver().transport({ maxBytes: 5_000, readAhead: 100_000 });
+  expect(transport.traits).toEqual({
+    maxBytes: 5_000,
+    // One request a partition at a time: a repeat is of the batch that has the next sequence number.
+    inFlightPerLane: 1,
+    lingerMs: 0,
+    // By a new producer.
+    resendsInSession: false,
+    unroutable: "hidden",
+    order: "partition",
+    release: "none",
+    deliveryLease: "none",
+    position: true,
+    countsDeliveries: false,
+    longestDelay: 24 * 24 * 3_600_000,
+    aheadBytes: 200_000,
+  });
   expect(transport.halfMessages).toBe(null);
 });

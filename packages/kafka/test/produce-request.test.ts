@@ -56,7 +56,7 @@ async function expected({ records, ...batch }: Batch, compression = 0): Promise<
   return made.buffer;
 }
 
-async function made(batch: Batch, compression: "none" | "gzip" = "none"): Promise<Buffer> {
+async function made(batch: Batch, compression: "none" | "gzip" | "zstd" = "none"): Promise<Buffer> {
   const request = await produceRequest(batch, packerOf(compression));
   number(request, 77);
   return request;
@@ -116,13 +116,16 @@ describe("a request to produce", () => {
     }
   });
 
-  it("has its records packed where they are to be", async () => {
+  it.each([
+    ["gzip", 1],
+    ["zstd", 4],
+  ] as const)("has its records packed where they are to be: %s", async (compression, codec) => {
     readAllCodecs(1_000_000);
     const batch = batchOf(
       Array.from({ length: 50 }, () => ({ key: "k", value: Buffer.alloc(100), headers: ["h", "x"] })),
     );
-    const packed = await made(batch, "gzip");
-    expect(packed.equals(await expected(batch, 1))).toBe(true);
+    const packed = await made(batch, compression);
+    expect(packed.equals(await expected(batch, codec))).toBe(true);
     expect(packed.length).toBeLessThan(500);
   });
 });

@@ -41,6 +41,19 @@ describe("reading ahead", () => {
     expect(stage.member.journal).toEqual(["pause orders/0", "resume orders/0"]);
   });
 
+  it("rule 22: is not resumed while half of its share waits, however few they are", async () => {
+    const stage = await new Stage().open({ credit: 3, options: { readAhead: 65_536 } });
+    await stage.fetch(0, 0, 1, 2);
+    stage.member.events.fetched("orders", 0, [received(3), large(4, share)]);
+    await turns();
+    expect(stage.member.journal.at(-1)).toBe("pause orders/0");
+    await stage.ack(0);
+    expect(stage.offsets).toEqual([0, 1, 2, 3]);
+    expect(stage.member.journal.at(-1)).toBe("pause orders/0");
+    await stage.ack(1);
+    expect(stage.member.journal.at(-1)).toBe("resume orders/0");
+  });
+
   it("rule 22: is twice readAhead in the memory bound, and of many partitions less is fetched of each at a time", async () => {
     const stage = await new Stage().open({ options: { readAhead: 1_000_000 } });
     const { traits } = stage.driver.transport({ readAhead: 1_000_000 });
@@ -172,6 +185,7 @@ describe("handing out", () => {
     await stage.fetch(0, 3);
     expect(stage.offsets).toEqual([0, 1]);
     expect(stage.member.last(0)!.offset).toBe(2);
+    expect(stage.member.journal.slice(-2)).toEqual(["pause orders/0", "pause orders/1"]);
   });
 
   it("leaves a paused lane alone until it is resumed", async () => {
@@ -186,41 +200,6 @@ describe("handing out", () => {
   });
 });
 
-describe("commits", () => {
-  it("go out together, of the prefix only", async () => {
-    const stage = await new Stage().open();
-    await stage.fetch(0, 0, 1, 2);
-    await stage.fetch(1, 10, 11);
-    await stage.ack(2, 10);
-    expect(stage.member.commits).toHaveLength(1);
-    expect(stage.member.last(0)!.offset).toBe(0);
-    expect(stage.member.last(1)!.offset).toBe(11);
-    await stage.ack(0, 1);
-    expect(stage.member.last(0)).toMatchObject({ offset: 3, metadata: "" });
-  });
-
-  it("that fail are tried again", async () => {
-    const stage = await new Stage().open();
-    await stage.fetch(0, 0);
-    stage.member.refuse = new Error("broken pipe");
-    await stage.ack(0);
-    stage.member.refuse = null;
-    expect(stage.driver.committed.size).toBe(0);
-    await stage.driver.clock.advance(1_000);
-    expect(stage.driver.committed.get("orders/0")).toMatchObject({ offset: 1 });
-    expect(stage.said).toEqual([]);
-  });
-
-  it("of what was settled last are flushed before the member leaves", async () => {
-    const stage = await new Stage().open();
-    await stage.fetch(0, 0, 1);
-    stage.receiver.settle([{ kind: "ack", delivery: stage.got[0]! }]);
-    await stage.receiver[Symbol.asyncDispose]();
-    expect(stage.driver.committed.get("orders/0")).toMatchObject({ offset: 1 });
-    expect(stage.member.journal.at(-1)).toBe("close");
-  });
-});
-
 describe("the client", () => {
   it("that has crashed is a lost session, once", async () => {
     const stage = await new Stage().open();
@@ -229,6 +208,7 @@ describe("the client", () => {
     stage.member.events.crashed(new Error("gave up"));
     stage.member.events.crashed(new Error("gave up"));
     await stage.driver.clock.advance(1_000);
+    expect(stage.member.commits).toEqual([]);
     expect(stage.said).toEqual(["unsettled 0", "lost session-lost"]);
     expect(stage.member.journal.at(-1)).toBe("close");
     expect(stage.driver.clock.pending()).toBe(0);
@@ -247,6 +227,25 @@ describe("the client", () => {
 });
 
 describe("a received message", () => {
+  it("of a batch that cannot be read is surfaced with the first of it, and is handed out like the others", async () => {
+    const stage = await new Stage().open();
+    const of = (offset: number, value: Buffer) => ({ ...received(offset), value, unreadable: "a gzip bomb" });
+    stage.member.events.fetched("orders", 0, [of(4, Buffer.from("batch")), of(5, Buffer.alloc(0)), received(6)]);
+    await turns();
+    expect(stage.said).toEqual(["surfaced orders/0: a gzip bomb; its messages, from offset 4 on, cannot be read"]);
+    expect(stage.got.map(({ message }) => message.contentEncoding)).toEqual(["kafka-batch", "kafka-batch", null]);
+  });
+
+  it("is out for as long as it is not settled, and no longer than its partition is here", async () => {
+    const stage = await new Stage().open();
+    await stage.fetch(0, 0, 1, 2);
+    await stage.ack(0);
+    const outNow = async () => await Promise.all(stage.got.map((one) => stage.receiver.extend(one, 1_000)));
+    expect(await outNow()).toEqual([false, true, true]);
+    await stage.rebalance(1);
+    expect(await outNow()).toEqual([false, false, false]);
+  });
+
   it("with a spoofed header of ours is read as if it were not there, and surfaced once", async () => {
     const stage = await new Stage().open();
     const spoofed = (offset: number) => ({

@@ -49,6 +49,32 @@ describe("a look", () => {
     ]);
   });
 
+  it("is with the eyes of all who use a topic: the slowest handler, the oldest outbox, the most forgetful inbox", async () => {
+    const DAY = 86_400_000;
+    const found = async (...subjects: readonly AuditSubject[]) =>
+      (await look(...subjects))
+        .filter(({ what, check }) => what === 'topic "orders"' && check.startsWith("retention"))
+        .map(({ check, severity, text }) => `${check} ${severity}: ${text}`);
+    const other: AuditSubject = { ...CONSUMED, group: "other" };
+    driver.settingsOf = () => ({ "retention.ms": "60000" });
+    expect(await found(CONSUMED, { ...other, holdsMs: 60_000 })).toEqual([
+      "retention error: messages are kept for 1m, and handlers may take 1m for one",
+    ]);
+    expect(await found(CONSUMED, { ...PUBLISHED, outboxMs: DAY })).toEqual([
+      "retention warning: messages are kept for 1m, and the outbox may have waited for 1d",
+    ]);
+    driver.settingsOf = () => ({ "retention.ms": String(7 * DAY) });
+    expect(await found({ ...CONSUMED, remembersMs: 30 * DAY }, { ...other, remembersMs: DAY })).toEqual([
+      "retention-inbox warning: messages are kept for 7d, and the inbox remembers for 1d",
+    ]);
+  });
+
+  it("at a group asks which messages have used up half of what the topic keeps", async () => {
+    driver.settingsOf = () => ({ "retention.ms": "60000" });
+    await look(CONSUMED);
+    expect(driver.since).toContain(`orders ${driver.clock.wall() - 30_000}`);
+  });
+
   it("goes on where rights end, and says so", async () => {
     driver.denied = (what) => (what === "settings" ? denied("TOPIC_AUTHORIZATION_FAILED") : null);
     const unseen = (findings: readonly AuditFinding[]) =>
