@@ -76,6 +76,27 @@ describe("a member of a group", () => {
     await transport[Symbol.asyncDispose]();
   });
 
+  it("shows as much as it likes, and no more than a thousand characters of it are handed on", async () => {
+    const { driver, transport, seen } = stage();
+    driver.shown = () => Promise.resolve({ settled: true, cards: ["x".repeat(50_000)] });
+    await transport.members.join("orders", "billing", "mine", (card) => void seen.push(card), SIGNAL);
+    expect(seen.map(({ length }) => length)).toEqual([1_000]);
+    await transport[Symbol.asyncDispose]();
+  });
+
+  it("is not looked for any more once the transport is closed", async () => {
+    const { driver, transport, seen } = stage();
+    await transport.members.join("orders", "billing", "mine", (card) => void seen.push(card), SIGNAL);
+    await open(transport);
+    await turns();
+    driver.shown = () => Promise.resolve({ settled: false, cards: [] });
+    driver.members.at(-1)!.events.joined(new Map([["orders", [0]]]));
+    await driver.clock.advance(250);
+    await transport[Symbol.asyncDispose]();
+    await turns();
+    expect(driver.clock.pending()).toBe(0);
+  });
+
   it("whose first look fails has no seat", async () => {
     const { driver, transport } = stage();
     driver.shown = () => Promise.reject(Object.assign(new Error("no"), { type: "GROUP_AUTHORIZATION_FAILED" }));

@@ -131,6 +131,33 @@ describe("what is delayed", () => {
   });
 });
 
+describe("what is due at once", () => {
+  it("leaves in the order in which it was due, whichever steps it lies in", async () => {
+    const now = driver.clock.wall();
+    delayed(0, 0, "late", { "tally-delay-due": String(now - 10) }, "k");
+    delayed(3, 0, "early", { "tally-delay-due": String(now - 1_000) }, "k");
+    await pass(400);
+    expect(driver.requests.map(ids)).toEqual([["early", "late"]]);
+  });
+
+  it("and is more than a request may hold goes in several, one after the other", async () => {
+    await transport[Symbol.asyncDispose]();
+    driver = new FakeDriver();
+    transport = driver.transport({ batchBytes: 3 });
+    await transport.admin.declare([ORDERS], SIGNAL);
+    await transport.admin.declareDelays(ORDERS, HOUR, SIGNAL);
+    await turns();
+    for (const [offset, id] of ["a", "b", "c"].entries()) delayed(0, offset, id, { "tally-delay": "0" }, "k");
+    await pass(400);
+    for (const id of ["a", "b", "c"]) {
+      expect(ids(last())).toEqual([id]);
+      taken(last());
+      await pass(20);
+    }
+    expect(driver.requests).toHaveLength(3);
+  });
+});
+
 describe("a hop", () => {
   const due = { "tally-delay": "0" };
 
