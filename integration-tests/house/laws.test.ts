@@ -47,6 +47,14 @@ describe("files", () => {
   });
 });
 
+describe("adapters", () => {
+  const NAMES = ["index", "options", "transport", "sender", "receiver", "topology", "codec", "errors", "audit/audit"];
+  it.each(["rabbitmq", "kafka", "rocketmq"])("have the same names for the same things: %s", (adapter) => {
+    const src = join(root, "packages", adapter, "src");
+    expect(NAMES.filter((name) => !existsSync(join(src, `${name}.ts`)))).toEqual([]);
+  });
+});
+
 describe("tests", () => {
   it("are never skipped, left open, or run alone", () => {
     const found = lines(

@@ -20,6 +20,7 @@ import {
 } from "kafkajs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { authority, type KafkaNode, startKafka } from "../brokers/index.ts";
+import { passwordFor } from "../brokers/kafka/secure.ts";
 import { typed } from "./typed.ts";
 
 const ours = authority("ours");
@@ -210,7 +211,8 @@ describe("a user with the rights to publish and to consume, and no others", () =
         allow(AclResourceTypes.GROUP, orders.name, AclOperationTypes.READ),
       ],
     });
-    const sasl = { mechanism: "scram-sha-256", username: "shop", password: PASSWORD } as const;
+    const mechanism = "scram-sha-256";
+    const sasl = { mechanism, username: "shop", password: passwordFor(mechanism, PASSWORD) } as const;
     const broker: Partial<KafkaOptions> = {
       brokers: [node.login],
       tls: { ca: ours.cert },

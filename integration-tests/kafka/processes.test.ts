@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openTally, type TallyEvent, topic } from "@tallymq/core";
+import { deadLetter, openTally, type TallyEvent, topic } from "@tallymq/core";
 import { kafka } from "@tallymq/kafka";
 import { sqlite } from "@tallymq/store-sqlite";
 import { Kafka, logLevel } from "kafkajs";
@@ -20,6 +20,15 @@ async function lengthOf(name: string): Promise<number> {
   const ends = await admin.fetchTopicOffsets(name);
   await admin.disconnect();
   return ends.reduce((sum, { high }) => sum + Number(high), 0);
+}
+
+/** How far group "g" is in partition 0. */
+async function committedOf(name: string): Promise<number> {
+  const admin = new Kafka({ brokers: [node.direct], logLevel: logLevel.NOTHING }).admin();
+  await admin.connect();
+  const [found] = await admin.fetchOffsets({ groupId: `${name}.g`, topics: [name] });
+  await admin.disconnect();
+  return Number(found!.partitions[0]!.offset);
 }
 
 /** Where each id lies, once for each copy, as another client reads it: `topic/partition`. */
@@ -118,6 +127,86 @@ it("what was done beyond the committed offset is read back from the commit: a re
     .start();
   await until("the last one", 30_000, () => again.includes(101));
   expect(again).toEqual([0, 101]);
+});
+
+it("rule 2: equal messages of a stranger, without ids, are an effect each, and no more when the group is given them again", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "tally-places-"));
+  const orders = topic<{ readonly n: number }>("kept-places", { groups: ["g"] });
+  const seen: number[] = [];
+  const events: TallyEvent[] = [];
+  const consuming = async () => {
+    const tally = await openTally({
+      service: "shop",
+      broker: kafka({ brokers: [node.direct], partitions: 1, heartbeat: "200ms", fetchWait: "50ms" }),
+      inbox: sqlite(join(folder, "inbox.db")),
+      topics: [orders],
+      onEvent: (event) => void events.push(event),
+    });
+    await tally
+      .consumer("g", { effect: "marked" })
+      .on(orders, ({ n }) => void seen.push(n))
+      .start();
+    return tally;
+  };
+  try {
+    const first = await consuming();
+    const client = new Kafka({ brokers: [node.direct], logLevel: logLevel.NOTHING });
+    const stranger = client.producer();
+    await stranger.connect();
+    await stranger.send({ topic: orders.name, messages: [{ value: '{"n":7}' }, { value: '{"n":7}' }] });
+    await stranger.disconnect();
+    await until("an effect each", 20_000, () => seen.length === 2);
+    await first.close();
+    const admin = client.admin();
+    await admin.connect();
+    await admin.setOffsets({
+      groupId: `${orders.name}.g`,
+      topic: orders.name,
+      partitions: [{ partition: 0, offset: "0" }],
+    });
+    await admin.disconnect();
+    await using second = await consuming();
+    await second.publish(orders, { n: 8 });
+    await until("what comes after them", 20_000, () => seen.includes(8));
+    expect(seen).toEqual([7, 7, 8]);
+    expect(events.filter(({ type }) => type === "duplicate")).toHaveLength(2);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+it("a handler takes longer than a session time-out: it runs once, others go on meanwhile, and a deadline of its own ends it", async () => {
+  const orders = topic<{ readonly n: number; readonly key: string }>("kept-heartbeats", {
+    key: (o) => o.key,
+    groups: ["g"],
+  });
+  const events: TallyEvent[] = [];
+  await using tally = await openTally({
+    service: "shop",
+    broker: kafka({ brokers: [node.direct], partitions: 1, sessionTimeout: "2s", heartbeat: "200ms" }),
+    topics: [orders],
+    onEvent: (event) => void events.push(event),
+  });
+  for (let n = 0; n <= 100; n++) await tally.publish(orders, { n, key: n === 0 ? "slow" : `k${n % 7}` });
+  const runs: number[] = [];
+  let meanwhile = 0;
+  await using _g = await tally
+    .consumer("g", { effect: "none", lanes: 8, processingDeadline: "6s", onError: () => deadLetter("too late") })
+    .on(orders, async ({ n }, { signal }) => {
+      runs.push(n);
+      if (n > 0) return;
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      meanwhile = runs.length - 1;
+      throw signal.reason;
+    })
+    .start();
+  const said = (type: TallyEvent["type"]) => events.filter((event) => event.type === type);
+  await until("its deadline", 20_000, () => said("dead-lettered").length === 1);
+  expect(meanwhile).toBe(100);
+  expect(said("attempt-failed")).toMatchObject([{ error: { code: "handler-deadline" } }]);
+  await until("all of it settled", 10_000, async () => (await committedOf(orders.name)) === 101);
+  expect(runs.filter((n) => n === 0)).toEqual([0]);
+  for (const type of ["session-lost", "unsettled", "reconnect"] as const) expect(said(type)).toEqual([]);
 });
 
 describe("two processes of one group, each with an inbox of its own", () => {

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Kafka, logLevel } from "kafkajs";
 import { until } from "../brokers/engine/wait.ts";
 import { authority, type KafkaNode, startKafka } from "../brokers/index.ts";
+import { passwordFor } from "../brokers/kafka/secure.ts";
 
 // Made here, in memory, for some hours.
 const ours = authority("ours");
@@ -25,7 +26,7 @@ afterAll(() => node.stop());
 const sasl = (mechanism: "plain" | "scram-sha-256" | "scram-sha-512", password = PASSWORD) => ({
   mechanism,
   username: "shop",
-  password,
+  password: passwordFor(mechanism, password),
 });
 
 /** What opening says: null, the refusal, or the first failed try when waiting might mend it. */
@@ -86,7 +87,7 @@ describe("what is secret", () => {
     let asked = 0;
     const password = (): string => {
       if (++asked === 1) throw new Error("the vault is sealed");
-      return PASSWORD;
+      return passwordFor("scram-sha-512", PASSWORD);
     };
     const tally = await openTally({
       service: "shop",

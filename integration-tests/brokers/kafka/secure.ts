@@ -8,7 +8,13 @@ export interface SecureListeners {
   /** Whose certificates let a client in. */
   readonly clientsOf: string;
   readonly username: string;
+  /** Each mechanism has its own, see {@link passwordFor}. */
   readonly password: string;
+}
+
+/** Another one for each: a client that takes one mechanism for another is not let in. */
+export function passwordFor(mechanism: "plain" | "scram-sha-256" | "scram-sha-512", password: string): string {
+  return `${password}-${mechanism}`;
 }
 
 const FOLDER = "/tally/tls";
@@ -19,7 +25,7 @@ export function secureLines(secure: SecureListeners | null): string {
   const { username, password } = secure;
   return `
 listener.name.login.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
-listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_${username}="${password}";
+listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_${username}="${passwordFor("plain", password)}";
 listener.name.login.scram-sha-256.sasl.jaas.config=${SCRAM}
 listener.name.login.scram-sha-512.sasl.jaas.config=${SCRAM}
 listener.name.mutual.ssl.client.auth=required
@@ -41,8 +47,8 @@ export const SECURE = {
 export function scramUsers(secure: SecureListeners | null): string {
   if (secure === null) return "";
   const { username, password } = secure;
-  return ["SCRAM-SHA-256", "SCRAM-SHA-512"]
-    .map((mechanism) => `-S ${mechanism}=[name=${username},password=${password}]`)
+  return (["scram-sha-256", "scram-sha-512"] as const)
+    .map((one) => `-S ${one.toUpperCase()}=[name=${username},password=${passwordFor(one, password)}]`)
     .join(" ");
 }
 

@@ -106,6 +106,20 @@ export const receivingCases: readonly DriverCase[] = [
     },
   },
   {
+    name: "heartbeats go on while nobody deals with what was fetched: two session time-outs later it is still a member",
+    async run(rig) {
+      const topic = await filled(rig, 5, 1);
+      const driver = rig.driver(rig.node.direct);
+      await using member = await Member.join(driver, `${topic}.g`, topic);
+      member.begin(topic, 0, 0);
+      await member.until("its records", () => member.got.length === 5);
+      const over = performance.now() + 2 * LIMITS.session;
+      await member.until("two session time-outs", () => performance.now() > over);
+      await member.consumer.commit([{ topic, partition: 0, offset: 1, metadata: "" }]);
+      assert.equal(member.assignments.length, 1);
+    },
+  },
+  {
     name: "a member that was silent for too long commits nothing any more",
     async run(rig) {
       const topic = await filled(rig, 5, 1);
