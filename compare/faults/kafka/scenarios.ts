@@ -61,6 +61,12 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     ...PLAIN,
+    name: "answers-dropped",
+    words: "no answer comes for 35 s, longer than a request waits for one; then connections are cut",
+    run: (stage) => cut(stage, 1, 35_000),
+  },
+  {
+    ...PLAIN,
     name: "cut-keyless",
     words: "the same without keys",
     keyed: false,
@@ -130,10 +136,10 @@ async function stopped(stage: Stage, away: number): Promise<void> {
 }
 
 /** What clients send arrives, what the brokers answer does not; then connections are reset. */
-async function cut({ cluster }: Stage, times: number): Promise<void> {
+async function cut({ cluster }: Stage, times: number, silent = 300): Promise<void> {
   for (let n = 0; n < times; n++) {
     for (const { proxy } of cluster.nodes) proxy.halfOpen("broker");
-    await sleep(300);
+    await sleep(silent);
     for (const { proxy } of cluster.nodes) proxy.cut();
     for (const { proxy } of cluster.nodes) await proxy.heal();
     await sleep(1_000);
