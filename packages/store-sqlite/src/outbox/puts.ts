@@ -8,7 +8,8 @@ const RESULTS: readonly PutResult[] = ["stored", "same", "conflict", "full"];
 const STORED: readonly PutResult[] = Object.freeze(["stored"]);
 
 interface Caller {
-  readonly results: PutResult[];
+  /** Null: none yet. Not made for a call of one row that is stored. */
+  results: PutResult[] | null;
   /** Rows that are not answered yet. */
   left: number;
   readonly resolve: (results: readonly PutResult[]) => void;
@@ -32,7 +33,7 @@ export class Puts {
   put(rows: readonly NewRow[]): Promise<readonly PutResult[]> {
     return new Promise((resolve, reject) => {
       if (rows.length === 0) return resolve([]);
-      const caller: Caller = { results: [], left: rows.length, resolve, reject };
+      const caller: Caller = { results: null, left: rows.length, resolve, reject };
       // All are looked at before one is added: a call that rejects has stored nothing.
       for (const row of rows) checkRow(row);
       for (const row of rows) this.#add(row, caller);
@@ -74,10 +75,9 @@ function settle(callers: readonly Caller[], codes: Uint8Array): void {
     const caller = callers[i] as Caller;
     const code = codes[i] ?? 0;
     caller.left--;
-    if (caller.left === 0 && caller.results.length === 0)
-      caller.resolve(code === 0 ? STORED : [RESULTS[code] as PutResult]);
+    if (code === 0 && caller.left === 0 && caller.results === null) caller.resolve(STORED);
     else {
-      caller.results.push(RESULTS[code] as PutResult);
+      (caller.results ??= []).push(RESULTS[code] as PutResult);
       if (caller.left === 0) caller.resolve(caller.results);
     }
   }

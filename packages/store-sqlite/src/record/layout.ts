@@ -39,7 +39,7 @@ export const AT = {
 
 export const FLAG = { ordered: 1, doubtful: 2, key: 4, lane: 8 } as const;
 
-/** Where the parts of a record lie, from its first byte. */
+/** Where the parts of a record lie, from the first byte of what it lies in. */
 export interface Parts {
   readonly id: number;
   readonly traits: number;
@@ -54,16 +54,16 @@ export function viewOf(bytes: Uint8Array): DataView {
 }
 
 /** @throws RangeError if these bytes cannot be a record. */
-export function partsOf(view: DataView): Parts {
-  if (view.byteLength < AT.texts || view.getUint8(AT.format) !== FORMAT)
+export function partsOf(view: DataView, from = 0, end: number = view.byteLength): Parts {
+  if (end - from < AT.texts || view.getUint8(from + AT.format) !== FORMAT)
     throw new RangeError("not a record of this format");
-  const id = AT.texts + view.getUint16(AT.head, true);
-  const traits = id + view.getUint16(AT.id, true);
-  const key = traits + view.getUint32(AT.traits, true);
-  const extra = key + view.getUint32(AT.key, true);
-  const native = extra + view.getUint32(AT.extra, true);
-  const body = native + view.getUint32(AT.native, true);
-  if (body > view.byteLength) throw new RangeError("a record that is shorter than it says");
+  const id = from + AT.texts + view.getUint16(from + AT.head, true);
+  const traits = id + view.getUint16(from + AT.id, true);
+  const key = traits + view.getUint32(from + AT.traits, true);
+  const extra = key + view.getUint32(from + AT.key, true);
+  const native = extra + view.getUint32(from + AT.extra, true);
+  const body = native + view.getUint32(from + AT.native, true);
+  if (body > end) throw new RangeError("a record that is shorter than it says");
   return { id, traits, key, extra, native, body };
 }
 
