@@ -8,6 +8,8 @@ import { watchStalls } from "./stall.ts";
 import type { OutboxMeasure, OutboxTask, Stall } from "./task.ts";
 
 const WARM_MS = 1_000;
+/** One for all, as a tally's is: text made anew for each message would be compared letter by letter. */
+const RUN = "0".repeat(32);
 /** As core makes them: rising with time. */
 let ids = 0;
 const nextId = (): string => `0198c0de-7a7a-7000-8000-${String(ids++).padStart(12, "0")}`;
@@ -79,7 +81,7 @@ function rowOf(id: string, body: Uint8Array): NewRow {
   const message = {
     id,
     producer: "bench",
-    run: "0".repeat(32),
+    run: RUN,
     seq: 1,
     topic: "orders",
     key: null,
