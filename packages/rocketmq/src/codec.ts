@@ -1,4 +1,12 @@
-import { HEADER, type Incoming, type Outgoing, parseAttempt, parseSeq, RESERVED_PREFIX } from "@tallymq/core/spi";
+import {
+  HEADER,
+  type Incoming,
+  type Outgoing,
+  parseAttempt,
+  parseSeq,
+  RESERVED_PREFIX,
+  utf8Length,
+} from "@tallymq/core/spi";
 import type { InMessage } from "./driver/driver.ts";
 
 const NONE: Readonly<Record<string, string>> = Object.freeze(Object.create(null) as Record<string, string>);
@@ -73,11 +81,9 @@ export function keysOf({ id }: Outgoing): readonly string[] {
 /** Bytes that the properties take. The proxy takes 16 KiB of them. */
 export function propertyBytes(all: ReadonlyMap<string, string>): number {
   let bytes = 0;
-  for (const [name, value] of all) bytes += encoder.encode(name).length + encoder.encode(value).length;
+  for (const [name, value] of all) bytes += utf8Length(name) + utf8Length(value);
   return bytes;
 }
-
-const encoder = new TextEncoder();
 
 function isPlain(name: string, value: string): boolean {
   // oxlint-disable-next-line no-control-regex -- these are what must not be in it

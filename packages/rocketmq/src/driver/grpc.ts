@@ -20,8 +20,9 @@ import {
 } from "./driver.ts";
 import type { OutMessage, Received, Sent, Status } from "./driver.ts";
 import { definition, duration, resource, service, sign, timeOfRequest } from "./protocol.ts";
+import { sendRequest } from "./send-request.ts";
 import { targetOf } from "./target.ts";
-import { incomingMessage, outgoingMessage, settings, statusOf } from "./wire.ts";
+import { incomingMessage, settings, statusOf } from "./wire.ts";
 
 const SERVICE = "/apache.rocketmq.v2.MessagingService/";
 /** How long a goodbye may take. */
@@ -47,7 +48,11 @@ interface Readable<A> {
   deserializeBinary(bytes: Uint8Array): A;
 }
 
-const write = (message: Writable): Buffer => Buffer.from(message.serializeBinary());
+/** A view of what was written, not a copy. */
+function write(message: Writable): Buffer {
+  const { buffer, byteOffset, byteLength } = message.serializeBinary();
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
 const reader =
   <A>(type: Readable<A>) =>
   (bytes: Buffer): A =>
@@ -174,9 +179,8 @@ class GrpcLink implements Link {
   }
 
   async send(messages: readonly OutMessage[]): Promise<Sent> {
-    const request = new service.SendMessageRequest();
-    request.setMessagesList(messages.map(outgoingMessage));
-    const answer = await this.#unary("SendMessage", request, service.SendMessageResponse);
+    const request = sendRequest(messages);
+    const answer = await this.#unary("SendMessage", { serializeBinary: () => request }, service.SendMessageResponse);
     return {
       status: statusOf(answer.getStatus()),
       entries: answer.getEntriesList().map((entry) => ({

@@ -25,8 +25,3 @@ export function checksum(kind: number, body: Uint8Array): string | null {
       return null;
   }
 }
-
-/** A point in time. The protocol's Timestamp has the fields of its Duration, and the client's package lends only that one. */
-export function timestamp(wallMs: number): never {
-  return duration(wallMs) as never;
-}

@@ -1,6 +1,6 @@
-import type { ClientPlan, InMessage, OutMessage, Status } from "./driver.ts";
+import type { ClientPlan, InMessage, Status } from "./driver.ts";
 import type { GrpcOptions } from "./grpc.ts";
-import { checksum, definition, duration, resource, timestamp } from "./protocol.ts";
+import { checksum, definition, duration, resource } from "./protocol.ts";
 
 type Message = InstanceType<typeof definition.Message>;
 type Settings = InstanceType<typeof definition.Settings>;
@@ -44,32 +44,6 @@ export function settings(
   }
   all.setSubscription(subscription);
   return all;
-}
-
-export function outgoingMessage(m: OutMessage): Message {
-  const system = new definition.SystemProperties();
-  system.setMessageId(m.messageId);
-  system.setKeysList([...m.keys]);
-  system.setBodyEncoding(definition.Encoding.IDENTITY);
-  system.setMessageType(messageType(m));
-  system.setBornTimestamp(timestamp(m.bornAt));
-  if (m.messageGroup !== null) system.setMessageGroup(m.messageGroup);
-  if (m.deliverAt !== null) system.setDeliveryTimestamp(timestamp(m.deliverAt));
-  const message = new definition.Message();
-  message.setTopic(resource(m.topic));
-  message.setSystemProperties(system);
-  // Bytes: a string would be read as base64, without a word.
-  message.setBody(m.body);
-  const properties = message.getUserPropertiesMap();
-  for (const [name, value] of m.properties) properties.set(name, value);
-  return message;
-}
-
-function messageType({ half, messageGroup, deliverAt }: OutMessage): number {
-  const { NORMAL, FIFO, DELAY, TRANSACTION } = definition.MessageType;
-  if (half) return TRANSACTION;
-  if (messageGroup !== null) return FIFO;
-  return deliverAt === null ? NORMAL : DELAY;
 }
 
 export function incomingMessage(given: Message): InMessage {
