@@ -15,6 +15,8 @@ export function hostPort(n: number): string {
  * How the broker looks after half messages, quick enough for tests; a later line wins.
  *
  * `timerFlushIntervalMs`: each flush goes over 38 MiB, which is a fifth of a core with the default of a second.
+ * `registerNameServerPeriod`: when its first registration is lost the second one comes after 10 s, and the third, by default,
+ * 30 s later.
  * `transactionMetricFlushInterval`: until it has passed for the first time a thread turns round and round, for 3 s by
  * default, just when the broker starts.
  */
@@ -28,6 +30,7 @@ namesrvAddr=127.0.0.1:${PORTS.names}
 flushDiskType=SYNC_FLUSH
 autoCreateTopicEnable=false
 autoCreateSubscriptionGroup=false
+registerNameServerPeriod=10000
 transactionTimeOut=3000
 transactionCheckInterval=5000
 transactionMetricFlushInterval=500

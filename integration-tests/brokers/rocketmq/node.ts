@@ -130,12 +130,18 @@ export class RocketNode implements AsyncDisposable {
     await this.shell(`kill -9 "$(cat ${pidOf(part)})"`);
   }
 
-  /** After `killPart()`. Resolves when it says that it is up; for the broker, when the proxy has found it again. */
+  /** After `killPart()`. Resolves when it says that it is up; for a broker, when name server and proxy have found it again. */
   async startPart(part: Part): Promise<void> {
     await this.shell(`sh /tally/begin.sh ${part}`);
     await until(`${part} of RocketMQ to be up`, READY_MS, async () =>
       (await this.shell(`cat ${outOf(part)}`)).includes(upWords(part)),
     );
+    const address = part === "names" || part === "proxy" ? undefined : this.brokers.get(part);
+    // The proxy goes on by what it knew: it would be satisfied with a broker that is lost to it some seconds later.
+    if (address !== undefined)
+      await until(`${part} of RocketMQ to be registered`, READY_MS, async () =>
+        [...(await registered(this.names)).values()].includes(address),
+      );
     await this.ready();
   }
 

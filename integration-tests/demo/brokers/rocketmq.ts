@@ -1,3 +1,4 @@
+import { until } from "../../brokers/engine/wait.ts";
 import { startRocket } from "../../brokers/index.ts";
 import { asking } from "../../brokers/rocketmq/topics.ts";
 import { GROUP, TOPIC } from "../workload/job.ts";
@@ -22,7 +23,9 @@ export async function startRocketmq(progress: (line: string) => void): Promise<D
     async backlog() {
       // Nobody's consumer: what the broker itself says of the group, on all that it reads.
       await using transport = asking(node);
-      const n = await transport.admin.backlog(TOPIC, GROUP, AbortSignal.timeout(10_000));
+      const { admin } = transport;
+      const ask = (): Promise<number> => admin.backlog(TOPIC, GROUP, AbortSignal.timeout(10_000));
+      const n = await until("the broker to say what it has left", 30_000, ask);
       return [{ where: "queue", name: TOPIC, n }];
     },
     [Symbol.asyncDispose]: () => node.stop(),
