@@ -40,13 +40,17 @@ const UNAUTHENTICATED = 16;
  * What a send's answer means for the copy.
  *
  * `perhaps`: looks final, and comes for up to 20 s after a broker has died, from what the proxy has in its caches.
+ * `unsafe`: the broker has it, and has neither seen it on disk nor at a replica in time.
  */
-export type Meaning = "doubt" | "later" | "perhaps" | "refused" | "unauthorized" | "too-large";
+export type Meaning = "doubt" | "later" | "unsafe" | "perhaps" | "refused" | "unauthorized" | "too-large";
 
 export function meaningOf({ code, text }: Status): Meaning {
   switch (code) {
     case 42_900:
       return "later";
+    case 50_401:
+    case 50_402:
+      return "unsafe";
     case 40_014:
     case 40_300:
     case 40_400:

@@ -74,6 +74,9 @@ export class Verdicts {
         return all(doubt(topic, said(status)));
       case "later":
         return all(later(topic, status));
+      case "unsafe":
+        // Not plain doubt: for as long as a replica is away all of the topic fares the same, which is what "later" tells core.
+        return all(later(topic, status, true));
       case "perhaps": {
         const since = this.#turnedAway.get(topic) ?? this.#clock.now();
         this.#turnedAway.set(topic, since);
@@ -114,7 +117,7 @@ export function doubt(topic: string, why: string, cause?: unknown): Verdict {
   return { kind: "doubt", error: new TallyError("in-doubt", words, { mayArrive: true, retryable: true, cause }) };
 }
 
-function later(topic: string, status: Status): Verdict {
-  const error = new TallyError("later", `topic ${topic}: ${said(status)}`, { retryable: true });
+function later(topic: string, status: Status, mayArrive = false): Verdict {
+  const error = new TallyError("later", `topic ${topic}: ${said(status)}`, { retryable: true, mayArrive });
   return { kind: "later", error, afterMs: LATER_MS };
 }

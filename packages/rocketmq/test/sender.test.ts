@@ -1,3 +1,4 @@
+// Over 300 lines: one session; what each answer of the broker means is one table.
 import type { Outgoing, Sender } from "@tallymq/core/spi";
 import { beforeEach, describe, expect, it } from "vitest";
 import { FakeCluster } from "./fake-cluster.ts";
@@ -136,8 +137,6 @@ describe("an answer", () => {
   });
 
   it.each([
-    [50_402, "doubt"],
-    [50_401, "doubt"],
     [50_400, "doubt"],
     [50_001, "doubt"],
     [50_002, "doubt"],
@@ -162,6 +161,16 @@ describe("an answer", () => {
     const verdict = journal.verdicts.get("1")!;
     expect(verdict).toMatchObject({ error: { mayArrive: kind === "doubt" } });
   });
+
+  it.each([50_401, 50_402])(
+    "%i means later, and may be there: the broker has it, and disk or replica do not",
+    async (code) => {
+      send(message("1"));
+      driver.requests[0]!.answer({ status: no(code), entries: [] });
+      await turns();
+      expect(journal.verdicts.get("1")).toMatchObject({ kind: "later", error: { mayArrive: true, retryable: true } });
+    },
+  );
 
   it('50001 "in-sync replicas not enough" is later: nothing was stored', async () => {
     send(message("1"));

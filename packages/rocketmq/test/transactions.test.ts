@@ -68,6 +68,7 @@ describe("half messages", () => {
   it.each([
     ["an OK without the id of a transaction", "doubt", { code: 20_000 }],
     ["a time-out", "doubt", { code: 50_400 }],
+    ["no replica has it", "doubt", { code: 50_402 }],
     ["too many requests", "later", { code: 42_900 }],
     ["no right", "refused", { code: 40_100 }],
   ] as const)("answered with %s: %s, and no handle", async (_, kind, { code }) => {

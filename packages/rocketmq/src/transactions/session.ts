@@ -102,6 +102,9 @@ export class RocketHalfSession implements HalfSession {
     }
     const { verdict } = await this.#verdicts.of(topic, sent, 1);
     const handle = sent.entries[0]?.transactionId ?? "";
+    // Stored, perhaps, and its handle with it: a half message has no later.
+    if (verdict.kind === "later" && verdict.error.mayArrive)
+      return { verdict: doubt(topic, verdict.error.message, verdict.error), handle: null };
     if (verdict.kind !== "accepted") return { verdict, handle: null };
     if (handle === "") return { verdict: doubt(topic, "an OK without the id of the transaction"), handle: null };
     return { verdict, handle };
