@@ -55,6 +55,10 @@ export function proxyJson(secure: Secure | null): string {
     useEndpointPortFromRequest: true,
     // By default a consumer's request stays for 5 s at least, and so long a close may have to wait.
     grpcClientConsumerMinLongPollingTimeoutMillis: 1_000,
+    // By default a proxy believes for 20 s what it has heard of topics, and longer on a busy machine: also that there are none.
+    topicRouteServiceCacheRefreshSeconds: 2,
+    topicConfigCacheRefreshSeconds: 2,
+    subscriptionGroupConfigCacheRefreshSeconds: 2,
     // By default a broker learns only after 20 s whom it may ask about half messages.
     transactionHeartbeatPeriodSecond: 1,
     ...secureProxy(secure),
