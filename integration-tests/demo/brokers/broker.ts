@@ -23,4 +23,6 @@ export interface DemoBroker extends AsyncDisposable {
   cut(): Promise<void>;
   /** What its queues hold, as the broker itself counts it. Deliveries that are out at consumers may be missing: ask without any. */
   backlog(): Promise<readonly Remaining[]>;
+  /** What that says when nobody consumes any more is what nobody has acked. Where it is not, the effects alone tell what is missing. */
+  readonly countsExactly: boolean;
 }

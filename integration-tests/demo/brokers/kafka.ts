@@ -40,6 +40,7 @@ export async function startKafkaBroker(progress: (line: string) => void): Promis
         await admin.disconnect();
       }
     },
+    countsExactly: true,
     [Symbol.asyncDispose]: () => cluster.stop(),
   };
 }

@@ -22,6 +22,7 @@ export async function startMemory(folder: string): Promise<DemoBroker> {
     async backlog() {
       return [{ where: "queue", name: `${TOPIC}/${GROUP}`, n: (await broker.messages(TOPIC, GROUP)).length }];
     },
+    countsExactly: true,
     [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
   };
 }

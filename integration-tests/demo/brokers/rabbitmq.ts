@@ -26,6 +26,7 @@ export async function startRabbitmq(progress: (line: string) => void): Promise<D
           names.map(async (name) => ({ where: "queue", name, n: await node.admin.ready(name) }) as const),
         );
       },
+      countsExactly: true,
       [Symbol.asyncDispose]: () => node.stop(),
     };
   } catch (error) {
