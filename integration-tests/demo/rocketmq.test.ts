@@ -4,7 +4,7 @@ import { runDemo } from "./run.ts";
 
 const quiet = { step: () => {}, progress: () => {} };
 
-// The same with everything else that may go wrong is `npm run demo -- --broker rocketmq`, a stage of `npm test` in full length.
+// The same with everything else that may go wrong is `npm run demo -- --broker rocketmq`.
 test(
   "on an ordered topic 64 keys keep their order at three consumers, of which one after the other is killed",
   { timeout: 240_000 },
