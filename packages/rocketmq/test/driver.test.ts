@@ -61,7 +61,7 @@ const one = (body: Uint8Array): OutMessage => ({
   half: false,
 });
 
-describe("rows 1 and 5: a start", () => {
+describe("a start", () => {
   it("of three topics is over when the proxy has said its settings, which it may before it is asked", async () => {
     await open();
     await open(CONSUMER);
@@ -81,7 +81,7 @@ describe("rows 1 and 5: a start", () => {
   });
 });
 
-describe("rows 2 and 3: a session that is over", () => {
+describe("a session that is over", () => {
   it("because the proxy went says so once, closes at once, and nobody connects anew", async () => {
     const link = await open();
     const { port } = proxy;
@@ -109,14 +109,14 @@ describe("rows 2 and 3: a session that is over", () => {
   });
 });
 
-it("row 10: a send that fails is not repeated", async () => {
+it("a send that fails is not repeated", async () => {
   const link = await open();
   proxy.answer = (reply) => reply({ code: 14, details: "away" });
   await expect(link.send([one(Buffer.from("x"))])).rejects.toMatchObject({ code: 14 });
   expect(proxy.sends).toHaveLength(1);
 });
 
-it("rows 12 and 13: a body goes as its bytes, also where they look like base64; keys are words, and the id is a property", async () => {
+it("a body goes as its bytes, also where they look like base64; keys are words, and the id is a property", async () => {
   const link = await open();
   proxy.answer = (reply) => {
     const answer = new service.SendMessageResponse();
@@ -130,14 +130,14 @@ it("rows 12 and 13: a body goes as its bytes, also where they look like base64; 
   expect(sent.getUserPropertiesMap().get("tally-id")).toBe("abc");
 });
 
-it("row 14: a body of the largest size, and a batch of them, come out again", async () => {
+it("a body of the largest size, and a batch of them, come out again", async () => {
   const link = await open(CONSUMER);
   proxy.messages = [1, 2, 3].map(() => message(new Uint8Array(4 * 1024 * 1024), null));
   const { messages } = await link.receive(ASK, new AbortController().signal);
   expect(messages.map(({ body }) => body.length)).toEqual([4_194_304, 4_194_304, 4_194_304]);
 });
 
-it("row 16: a proxy that falls silent is found out by the next heartbeat", async () => {
+it("a proxy that falls silent is found out by the next heartbeat", async () => {
   await open(CONSUMER, 300);
   await clock.advance(HEARTBEAT);
   await expect.poll(() => proxy.heartbeats.length).toBe(1);
@@ -149,7 +149,7 @@ it("row 16: a proxy that falls silent is found out by the next heartbeat", async
   await expect.poll(() => lost).toMatchObject([{ code: 4 }]);
 });
 
-it("row 22: topics that come later are told to the proxy on the same stream; what it asks about comes back", async () => {
+it("topics that come later are told to the proxy on the same stream; what it asks about comes back", async () => {
   const link = await open();
   link.announce(["a", "later"]);
   await expect.poll(() => proxy.settings.length).toBe(2);
@@ -172,7 +172,25 @@ it("row 22: topics that come later are told to the proxy on the same stream; wha
   await expect.poll(() => asked).toMatchObject([{ messageId: "01", transactionId: "tx" }]);
 });
 
-describe("row 24: a body is held against its checksum", () => {
+it.each([
+  ["commit", false, "COMMIT", "SOURCE_CLIENT"],
+  ["commit", true, "COMMIT", "SOURCE_SERVER_CHECK"],
+  ["rollback", false, "ROLLBACK", "SOURCE_CLIENT"],
+] as const)("a half message's %s (asked: %s) is told as what it is", async (decision, wasAsked, resolution, source) => {
+  const link = await open();
+  await link.decide({ topic: "a", messageId: "01", transactionId: "tx" }, decision, wasAsked);
+  expect(proxy.decisions.map((each) => each.toObject())).toMatchObject([
+    {
+      topic: { name: "a" },
+      messageId: "01",
+      transactionId: "tx",
+      resolution: definition.TransactionResolution[resolution],
+      source: definition.TransactionSource[source],
+    },
+  ]);
+});
+
+describe("a body is held against its checksum", () => {
   const body = Buffer.from("12345");
   const hash = (name: string): string => createHash(name).update(body).digest("hex").toUpperCase();
   const { CRC32, MD5, SHA1 } = definition.DigestType;
@@ -189,7 +207,7 @@ describe("row 24: a body is held against its checksum", () => {
   });
 });
 
-it("rows 4 to 8, 17, 20 and 21: of the client's package nothing is loaded but what was generated from the protocol, and its helpers", () => {
+it("of the client's package nothing is loaded but what was generated from the protocol, and its helpers", () => {
   const loaded = Object.keys(createRequire(import.meta.url).cache).flatMap(
     (file) => file.split("/rocketmq-client-nodejs/")[1] ?? [],
   );

@@ -64,6 +64,8 @@ export class FakeLink implements Link {
   readonly refusedAcks: Map<string, Status> = new Map();
   /** Decisions of half messages, in the order of their coming. */
   readonly decisions: string[] = [];
+  /** What decisions are answered with. */
+  decided: Status = FINE;
   readonly announced: (readonly string[])[] = [];
   ackFailure: Error | null = null;
   /** What changes of invisible times are answered with. */
@@ -120,7 +122,7 @@ export class FakeLink implements Link {
 
   decide({ topic, transactionId }: HalfAt, decision: string, asked: boolean): Promise<Status> {
     this.decisions.push(`${topic} ${transactionId} ${decision}${asked ? ", as asked" : ""}`);
-    return Promise.resolve(FINE);
+    return Promise.resolve(this.decided);
   }
 
   announce(topics: readonly string[]): void {

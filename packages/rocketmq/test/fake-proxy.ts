@@ -30,6 +30,8 @@ export class FakeProxy implements AsyncDisposable {
   readonly settings: InstanceType<typeof definition.Settings>[] = [];
   /** Requests with messages; `answer` says what becomes of them. */
   readonly sends: (readonly Message[])[] = [];
+  /** Decisions of half messages. */
+  readonly decisions: InstanceType<typeof service.EndTransactionRequest>[] = [];
   readonly heartbeats: { answer(): void }[] = [];
   goodbyes = 0;
   /** When a client has come, before it has said a word. */
@@ -74,6 +76,12 @@ export class FakeProxy implements AsyncDisposable {
         stream.write(end);
         stream.end();
       },
+      endTransaction: unary((request: InstanceType<typeof service.EndTransactionRequest>, done) => {
+        this.decisions.push(request);
+        const answer = new service.EndTransactionResponse();
+        answer.setStatus(fine());
+        done(answer);
+      }),
       notifyClientTermination: unary((_, done) => {
         this.goodbyes++;
         done(new service.NotifyClientTerminationResponse());

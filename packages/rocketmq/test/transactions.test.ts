@@ -45,12 +45,21 @@ describe("half messages", () => {
     await sent(driver);
     const [request] = driver.requests;
     expect(request!.messages).toMatchObject([{ topic: "orders_halves", half: true, deliverAt: null, keys: ["m1"] }]);
+    expect(request!.messages[0]!.properties.get("tally-half")).toBe("p%C3%A4yment");
     stored(request!);
     const { verdict, handle } = await preparing;
     const id = request!.messages[0]!.messageId;
     expect([verdict.kind, handle]).toEqual(["accepted", `tx-${id}`]);
     await session.decide(message("m1"), handle!, "commit");
     expect(driver.link.decisions).toEqual([`orders_halves tx-${id} commit`]);
+  });
+
+  it("whose decision the broker does not take: whoever decided is told, and why", async () => {
+    const { driver, session } = await opened();
+    driver.link.decided = no(40_410);
+    await expect(session.decide(message("m1"), "tx-1", "commit")).rejects.toMatchObject({
+      message: expect.stringContaining("40410"),
+    });
   });
 
   it("have an id of the protocol that each process knows, and another body another one", async () => {
@@ -94,7 +103,7 @@ describe("half messages", () => {
     expect((await session.prepare("payment", message("m3"))).verdict.kind).toBe("unsent");
   });
 
-  it("row 22: a topic that comes later is announced, or nobody would be asked about it", async () => {
+  it("a topic that comes later is announced, or nobody would be asked about it", async () => {
     const { driver, session, cluster } = await opened();
     await session.add({ ...ORDERS, name: "refunds" }, SIGNAL);
     expect(driver.link.announced).toEqual([["orders_halves", "refunds_halves"]]);
