@@ -22,6 +22,8 @@ import type { Standing } from "./standing.ts";
 let epochs = 0;
 
 export interface ReceiverOptions {
+  /** The session has closed its connection. */
+  readonly ended: (session: AsyncDisposable) => void;
   readonly driver: Driver;
   readonly clock: Clock;
   /** The group, and what its members read, by their names on the broker. */
@@ -180,6 +182,7 @@ export class RocketReceiver implements Receiver {
     }
     this.#end();
     await this.#link?.close();
+    this.#o.ended(this);
   }
 
   // ── deliveries ──────────────────────────────────────────────────────────────

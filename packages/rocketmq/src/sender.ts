@@ -23,6 +23,8 @@ export interface SenderOptions {
   readonly messageId: () => string;
   /** Whether the brokers themselves say that they take nothing of the kind for this topic; false while none can be asked. */
   readonly turnedAway: (topic: string) => Promise<boolean>;
+  /** The session has closed its connection. */
+  readonly ended: (session: AsyncDisposable) => void;
   readonly limits: Limits & Pick<ResolvedOptions, "batchBytes" | "batchMessages">;
 }
 
@@ -101,6 +103,7 @@ export class RocketSender implements Sender {
     this.#over = true;
     this.#endOpen("the session was closed before the broker's answer came");
     await this.#link?.close();
+    this.#o.ended(this);
   }
 
   #endOpen(why: string, cause?: unknown): void {

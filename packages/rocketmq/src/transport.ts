@@ -41,7 +41,9 @@ export class RocketTransport implements Transport {
   readonly #topology: Topology;
   readonly #admin: RocketAdmin;
   readonly #orphans: Map<string, Set<InMessage>> = new Map();
+  /** Those that have not ended. */
   readonly #sessions: Set<AsyncDisposable> = new Set();
+  readonly #ended = (session: AsyncDisposable): void => void this.#sessions.delete(session);
   #closed = false;
 
   constructor(options: ResolvedOptions, host: Host, driver: Driver, cluster: Cluster | null) {
@@ -78,7 +80,9 @@ export class RocketTransport implements Transport {
     };
     // Without a look at the brokers nobody could tell whether a commit took.
     this.halfMessages =
-      cluster === null ? null : new RocketHalves({ ...halves, cluster, opened: (session) => this.#opened(session) });
+      cluster === null
+        ? null
+        : new RocketHalves({ ...halves, cluster, opened: (session) => this.#opened(session), ended: this.#ended });
   }
 
   async openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender> {
@@ -91,6 +95,7 @@ export class RocketTransport implements Transport {
       limits: this.#o,
       messageId: () => messageId(random.bytes(16)),
       turnedAway: (name) => this.#admin.turnsAway(name),
+      ended: this.#ended,
     });
     try {
       const topics = this.#topology.known;
@@ -127,6 +132,7 @@ export class RocketTransport implements Transport {
         orphans: this.#orphansOf(id),
         invisible: this.#o.invisible,
         receiveWait: this.#o.receiveWait,
+        ended: this.#ended,
       },
       signal,
     );

@@ -26,6 +26,8 @@ export interface RocketHalvesOptions extends Limits {
   readonly clock: Clock;
   /** A session is open; rejects when it may not be. */
   opened(session: AsyncDisposable): Promise<void>;
+  /** It has closed its connection. */
+  readonly ended: (session: AsyncDisposable) => void;
 }
 
 /** Where the broker puts half messages that it has asked about often enough. */
@@ -55,12 +57,13 @@ export class RocketHalves implements HalfMessagePort {
   }
 
   async open(topics: readonly TopicPlan[], events: HalfEvents, signal: AbortSignal): Promise<HalfSession> {
-    const { driver, topology, admin, clock, maxBytes } = this.#o;
+    const { driver, topology, admin, clock, maxBytes, ended } = this.#o;
     const session = new RocketHalfSession(events, {
       topicOf: (topic) => topology.halvesOf(topic),
       declare: (plan, until) => admin.declareHalves(plan, until),
       accepted: () => topology.accepted,
       turnedAway: (topic) => admin.turnsAway(topic),
+      ended,
       clock,
       limits: { maxBytes },
     });

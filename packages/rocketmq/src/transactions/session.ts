@@ -22,6 +22,8 @@ export interface HalfSessionOptions {
   accepted(): Verdict;
   /** Whether the brokers themselves say that they take nothing of the kind for this topic. */
   turnedAway(topic: string): Promise<boolean>;
+  /** The session has closed its connection. */
+  readonly ended: (session: AsyncDisposable) => void;
   readonly clock: Clock;
   readonly limits: Limits;
 }
@@ -135,8 +137,13 @@ export class RocketHalfSession implements HalfSession {
 
   [Symbol.asyncDispose](): Promise<void> {
     this.#over = true;
-    this.#disposed ??= (async () => await this.#link?.close())();
+    this.#disposed ??= this.#close();
     return this.#disposed;
+  }
+
+  async #close(): Promise<void> {
+    await this.#link?.close();
+    this.#o.ended(this);
   }
 
   async #tell(half: HalfAt, decision: "commit" | "rollback", asked: boolean): Promise<void> {
