@@ -5,7 +5,7 @@ import { join, relative } from "node:path";
 
 export interface Count {
   readonly passed: number;
-  /** What failed, by name. */
+  /** What failed, by name, and below it why. */
   readonly failed: readonly string[];
 }
 
@@ -20,6 +20,9 @@ export interface Stage {
 
 const MINUTE = 60_000;
 const KILL_AFTER_MS = 20_000;
+/** Of a failed test's message: enough to tell what was expected and got, where only the end of the output is kept. */
+const WHY_LINES = 8;
+const WHY_WIDTH = 200;
 
 /** A tool that is content or not: one check. */
 export function tool(name: string, command: readonly string[], options: { quick?: boolean } = {}): Stage {
@@ -113,7 +116,11 @@ interface Report {
   readonly testResults: readonly {
     readonly name: string;
     readonly status: string;
-    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[];
+    readonly assertionResults: readonly {
+      readonly fullName: string;
+      readonly status: string;
+      readonly failureMessages?: readonly string[];
+    }[];
   }[];
 }
 
@@ -126,11 +133,19 @@ function countTests(json: string): Count {
     passed += assertionResults.length - bad.length;
     const file = relative(process.cwd(), name);
     failed.push(
-      ...bad.map((test) => `${file}: ${test.fullName}${test.status === "failed" ? "" : ` (${test.status})`}`),
+      ...bad.map(({ fullName, status: how, failureMessages = [] }) =>
+        [`${file}: ${fullName}${how === "failed" ? "" : ` (${how})`}`, ...failureMessages.flatMap(why)].join("\n"),
+      ),
     );
     if (bad.length === 0 && status !== "passed") failed.push(`${file} could not be run`);
   }
   return { passed, failed };
+}
+
+/** The beginning of a message, indented; of its stack what lies in the project. */
+function why(message: string): readonly string[] {
+  const lines = message.split("\n").filter((each) => each.trim() !== "" && !/^\s+at .*(node_modules|node:)/.test(each));
+  return lines.slice(0, WHY_LINES).map((each) => `      ${each.slice(0, WHY_WIDTH)}`);
 }
 
 let running: ReturnType<typeof spawn> | null = null;

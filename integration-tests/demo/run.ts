@@ -26,7 +26,7 @@ export interface Variation {
   /** Without any new effect for so long nothing more is coming, in milliseconds. @default 6000 */
   readonly quiet?: number;
   readonly plan?: readonly FaultPlan[];
-  /** The whole run, without the broker's start, in milliseconds. @default twice what publishing takes, and five minutes */
+  /** The whole run, without the broker's start, in milliseconds. @default twice what publishing takes, and the broker's slack */
   readonly limit?: number;
 }
 
@@ -55,8 +55,6 @@ const RATE = 1_500;
 const LEAST_SECONDS = 8;
 const QUIET_MS = 6_000;
 const SHOW_MS = 100;
-/** For everything beside the publishing itself, which is allowed twice its time: RocketMQ is started again three times. */
-const SLACK_MS = 300_000;
 
 /**
  * One run from an empty broker to a verdict. It ends by itself whatever happens within: every wait has a bound, and all
@@ -111,7 +109,7 @@ class Run {
 
     // From here on the run is bounded; engines and images before may have to be made.
     const over = new AbortController();
-    const { limit = SLACK_MS + (this.#settings.messages / this.#rate) * 2_000 } = this.#variation;
+    const { limit = broker.slackMs + (this.#settings.messages / this.#rate) * 2_000 } = this.#variation;
     const timer = setTimeout(() => over.abort(new Error(`it was not over after ${Math.round(limit / 1000)} s`)), limit);
     const onSignal = (): void => over.abort(signal.reason);
     signal.addEventListener("abort", onSignal, { once: true });

@@ -25,4 +25,6 @@ export interface DemoBroker extends AsyncDisposable {
   backlog(): Promise<readonly Remaining[]>;
   /** What that says when nobody consumes any more is what nobody has acked. Where it is not, the effects alone tell what is missing. */
   readonly countsExactly: boolean;
+  /** What a run may take beyond twice its publishing, in milliseconds: above all this broker's starts after kills. */
+  readonly slackMs: number;
 }

@@ -41,6 +41,7 @@ export async function startKafkaBroker(progress: (line: string) => void): Promis
       }
     },
     countsExactly: true,
+    slackMs: 90_000,
     [Symbol.asyncDispose]: () => cluster.stop(),
   };
 }

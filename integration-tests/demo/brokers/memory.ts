@@ -23,6 +23,7 @@ export async function startMemory(folder: string): Promise<DemoBroker> {
       return [{ where: "queue", name: `${TOPIC}/${GROUP}`, n: (await broker.messages(TOPIC, GROUP)).length }];
     },
     countsExactly: true,
+    slackMs: 90_000,
     [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
   };
 }

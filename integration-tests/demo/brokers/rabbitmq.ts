@@ -27,6 +27,7 @@ export async function startRabbitmq(progress: (line: string) => void): Promise<D
         );
       },
       countsExactly: true,
+      slackMs: 90_000,
       [Symbol.asyncDispose]: () => node.stop(),
     };
   } catch (error) {

@@ -31,6 +31,8 @@ export async function startRocketmq(progress: (line: string) => void): Promise<D
     // A request for messages that its consumer has given up stays with the proxy, for a second here. What it is handed then is
     // nobody's until its invisible time is over: copies of what has long had its effect, counted now and then.
     countsExactly: false,
+    // Started again three times, for up to half a minute each on a busy machine.
+    slackMs: 300_000,
     [Symbol.asyncDispose]: () => node.stop(),
   };
 }
