@@ -38,6 +38,7 @@ export {
 
 export { type HostPort, hostPorts, readHostPort } from "./host-port.ts";
 export { raced } from "./raced.ts";
+export { OpenSessions } from "./session/open-sessions.ts";
 export { coderOf, type Coder } from "./platform/zip.ts";
 export { DEFAULT_TLS, resolveTls, type ResolvedTls, type TlsOptions } from "./tls.ts";
 export { armFailpoints, type Failpoint, FAILPOINTS } from "./failpoints.ts";

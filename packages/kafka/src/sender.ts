@@ -39,7 +39,7 @@ export class KafkaSender implements Sender {
   readonly #events: SenderEvents;
   readonly #maxBytes: number;
   readonly #batchBytes: number;
-  readonly #ended: () => void;
+  readonly #ended: (session: AsyncDisposable) => void;
   /** By topic: half of what the smallest batch had that was too large for it. */
   readonly #most: Map<string, number> = new Map();
   readonly #out: Set<Handed> = new Set();
@@ -52,7 +52,7 @@ export class KafkaSender implements Sender {
     topology: Topology,
     events: SenderEvents,
     limits: { readonly maxBytes: number; readonly batchBytes: number },
-    ended: () => void,
+    ended: (session: AsyncDisposable) => void,
   ) {
     this.#producer = producer;
     this.#topology = topology;
@@ -97,7 +97,7 @@ export class KafkaSender implements Sender {
     const closing = this.#producer
       .close()
       .catch(() => {})
-      .then(this.#ended);
+      .then(() => this.#ended(this));
     const error = new TallyError("in-doubt", "the session was closed before the broker's answer came", {
       mayArrive: true,
       retryable: true,

@@ -3,12 +3,12 @@ import {
   type AuditPort,
   DEAD_LETTERS,
   type Host,
+  OpenSessions,
   type Receiver,
   type ReceiverEvents,
   type Sender,
   type SenderEvents,
   type Subscription,
-  TallyError,
   type Traits,
   type Transport,
   raced,
@@ -44,9 +44,7 @@ export class KafkaTransport implements Transport {
   readonly #delays: Delays;
   /** Of the session that opened last: what belongs to none is said there. */
   #surfaced: (what: string) => void = () => {};
-  /** Those that have not ended. */
-  readonly #sessions: Set<AsyncDisposable> = new Set();
-  #closed = false;
+  readonly #sessions: OpenSessions = new OpenSessions();
 
   constructor(options: ResolvedOptions, host: Host, driver: Driver) {
     this.name = options.name;
@@ -85,15 +83,14 @@ export class KafkaTransport implements Transport {
   }
 
   async openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender> {
-    this.#throwIfClosed();
+    this.#sessions.throwIfClosed();
     signal.throwIfAborted();
     try {
       const producer = await raced(this.#driver.producer(), signal, (late) => void late.close());
-      if (this.#closed) void producer.close();
-      this.#throwIfClosed();
-      const sender = new KafkaSender(producer, this.#topology, events, this.#o, () => this.#sessions.delete(sender));
+      const sender = this.#sessions.add(
+        new KafkaSender(producer, this.#topology, events, this.#o, this.#sessions.ended),
+      );
       this.#surfaced = (what) => events.surfaced(what);
-      this.#sessions.add(sender);
       return sender;
     } catch (thrown) {
       throw signal.aborted ? signal.reason : classify(thrown, this.#brokers, "opening");
@@ -101,15 +98,13 @@ export class KafkaTransport implements Transport {
   }
 
   async openReceiver(subscription: Subscription, events: ReceiverEvents, signal: AbortSignal): Promise<Receiver> {
-    this.#throwIfClosed();
+    this.#sessions.throwIfClosed();
     await this.#admin.declareFor(subscription.topic, subscription.group, signal);
     const receiver = await this.#receiver(subscription, events, signal);
-    if (this.#closed) await receiver[Symbol.asyncDispose]();
-    this.#throwIfClosed();
     this.#sessions.add(receiver);
     const ended = async (): Promise<void> => {
       await receiver[Symbol.asyncDispose]().catch(() => {});
-      this.#sessions.delete(receiver);
+      this.#sessions.ended(receiver);
     };
     if (receiver.gone.aborted) void ended();
     else receiver.gone.addEventListener("abort", () => void ended(), { once: true });
@@ -140,18 +135,12 @@ export class KafkaTransport implements Transport {
 
   /** Ends what is still open, commits included. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true;
     this.members.close();
-    await this.#delays[Symbol.asyncDispose]();
-    await Promise.allSettled([...this.#sessions].map((session) => session[Symbol.asyncDispose]()));
+    await Promise.all([this.#sessions[Symbol.asyncDispose](), this.#delays[Symbol.asyncDispose]()]);
     await this.#admin.close();
   }
 
   get #brokers(): string {
     return this.#o.brokers.join();
-  }
-
-  #throwIfClosed(): void {
-    if (this.#closed) throw new TallyError("closed", "the transport is closed");
   }
 }

@@ -3,12 +3,12 @@ import {
   type AuditPort,
   type Host,
   type MembersPort,
+  OpenSessions,
   type Receiver,
   type ReceiverEvents,
   type Sender,
   type SenderEvents,
   type Subscription,
-  TallyError,
   type Traits,
   type Transport,
   raced,
@@ -42,9 +42,8 @@ export class RabbitTransport implements Transport {
   readonly #options: ResolvedOptions;
   readonly #publishing: SharedConnection;
   readonly #consuming: SharedConnection;
-  readonly #senders: Set<Sender> = new Set();
-  readonly #receivers: Set<RabbitReceiver> = new Set();
-  #closed = false;
+  readonly #senders: OpenSessions<Sender> = new OpenSessions();
+  readonly #receivers: OpenSessions<RabbitReceiver> = new OpenSessions();
   /** Without heartbeats, and nobody told yet. */
   #deaf: boolean;
   #gapTold = false;
@@ -89,13 +88,11 @@ export class RabbitTransport implements Transport {
     const channel = await connection.channel(signal);
     try {
       await raced(this.#options.mode === "tx" ? channel.txSelect() : channel.confirmSelect(), signal);
-      this.#throwIfClosed();
+      const sender = this.#senders.add(this.#sender(channel, events));
       this.#warn(events);
-      const sender = this.#sender(channel, events);
-      this.#senders.add(sender);
       const unhear = connection.hear((what) => events.surfaced(what));
       void sender.gone.then(() => {
-        this.#senders.delete(sender);
+        this.#senders.ended(sender);
         unhear();
       });
       return sender;
@@ -113,7 +110,7 @@ export class RabbitTransport implements Transport {
     try {
       // The group's own queue: it is in no topic's plan unless the topic names the group.
       await raced(this.#topology.declare(channel, topic, [group], "consumer", signal), signal);
-      this.#throwIfClosed();
+      this.#receivers.throwIfClosed();
       this.#warn(events);
     } catch (thrown) {
       void channel.close();
@@ -123,7 +120,7 @@ export class RabbitTransport implements Transport {
     this.#receivers.add(receiver);
     const unhear = connection.hear((what) => events.surfaced(what));
     void channel.ended.then(() => {
-      this.#receivers.delete(receiver);
+      this.#receivers.ended(receiver);
       unhear();
     });
     return receiver;
@@ -131,8 +128,7 @@ export class RabbitTransport implements Transport {
 
   /** Ends what is still open, acks included, and both connections. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true;
-    await Promise.allSettled([...this.#receivers, ...this.#senders].map((session) => session[Symbol.asyncDispose]()));
+    await Promise.all([this.#receivers[Symbol.asyncDispose](), this.#senders[Symbol.asyncDispose]()]);
     await Promise.allSettled([this.#publishing.close(), this.#consuming.close()]);
   }
 
@@ -152,9 +148,5 @@ export class RabbitTransport implements Transport {
     events.surfaced(
       "heartbeats are off (heartbeat: 0): a half-open connection is noticed only when the system gives it up",
     );
-  }
-
-  #throwIfClosed(): void {
-    if (this.#closed) throw new TallyError("closed", "the transport is closed");
   }
 }

@@ -3,13 +3,13 @@ import {
   type AuditPort,
   type HalfMessagePort,
   type Host,
+  OpenSessions,
   raced,
   type Receiver,
   type ReceiverEvents,
   type Sender,
   type SenderEvents,
   type Subscription,
-  TallyError,
   type Traits,
   type Transport,
 } from "@tallymq/core/spi";
@@ -41,10 +41,7 @@ export class RocketTransport implements Transport {
   readonly #topology: Topology;
   readonly #admin: RocketAdmin;
   readonly #orphans: Map<string, Set<InMessage>> = new Map();
-  /** Those that have not ended. */
-  readonly #sessions: Set<AsyncDisposable> = new Set();
-  readonly #ended = (session: AsyncDisposable): void => void this.#sessions.delete(session);
-  #closed = false;
+  readonly #sessions: OpenSessions = new OpenSessions();
 
   constructor(options: ResolvedOptions, host: Host, driver: Driver, cluster: Cluster | null) {
     this.name = options.name;
@@ -77,16 +74,14 @@ export class RocketTransport implements Transport {
       admin: this.#admin,
       clock: host.clock,
       maxBytes: options.maxBytes,
+      sessions: this.#sessions,
     };
     // Without a look at the brokers nobody could tell whether a commit took.
-    this.halfMessages =
-      cluster === null
-        ? null
-        : new RocketHalves({ ...halves, cluster, opened: (session) => this.#opened(session), ended: this.#ended });
+    this.halfMessages = cluster === null ? null : new RocketHalves({ ...halves, cluster });
   }
 
   async openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender> {
-    this.#throwIfClosed();
+    this.#sessions.throwIfClosed();
     signal.throwIfAborted();
     const { clock, random } = this.#host;
     const sender = new RocketSender(events, {
@@ -95,7 +90,7 @@ export class RocketTransport implements Transport {
       limits: this.#o,
       messageId: () => messageId(random.bytes(16)),
       turnedAway: (name) => this.#admin.turnsAway(name),
-      ended: this.#ended,
+      ended: this.#sessions.ended,
     });
     try {
       const topics = this.#topology.known;
@@ -106,17 +101,14 @@ export class RocketTransport implements Transport {
       );
       const link = await raced(opening, signal, (late) => void late.close());
       sender.use(link);
-      if (this.#closed) await sender[Symbol.asyncDispose]();
-      this.#throwIfClosed();
-      this.#sessions.add(sender);
-      return sender;
+      return this.#sessions.add(sender);
     } catch (thrown) {
       throw signal.aborted ? signal.reason : classify(thrown, this.#endpoints, "opening");
     }
   }
 
   async openReceiver(subscription: Subscription, events: ReceiverEvents, signal: AbortSignal): Promise<Receiver> {
-    this.#throwIfClosed();
+    this.#sessions.throwIfClosed();
     const { topic, group } = subscription;
     await this.#admin.declareFor(topic, group, signal);
     const id = this.#topology.groupOf(topic.name, group);
@@ -132,27 +124,17 @@ export class RocketTransport implements Transport {
         orphans: this.#orphansOf(id),
         invisible: this.#o.invisible,
         receiveWait: this.#o.receiveWait,
-        ended: this.#ended,
+        ended: this.#sessions.ended,
       },
       signal,
     );
-    if (this.#closed) await receiver[Symbol.asyncDispose]();
-    this.#throwIfClosed();
-    this.#sessions.add(receiver);
-    return receiver;
+    return this.#sessions.add(receiver);
   }
 
   /** Ends what is still open, settlements included. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true;
-    await Promise.allSettled([...this.#sessions].map((session) => session[Symbol.asyncDispose]()));
+    await this.#sessions[Symbol.asyncDispose]();
     this.#admin.close();
-  }
-
-  async #opened(session: AsyncDisposable): Promise<void> {
-    if (this.#closed) await session[Symbol.asyncDispose]();
-    this.#throwIfClosed();
-    this.#sessions.add(session);
   }
 
   get #endpoints(): string {
@@ -163,10 +145,6 @@ export class RocketTransport implements Transport {
     let orphans = this.#orphans.get(group);
     if (orphans === undefined) this.#orphans.set(group, (orphans = new Set()));
     return orphans;
-  }
-
-  #throwIfClosed(): void {
-    if (this.#closed) throw new TallyError("closed", "the transport is closed");
   }
 }
 

@@ -3,6 +3,7 @@ import {
   type HalfEvents,
   type HalfMessagePort,
   type HalfSession,
+  type OpenSessions,
   type Outgoing,
   raced,
   type Sure,
@@ -24,10 +25,8 @@ export interface RocketHalvesOptions extends Limits {
   readonly admin: RocketAdmin;
   readonly cluster: Cluster;
   readonly clock: Clock;
-  /** A session is open; rejects when it may not be. */
-  opened(session: AsyncDisposable): Promise<void>;
-  /** It has closed its connection. */
-  readonly ended: (session: AsyncDisposable) => void;
+  /** Of the transport. */
+  readonly sessions: OpenSessions;
 }
 
 /** Where the broker puts half messages that it has asked about often enough. */
@@ -57,13 +56,13 @@ export class RocketHalves implements HalfMessagePort {
   }
 
   async open(topics: readonly TopicPlan[], events: HalfEvents, signal: AbortSignal): Promise<HalfSession> {
-    const { driver, topology, admin, clock, maxBytes, ended } = this.#o;
+    const { driver, topology, admin, clock, maxBytes, sessions } = this.#o;
     const session = new RocketHalfSession(events, {
       topicOf: (topic) => topology.halvesOf(topic),
       declare: (plan, until) => admin.declareHalves(plan, until),
       accepted: () => topology.accepted,
       turnedAway: (topic) => admin.turnsAway(topic),
-      ended,
+      ended: sessions.ended,
       clock,
       limits: { maxBytes },
     });
@@ -78,8 +77,7 @@ export class RocketHalves implements HalfMessagePort {
     } catch (thrown) {
       throw signal.aborted ? signal.reason : classify(thrown, "half messages", "opening");
     }
-    await this.#o.opened(session);
-    return session;
+    return sessions.add(session);
   }
 
   async delivered(message: Outgoing, signal: AbortSignal): Promise<Sure> {

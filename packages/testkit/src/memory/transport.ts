@@ -1,6 +1,7 @@
 import {
   type AdminPort,
   type MembersPort,
+  OpenSessions,
   type Receiver,
   type ReceiverEvents,
   type Sender,
@@ -27,8 +28,7 @@ export class MemoryTransport implements Transport {
   readonly audit: null = null;
   readonly members: MembersPort;
   readonly #bench: Bench;
-  readonly #sessions: Set<AsyncDisposable> = new Set();
-  #closed = false;
+  readonly #sessions: OpenSessions = new OpenSessions();
 
   constructor(name: string, bench: Bench) {
     this.name = name;
@@ -55,31 +55,21 @@ export class MemoryTransport implements Transport {
 
   async openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender> {
     await this.#pass(["open", "openSender"], signal);
-    return this.#keep(new MemorySender(this.#bench, events, this.#gone));
+    return this.#sessions.add(new MemorySender(this.#bench, events, this.#sessions.ended));
   }
 
   async openReceiver(subscription: Subscription, events: ReceiverEvents, signal: AbortSignal): Promise<Receiver> {
     await this.#pass(["open", "openReceiver"], signal);
-    return this.#keep(new MemoryReceiver(this.#bench, subscription, events, this.#gone));
+    return this.#sessions.add(new MemoryReceiver(this.#bench, subscription, events, this.#sessions.ended));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true;
-    for (const session of this.#sessions) await session[Symbol.asyncDispose]();
-  }
-
-  readonly #gone = (session: AsyncDisposable): void => {
-    this.#sessions.delete(session);
-  };
-
-  #keep<S extends AsyncDisposable>(session: S): S {
-    this.#sessions.add(session);
-    return session;
+    await this.#sessions[Symbol.asyncDispose]();
   }
 
   async #pass(points: readonly Opening[], signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    if (this.#closed) throw new TallyError("closed", "the transport is closed");
+    this.#sessions.throwIfClosed();
     for (const point of points) {
       for (const fault of this.#bench.script.strike(point, null)) {
         if (fault.do === "hang") await aborted(signal);

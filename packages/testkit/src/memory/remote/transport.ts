@@ -1,12 +1,12 @@
 import {
   type AdminPort,
   type Broker,
+  OpenSessions,
   type Receiver,
   type ReceiverEvents,
   type Sender,
   type SenderEvents,
   type Subscription,
-  TallyError,
   type Traits,
   type Transport,
 } from "@tallymq/core/spi";
@@ -27,9 +27,8 @@ class RemoteTransport implements Transport {
   readonly members: null = null;
   readonly audit: null = null;
   readonly #address: Address;
-  readonly #sessions: Set<AsyncDisposable> = new Set();
+  readonly #sessions: OpenSessions = new OpenSessions();
   #epoch = 0;
-  #closed = false;
 
   constructor(name: string, address: Address) {
     this.name = name;
@@ -39,9 +38,7 @@ class RemoteTransport implements Transport {
 
   async openSender(events: SenderEvents, signal: AbortSignal): Promise<Sender> {
     const link = await this.#link({ role: "sender" }, signal);
-    const sender = new RemoteSender(link, events, this.#gone);
-    this.#sessions.add(sender);
-    return sender;
+    return this.#sessions.add(new RemoteSender(link, events, this.#sessions.ended));
   }
 
   async openReceiver(
@@ -51,7 +48,7 @@ class RemoteTransport implements Transport {
   ): Promise<Receiver> {
     const link = await this.#link({ role: "receiver", topic: topic.name, group, credit }, signal);
     this.#epoch += 1;
-    const receiver = new RemoteReceiver(link, this.#epoch, this.#gone);
+    const receiver = new RemoteReceiver(link, this.#epoch, this.#sessions.ended);
     const onAbort = (): void => receiver.abandon(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
     this.#sessions.add(receiver);
@@ -64,17 +61,12 @@ class RemoteTransport implements Transport {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true;
-    for (const session of this.#sessions) await session[Symbol.asyncDispose]();
+    await this.#sessions[Symbol.asyncDispose]();
   }
 
-  readonly #gone = (session: AsyncDisposable): void => {
-    this.#sessions.delete(session);
-  };
-
-  #link(hello: Readonly<Record<string, unknown>>, signal: AbortSignal): Promise<Link> {
-    if (this.#closed) return Promise.reject(new TallyError("closed", "the transport is closed"));
-    return Link.open(this.#address, hello, signal);
+  async #link(hello: Readonly<Record<string, unknown>>, signal: AbortSignal): Promise<Link> {
+    this.#sessions.throwIfClosed();
+    return await Link.open(this.#address, hello, signal);
   }
 }
 
