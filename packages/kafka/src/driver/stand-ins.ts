@@ -1,3 +1,5 @@
+import { NOTHING, varintLength, writeVarint } from "./varint.ts";
+
 /** Bytes of a batch before its records, and where in them what is needed here stands. */
 const HEAD = 61;
 const AT = { length: 8, magic: 16, attributes: 21, lastOffsetDelta: 23, count: 57 } as const;
@@ -43,22 +45,11 @@ export function whyUnreadable(value: Uint8Array | null): string | null {
 
 /** Attributes, a timestamp of the batch's own, the offset, no key, the value, no headers. */
 function record(offset: number, value: Buffer): Buffer {
-  const inner = Buffer.concat([
-    Buffer.from([0, 0]),
-    varint(offset),
-    varint(-1),
-    varint(value.length),
-    value,
-    Buffer.from([0]),
-  ]);
-  return Buffer.concat([varint(inner.length), inner]);
-}
-
-/** Zigzag, seven bits a byte. */
-function varint(value: number): Buffer {
-  const bytes: number[] = [];
-  let left = value < 0 ? -2 * value - 1 : 2 * value;
-  for (; left > 127; left = Math.floor(left / 128)) bytes.push((left % 128) | 128);
-  bytes.push(left);
-  return Buffer.from(bytes);
+  const length = 4 + varintLength(offset) + varintLength(value.length) + value.length;
+  // A byte each of attributes, timestamp and number of headers: 0.
+  const bytes = Buffer.alloc(varintLength(length) + length);
+  let at = writeVarint(bytes, writeVarint(bytes, 0, length) + 2, offset);
+  bytes[at++] = NOTHING;
+  value.copy(bytes, writeVarint(bytes, at, value.length));
+  return bytes;
 }

@@ -1,4 +1,5 @@
 import type { DriverRecord } from "../driver.ts";
+import { NOTHING, varintLength, writeVarint } from "../varint.ts";
 
 /** A text that is no ASCII is longer than was thought; with room behind it, what is written of it shows that. */
 const ROOM = 8;
@@ -53,8 +54,7 @@ function write(
   bytes[at++] = 0;
   bytes[at++] = 0;
   at = writeVarint(bytes, at, nth);
-  // Zigzag: -1 is 1.
-  if (key === null) bytes[at++] = 1;
+  if (key === null) bytes[at++] = NOTHING;
   else if (typeof key === "string") at = writeText(bytes, at, key, ascii);
   else at = writeBytes(bytes, at, key);
   if (at < 0) return at;
@@ -87,18 +87,4 @@ function writeBytes(bytes: Buffer, from: number, value: Uint8Array): number {
   const at = writeVarint(bytes, from, value.length);
   bytes.set(value, at);
   return at + value.length;
-}
-
-// Zigzag, seven bits a byte. Lengths, counts and offsets are never negative, so that zigzag is twice the number.
-
-function varintLength(n: number): number {
-  return n < 64 ? 1 : n < 8_192 ? 2 : n < 1_048_576 ? 3 : n < 134_217_728 ? 4 : 5;
-}
-
-function writeVarint(bytes: Buffer, from: number, n: number): number {
-  let at = from;
-  let left = n * 2;
-  for (; left > 127; left >>>= 7) bytes[at++] = (left & 127) | 128;
-  bytes[at++] = left;
-  return at;
 }
