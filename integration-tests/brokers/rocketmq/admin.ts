@@ -1,4 +1,9 @@
-import { connect } from "node:net";
+// Questions that the adapter does not ask, in the admin protocol as the adapter speaks it.
+import { readHostPort } from "@tallymq/core/spi";
+import { realClock } from "@tallymq/testkit";
+import { RemotingClient } from "../../../packages/rocketmq/src/remoting/client.ts";
+import { type Answer, readJson } from "../../../packages/rocketmq/src/remoting/frames.ts";
+import { dialTcp } from "../../../packages/rocketmq/src/remoting/socket.ts";
 
 /** Codes of requests. */
 const ASK = { cluster: 106, makeGroup: 200, topic: 351, group: 352 } as const;
@@ -6,9 +11,7 @@ const WITHIN_MS = 3_000;
 
 /** Addresses of what is registered under the one broker name that there is, by broker id: 0 is the master. */
 export async function registered(names: string): Promise<ReadonlyMap<string, string>> {
-  const { body } = await ask(names, ASK.cluster);
-  // The keys of the answer's maps are numbers without quotes.
-  const { brokerAddrTable } = JSON.parse(body.replace(/([{,]\s*)(\d+)\s*:/g, '$1"$2":')) as {
+  const { brokerAddrTable } = readJson((await ask(names, ASK.cluster)).body) as {
     brokerAddrTable?: Record<string, { brokerAddrs?: Record<string, string> }>;
   };
   return new Map(Object.entries(Object.values(brokerAddrTable ?? {})[0]?.brokerAddrs ?? {}));
@@ -23,35 +26,25 @@ export async function makeGroup(broker: string, groupName: string, retryMaxTimes
 /** Whether this broker, master or replica, has both of them. */
 export async function knows(broker: string, topic: string, group: string): Promise<boolean> {
   const answers = [await ask(broker, ASK.topic, { topic }), await ask(broker, ASK.group, { group })];
-  return answers.every(({ code, body }) => code === 0 && body !== "" && body !== "null");
+  return answers.every(({ code, body }) => code === 0 && body.length > 0 && readJson(body) !== null);
 }
 
-/** One question in the admin protocol, on a connection of its own: `length · header's length · header · body`. */
+/** One question, on a connection of its own. */
 async function ask(
   at: string,
   code: number,
-  extFields: Readonly<Record<string, string>> = {},
+  fields: Readonly<Record<string, string>> = {},
   body = "",
-): Promise<{ readonly code: number; readonly body: string }> {
-  const [host, port] = at.split(":");
-  const socket = connect({ host: host!, port: Number(port), timeout: WITHIN_MS });
-  socket.on("timeout", () => socket.destroy(new Error(`no answer of ${at}`)));
+): Promise<Answer> {
+  const client = new RemotingClient(readHostPort("broker", at, "localhost:10911"), {
+    dial: dialTcp,
+    clock: realClock,
+    credentials: null,
+    within: WITHIN_MS,
+  });
   try {
-    const header = Buffer.from(JSON.stringify({ code, language: "OTHER", version: 0, opaque: 1, flag: 0, extFields }));
-    const head = Buffer.alloc(8);
-    head.writeUInt32BE(4 + header.length + Buffer.byteLength(body), 0);
-    head.writeUInt32BE(header.length, 4);
-    socket.write(Buffer.concat([head, header, Buffer.from(body)]));
-    let got = Buffer.alloc(0);
-    for await (const chunk of socket) {
-      got = Buffer.concat([got, chunk as Buffer]);
-      if (got.length < 8 || got.length < 4 + got.readUInt32BE(0)) continue;
-      const begin = 8 + (got.readUInt32BE(4) & 0xffffff);
-      const answer = JSON.parse(got.subarray(8, begin).toString()) as { readonly code: number };
-      return { code: answer.code, body: got.subarray(begin, 4 + got.readUInt32BE(0)).toString() };
-    }
-    throw new Error(`${at} has closed the connection`);
+    return await client.ask(code, fields, Buffer.from(body));
   } finally {
-    socket.destroy();
+    client.close();
   }
 }
