@@ -1,6 +1,8 @@
+import { turns } from "@tallymq/testkit";
+import { ORDERS } from "@tallymq/testkit/port";
 import { describe, expect, it } from "vitest";
 import type { DriverAdmin } from "../src/driver/driver.ts";
-import { FakeDriver, ORDERS, SIGNAL, turns } from "./fake-driver.ts";
+import { FakeDriver, SIGNAL } from "./fake-driver.ts";
 
 /** The next client that is opened, with some of its answers changed. */
 async function changed(driver: FakeDriver, change: (admin: DriverAdmin) => Partial<DriverAdmin>): Promise<void> {

@@ -1,9 +1,11 @@
 // The rows of one table, as Kafka has them: its options, what its clients send, and what its brokers answer.
 import { TallyError } from "@tallymq/core/spi";
 import { kafka, type KafkaOptions } from "@tallymq/kafka";
+import { turns } from "@tallymq/testkit";
+import { ORDERS, outgoing, SenderJournal } from "@tallymq/testkit/port";
 import { describe, expect, it } from "vitest";
 import { SendFailure } from "../src/driver/driver.ts";
-import { FakeDriver, ids, Journal, message, ORDERS, received, SIGNAL, taken, turns } from "./fake-driver.ts";
+import { FakeDriver, ids, received, SIGNAL, taken } from "./fake-driver.ts";
 import { Stage } from "./receiving.ts";
 
 const OK = { brokers: ["localhost:9092"] };
@@ -77,8 +79,8 @@ async function sending() {
   const driver = new FakeDriver();
   const transport = driver.transport();
   await transport.admin.declare([ORDERS], SIGNAL);
-  const journal = new Journal();
-  const m = message("m1", { key: "a" });
+  const journal = new SenderJournal();
+  const m = outgoing("m1", { key: "a" });
   const send = async (): Promise<void> => {
     const sender = await transport.openSender(journal.events, SIGNAL);
     sender.send(sender.lane(m, null), [m], journal.of([m]));

@@ -1,6 +1,7 @@
+import { outgoing } from "@tallymq/testkit/port";
 import { describe, expect, it } from "vitest";
 import { incoming, record } from "../src/codec.ts";
-import { headersOf, message } from "./fake-driver.ts";
+import { headersOf } from "./fake-driver.ts";
 
 const base = { offset: 0, timestamp: 0, key: null, value: Buffer.from("x"), native: null, unreadable: null };
 
@@ -25,7 +26,7 @@ describe("headers", () => {
   });
 
   it("of ours are not among the caller's", () => {
-    const sent = record(message("1", { headers: { mine: "yes" }, type: "t", correlationId: "c" }));
+    const sent = record(outgoing("1", { headers: { mine: "yes" }, type: "t", correlationId: "c" }));
     const wire = Object.fromEntries(Object.entries(headersOf(sent)).map(([name, text]) => [name, Buffer.from(text)]));
     expect(Object.keys(incoming("orders", { ...base, headers: wire }).headers)).toEqual(["mine"]);
   });
@@ -33,7 +34,7 @@ describe("headers", () => {
 
 describe("a record", () => {
   it("says nothing of time but in a header: what waited for a week must not be old to the broker's retention", () => {
-    const sent = record(message("1", { time: 1_600_000_000_000 }));
+    const sent = record(outgoing("1", { time: 1_600_000_000_000 }));
     expect(Object.keys(sent)).toEqual(["key", "value", "headers"]);
     expect(headersOf(sent)["tally-time"]).toBe("1600000000000");
   });

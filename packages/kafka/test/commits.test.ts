@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { turns } from "./fake-driver.ts";
+import { turns } from "@tallymq/testkit";
 import { Stage } from "./receiving.ts";
 
 describe("commits", () => {

@@ -1,4 +1,4 @@
-import type { Host, Outgoing, TallyError, TopicPlan, Verdict } from "@tallymq/core/spi";
+import type { Host } from "@tallymq/core/spi";
 import { type VirtualClock, virtualClock } from "@tallymq/testkit";
 import type {
   Commit,
@@ -18,7 +18,6 @@ import type {
 import { type KafkaOptions, resolveKafka } from "../src/options.ts";
 import { KafkaTransport } from "../src/transport.ts";
 
-export const ORDERS: TopicPlan = Object.freeze({ name: "orders", ordered: false, groups: ["billing"] });
 export const SIGNAL: AbortSignal = new AbortController().signal;
 
 /** One request to the broker, answered by the test. */
@@ -237,64 +236,5 @@ export class FakeDriver implements Driver {
 
   #each<T>(topic: string, of: (at: string, partition: number) => T): T[] {
     return Array.from({ length: this.partitions.get(topic) ?? 2 }, (_, n) => of(`${topic}/${n}`, n));
-  }
-}
-
-let seq = 0;
-
-export function message(id: string, given: Partial<Outgoing> = {}): Outgoing {
-  return {
-    id,
-    producer: "shop",
-    run: "0123456789abcdef0123456789abcdef",
-    seq: ++seq,
-    topic: "orders",
-    key: null,
-    ordered: false,
-    type: null,
-    contentType: "application/json",
-    contentEncoding: null,
-    time: 1_700_000_000_000,
-    attempt: 1,
-    correlationId: null,
-    causationId: null,
-    headers: Object.freeze({}),
-    body: Buffer.from("{}"),
-    native: null,
-    group: null,
-    delayMs: 0,
-    ...given,
-  };
-}
-
-/** Real turns of the event loop: what waits for promises alone happens. */
-export async function turns(): Promise<void> {
-  for (let n = 0; n < 5; n++) await new Promise((resolve) => setImmediate(resolve));
-}
-
-/** `id kind`, and what the session said of itself. */
-export class Journal {
-  readonly lines: string[] = [];
-  readonly verdicts: Map<string, Verdict> = new Map();
-  readonly errors: TallyError[] = [];
-  readonly events = {
-    blocked: (): void => {},
-    unblocked: (): void => {},
-    retired: (error: TallyError): void => this.#said("retired", error),
-    lost: (error: TallyError): void => this.#said("lost", error),
-    surfaced: (): void => {},
-  };
-
-  of(batch: readonly Outgoing[]): (index: number, verdict: Verdict) => void {
-    return (index, verdict) => {
-      const { id } = batch[index]!;
-      this.lines.push(`${id} ${verdict.kind}`);
-      this.verdicts.set(id, verdict);
-    };
-  }
-
-  #said(what: string, error: TallyError): void {
-    this.lines.push(what);
-    this.errors.push(error);
   }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { FakeDriver, turns } from "./fake-driver.ts";
+import { turns } from "@tallymq/testkit";
+import { FakeDriver } from "./fake-driver.ts";
 import { Stage } from "./receiving.ts";
 
 describe("a rebalance", () => {

@@ -1,17 +1,8 @@
-import type { ReceiverEvents } from "@tallymq/core/spi";
+import { turns } from "@tallymq/testkit";
+import { DEAF, ORDERS } from "@tallymq/testkit/port";
 import { describe, expect, it } from "vitest";
 import type { KafkaTransport } from "../src/transport.ts";
-import { FakeDriver, ORDERS, SIGNAL, turns } from "./fake-driver.ts";
-
-const DEAF: ReceiverEvents = {
-  deliver: () => {},
-  revoking: () => Promise.resolve(),
-  revoked: () => {},
-  unsettled: () => {},
-  gap: () => {},
-  lost: () => {},
-  surfaced: () => {},
-};
+import { FakeDriver, SIGNAL } from "./fake-driver.ts";
 
 describe("a member of a group", () => {
   const stage = (): { readonly driver: FakeDriver; readonly transport: KafkaTransport; readonly seen: string[] } => {

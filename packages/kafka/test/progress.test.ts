@@ -1,14 +1,10 @@
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { collectGarbage } from "@tallymq/testkit";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { MOST_AHEAD, Progress } from "../src/progress.ts";
 
 /** What the broker keeps of a commit's metadata. */
 const MOST_METADATA = 4_096;
-
-setFlagsFromString("--expose-gc");
-const gc = runInNewContext("gc") as () => void;
 
 const fresh = (from = 0): Progress => new Progress(from, "");
 const fetch = (progress: Progress, ...offsets: readonly number[]): boolean[] =>
@@ -137,7 +133,7 @@ describe("a message", () => {
 
   it("takes no memory once it lies below the prefix, however long the partition", () => {
     const progress = fresh(0);
-    const used = (): number => (gc(), process.memoryUsage().heapUsed);
+    const used = (): number => (collectGarbage(), process.memoryUsage().heapUsed);
     // Always one that is not done: lists that empty themselves would hide those that only grow.
     progress.fetched(0);
     const before = used();

@@ -1,6 +1,7 @@
+import { turns } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { MOST_AHEAD } from "../src/progress.ts";
-import { received, turns } from "./fake-driver.ts";
+import { received } from "./fake-driver.ts";
 import { Stage } from "./receiving.ts";
 
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, offset) => offset);

@@ -1,6 +1,8 @@
 import type { Delivery, Receiver } from "@tallymq/core/spi";
+import { turns } from "@tallymq/testkit";
+import { ORDERS } from "@tallymq/testkit/port";
 import type { KafkaOptions } from "../src/options.ts";
-import { FakeDriver, type FakeMember, ORDERS, SIGNAL, turns } from "./fake-driver.ts";
+import { FakeDriver, type FakeMember, SIGNAL } from "./fake-driver.ts";
 
 /** A receiver on a fake client, in virtual time. */
 export class Stage {

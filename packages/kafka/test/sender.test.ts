@@ -1,17 +1,19 @@
 import type { Outgoing, Sender } from "@tallymq/core/spi";
+import { turns } from "@tallymq/testkit";
+import { ORDERS, outgoing, SenderJournal } from "@tallymq/testkit/port";
 import { beforeEach, describe, expect, it } from "vitest";
 import { SendFailure } from "../src/driver/driver.ts";
-import { FakeDriver, headersOf, ids, Journal, message, ORDERS, SIGNAL, taken, turns } from "./fake-driver.ts";
+import { FakeDriver, headersOf, ids, SIGNAL, taken } from "./fake-driver.ts";
 
 let driver: FakeDriver;
-let journal: Journal;
+let journal: SenderJournal;
 let sender: Sender;
 
 async function open(options: Parameters<FakeDriver["transport"]>[0] = {}): Promise<void> {
   driver = new FakeDriver();
   const transport = driver.transport(options);
   await transport.admin.declare([ORDERS], SIGNAL);
-  journal = new Journal();
+  journal = new SenderJournal();
   sender = await transport.openSender(journal.events, SIGNAL);
 }
 
@@ -23,8 +25,8 @@ function send(...batch: readonly Outgoing[]): void {
 }
 
 /** Ids whose keys lie in one partition each. */
-const A = (id: string, body: Buffer = Buffer.from("{}")): Outgoing => message(id, { key: "a", body });
-const B = (id: string): Outgoing => message(id, { key: "d" });
+const A = (id: string, body: Buffer = Buffer.from("{}")): Outgoing => outgoing(id, { key: "a", body });
+const B = (id: string): Outgoing => outgoing(id, { key: "d" });
 
 const failure = (attempts: number, type: string): SendFailure =>
   new SendFailure(attempts, Object.assign(new Error(type), { type }));
@@ -41,7 +43,7 @@ describe("a request", () => {
 
   it("holds bodies up to its bound; a batch that is larger goes as several, one after the other", async () => {
     await open({ batchBytes: 100 });
-    const m = (id: string, size: number): Outgoing => message(id, { key: "a", body: Buffer.alloc(size) });
+    const m = (id: string, size: number): Outgoing => outgoing(id, { key: "a", body: Buffer.alloc(size) });
     send(m("1", 60), m("2", 40), m("3", 1), m("4", 150), m("5", 10));
     const sent: (readonly string[])[] = [];
     while (sent.length < 4) {
@@ -56,9 +58,9 @@ describe("a request", () => {
   });
 
   it("of keyless messages goes to one partition, the next one to the next", () => {
-    send(message("1"), message("2"));
-    send(message("3"));
-    send(message("4"));
+    send(outgoing("1"), outgoing("2"));
+    send(outgoing("3"));
+    send(outgoing("4"));
     expect(driver.requests.map((r) => [r.partition, ids(r)])).toEqual([
       [0, ["1", "2"]],
       [1, ["3"]],
@@ -67,7 +69,7 @@ describe("a request", () => {
   });
 
   it("of a copy for one group goes to the group's own topic", () => {
-    send(message("copy", { group: "billing" }));
+    send(outgoing("copy", { group: "billing" }));
     expect(driver.requests[0]!.topic).toBe("orders.billing.copies");
   });
 });
@@ -82,7 +84,7 @@ describe("a send counts only if its answer names that one partition, without an 
     ["no offset", [{ partition: 1, errorCode: 0, offset: null }]],
     ["offset -1", [{ partition: 1, errorCode: 0, offset: -1 }]],
   ])("%s", async (_, answer) => {
-    send(message("1", { key: "d" }));
+    send(outgoing("1", { key: "d" }));
     driver.requests[0]!.answer(answer);
     await turns();
     expect(journal.lines).toEqual(["retired", "1 doubt"]);
@@ -151,7 +153,7 @@ describe("a rejected send", () => {
 describe("a record that is too large", () => {
   it("for us is refused alone, before anything leaves", async () => {
     await open({ maxBytes: 10 });
-    send(A("a1"), message("large", { key: "a", body: Buffer.alloc(11) }), A("a2"));
+    send(A("a1"), outgoing("large", { key: "a", body: Buffer.alloc(11) }), A("a2"));
     expect(ids(driver.requests[0]!)).toEqual(["a1", "a2"]);
     expect(journal.verdicts.get("large")).toMatchObject({ kind: "refused", error: { code: "too-large", id: "large" } });
     taken(driver.requests[0]!);
@@ -194,13 +196,13 @@ describe("a batch that is too large for its topic", () => {
 
 describe("what cannot be sent", () => {
   it("with raw properties is refused by name", () => {
-    send(message("1", { native: { partition: 3 } }));
+    send(outgoing("1", { native: { partition: 3 } }));
     expect(journal.verdicts.get("1")).toMatchObject({ kind: "refused", error: { code: "bad-message" } });
     expect(driver.requests).toEqual([]);
   });
 
   it("of a topic that nobody has declared is unsent", () => {
-    send(message("1", { topic: "unknown" }));
+    send(outgoing("1", { topic: "unknown" }));
     expect(journal.lines).toEqual(["1 unsent"]);
   });
 });
@@ -225,17 +227,17 @@ describe("where a copy in doubt went", () => {
     const before = driver.transport();
     await before.admin.declare([ORDERS, more], SIGNAL);
     const first = await before.openSender(journal.events, SIGNAL);
-    first.send(first.lane(message("m"), null), [message("m")], journal.of([message("m")]));
-    const went = first.lane(message("n"), null);
+    first.send(first.lane(outgoing("m"), null), [outgoing("m")], journal.of([outgoing("m")]));
+    const went = first.lane(outgoing("n"), null);
     const kept = first.kept(went);
     expect(kept).toBe(1);
 
     const after = driver.transport();
     await after.admin.declare([more, ORDERS], SIGNAL);
     const second = await after.openSender(journal.events, SIGNAL);
-    for (const at of [0, 1]) second.lane(message("i", { topic: "invoices" }), at);
+    for (const at of [0, 1]) second.lane(outgoing("i", { topic: "invoices" }), at);
     for (const key of [null, "a", "d"]) {
-      const again = message("again", { key });
+      const again = outgoing("again", { key });
       second.send(second.lane(again, kept), [again], journal.of([again]));
       const { topic, partition } = driver.requests.at(-1)!;
       expect([topic, partition]).toEqual(["orders", 1]);
@@ -245,7 +247,7 @@ describe("where a copy in doubt went", () => {
 
   it("is some partition that is there, whatever the number", () => {
     for (const kept of [0, 1, 7, 2 ** 31 - 1]) {
-      const m = message(`m${kept}`);
+      const m = outgoing(`m${kept}`);
       sender.send(sender.lane(m, kept), [m], journal.of([m]));
       expect(driver.requests.at(-1)!.partition).toBe(kept % 2);
     }
@@ -256,7 +258,7 @@ describe("where a copy in doubt went", () => {
     await transport.admin.declare([ORDERS], SIGNAL);
     await transport.admin.declareDelays(ORDERS, 1_000, SIGNAL);
     const own = await transport.openSender(journal.events, SIGNAL);
-    const later = message("m", { delayMs: 1_000 });
+    const later = outgoing("m", { delayMs: 1_000 });
     expect(own.kept(own.lane(later, null))).toBe(null);
     expect(own.lane(later, 7)).toBe(own.lane(later, null));
     await transport[Symbol.asyncDispose]();
@@ -268,7 +270,7 @@ describe("a delayed message", () => {
     await open();
     const transport = driver.transport();
     await transport.admin.declare([ORDERS], SIGNAL);
-    const later = message("m", { group: "billing", delayMs: 1_000, key: "k" });
+    const later = outgoing("m", { group: "billing", delayMs: 1_000, key: "k" });
     const own = await transport.openSender(journal.events, SIGNAL);
     expect(own.lane(later, null)).toBe(-1);
     await transport.admin.declareDelays(ORDERS, 1_000, SIGNAL);
@@ -281,8 +283,8 @@ describe("a delayed message", () => {
   });
 
   it("of an ordered topic is refused, by name", async () => {
-    const m = message("m", { delayMs: 10, ordered: true, key: "a" });
-    sender.send(sender.lane(message("n"), null), [m], journal.of([m]));
+    const m = outgoing("m", { delayMs: 10, ordered: true, key: "a" });
+    sender.send(sender.lane(outgoing("n"), null), [m], journal.of([m]));
     expect(journal.verdicts.get("m")).toMatchObject({
       kind: "refused",
       error: { code: "unsupported", message: expect.stringContaining("topic orders is ordered") },

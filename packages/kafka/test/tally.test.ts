@@ -1,8 +1,9 @@
 // What core and the adapter come to together, with a client that does what the test says.
 import { openTally, type Tally, topic } from "@tallymq/core";
+import { turns } from "@tallymq/testkit";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SendFailure } from "../src/driver/driver.ts";
-import { FakeDriver, ids, taken, turns } from "./fake-driver.ts";
+import { FakeDriver, ids, taken } from "./fake-driver.ts";
 
 const orders = topic<{ readonly n: number; readonly customer: string }>("orders", {
   key: (o) => o.customer,

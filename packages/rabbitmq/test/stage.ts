@@ -14,9 +14,11 @@ import { rabbitmq, type RabbitOptions } from "@tallymq/rabbitmq";
 import type { AmqpScript, AmqpServerOptions, ScriptedAmqp } from "@tallymq/testkit/amqp-server";
 import { scriptedAmqp } from "@tallymq/testkit/amqp-server";
 import { realClock } from "@tallymq/testkit";
+import { ORDERS, outgoing } from "@tallymq/testkit/port";
+
+export { ORDERS } from "@tallymq/testkit/port";
 
 export const RUN = "0123456789abcdef0123456789abcdef";
-export const ORDERS: TopicPlan = Object.freeze({ name: "orders", ordered: false, groups: ["billing"] });
 
 /** Real time, since the server is real; a seedless random that nothing here depends on. */
 export function testHost(service = "shop"): Host {
@@ -29,28 +31,7 @@ export function testHost(service = "shop"): Host {
 }
 
 export function message(seq: number, given: Partial<Outgoing> = {}): Outgoing {
-  return {
-    id: `m${seq}`,
-    producer: "shop",
-    run: RUN,
-    seq,
-    topic: "orders",
-    key: null,
-    ordered: false,
-    type: "order",
-    contentType: "application/json",
-    contentEncoding: null,
-    time: 1_700_000_000_000,
-    attempt: 1,
-    correlationId: null,
-    causationId: null,
-    headers: Object.freeze({}),
-    body: Buffer.from(`body ${seq}`),
-    native: null,
-    group: null,
-    delayMs: 0,
-    ...given,
-  };
+  return outgoing(`m${seq}`, { seq, type: "order", body: Buffer.from(`body ${seq}`), ...given });
 }
 
 export function messages(count: number, given: Partial<Outgoing> = {}): readonly Outgoing[] {

@@ -1,13 +1,15 @@
 // The rows of one table, as RocketMQ has them: its options, what its clients send, and what its proxies and brokers answer.
 import { DEAD_LETTERS, type Outgoing, TallyError } from "@tallymq/core/spi";
 import { rocketmq, type RocketOptions } from "@tallymq/rocketmq";
+import { turns } from "@tallymq/testkit";
+import { ORDERS, outgoing, SenderJournal } from "@tallymq/testkit/port";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { bodyOf, incoming, properties } from "../src/codec.ts";
 import { OK } from "../src/driver/driver.ts";
 import { AnswerReader } from "../src/remoting/frames.ts";
 import { FakeCluster } from "./fake-cluster.ts";
-import { came, FakeDriver, ids, Journal, message, no, ORDERED, ORDERS, SIGNAL, stored, turns } from "./fake-driver.ts";
+import { came, FakeDriver, ids, no, ORDERED, SIGNAL, stored } from "./fake-driver.ts";
 import { Stage } from "./receiving.ts";
 
 const GIVEN = { endpoints: ["localhost:8081"] };
@@ -104,7 +106,7 @@ async function sending(options: Partial<RocketOptions> = {}) {
   const driver = new FakeDriver();
   const transport = driver.transport(options);
   await transport.admin.declare([ORDERS, ORDERED], SIGNAL);
-  const journal = new Journal();
+  const journal = new SenderJournal();
   const sender = await transport.openSender(journal.events, SIGNAL);
   const send = (...batch: readonly Outgoing[]): void => {
     for (const [lane, some] of Map.groupBy(batch, (m) => sender.lane(m, null)))
@@ -114,7 +116,7 @@ async function sending(options: Partial<RocketOptions> = {}) {
 }
 
 const there = (given: Partial<Outgoing>) => {
-  const sent = message("1", given);
+  const sent = outgoing("1", given);
   return incoming("orders", came("1", { properties: properties(sent), body: bodyOf(sent) }));
 };
 
@@ -129,7 +131,7 @@ describe("one byte over the limit: rejected before the outbox", () => {
   it("core is told the limit, and the sender keeps it for what comes another way", async () => {
     const { driver, journal, send } = await sending({ maxBytes: 10 });
     expect(driver.transport({ maxBytes: 10 }).traits.maxBytes).toBe(10);
-    send(message("fits", { body: Buffer.alloc(10) }), message("over", { body: Buffer.alloc(11) }));
+    send(outgoing("fits", { body: Buffer.alloc(10) }), outgoing("over", { body: Buffer.alloc(11) }));
     expect(driver.requests.map(ids)).toEqual([["fits"]]);
     expect(journal.verdicts.get("over")).toMatchObject({
       kind: "refused",
@@ -142,7 +144,7 @@ describe("CR/LF in a header: escaped in logs and pages", () => {
   it("arrives as it was: it is in no property, which a line would end", () => {
     const headers = { note: "a\r\nb", "bad\nname": "c" };
     expect({ ...there({ headers }).headers }).toEqual(headers);
-    for (const [name, value] of properties(message("1", { headers }))) expect(name + value).not.toMatch(/[\r\n]/);
+    for (const [name, value] of properties(outgoing("1", { headers }))) expect(name + value).not.toMatch(/[\r\n]/);
   });
 });
 
@@ -195,7 +197,7 @@ describe('key null / 10 MB; routing key over 255 bytes; `expiration: "abc"`: doc
   it("a key that no message group can be is a hash of it, and arrives as it was", async () => {
     const key = "k".repeat(10 * 1024);
     const { driver, send } = await sending();
-    send(message("1", { topic: "steps", ordered: true, key }));
+    send(outgoing("1", { topic: "steps", ordered: true, key }));
     const [sent] = driver.requests[0]!.messages;
     expect(sent!.messageGroup).toMatch(/^[0-9a-f]{16}$/);
     expect(there({ key }).key).toBe(key);
@@ -204,14 +206,14 @@ describe('key null / 10 MB; routing key over 255 bytes; `expiration: "abc"`: doc
 
   it("more than RocketMQ takes of properties is refused alone, before anything leaves", async () => {
     const { driver, journal, send } = await sending();
-    send(message("10 MB", { key: "k".repeat(10 * 1024 * 1024) }), message("fine"));
+    send(outgoing("10 MB", { key: "k".repeat(10 * 1024 * 1024) }), outgoing("fine"));
     expect(driver.requests.map(ids)).toEqual([["fine"]]);
     expect(journal.verdicts.get("10 MB")).toMatchObject({ kind: "refused", error: { code: "too-large" } });
   });
 
   it("a raw property is refused by name", async () => {
     const { driver, journal, send } = await sending();
-    send(message("1", { native: { expiration: "abc" } }));
+    send(outgoing("1", { native: { expiration: "abc" } }));
     expect(driver.requests).toEqual([]);
     expect(journal.verdicts.get("1")).toMatchObject({ error: { code: "bad-message", message: /"expiration"/ } });
   });
@@ -236,7 +238,7 @@ describe('key null / 10 MB; routing key over 255 bytes; `expiration: "abc"`: doc
 describe("unknown error code: surfaced, treated as in doubt", () => {
   it.each([0, -1, 1, 19_999, 20_001, 49_999, 59_999, 1e9, Number.NaN])("an answer with %d", async (code) => {
     const { driver, journal, send } = await sending();
-    send(message("1"));
+    send(outgoing("1"));
     driver.requests[0]!.answer({ status: no(code, "nobody knows"), entries: [] });
     await turns();
     expect(journal.lines).toEqual(["1 doubt"]);
@@ -245,7 +247,7 @@ describe("unknown error code: surfaced, treated as in doubt", () => {
 
   it("an entry with one, under an answer that says OK", async () => {
     const { driver, journal, send } = await sending();
-    send(message("1"));
+    send(outgoing("1"));
     const entries = [{ status: no(54_321), messageId: "a", transactionId: "" }];
     driver.requests[0]!.answer({ status: { code: OK, text: "OK" }, entries });
     await turns();
@@ -257,7 +259,7 @@ describe("unknown error code: surfaced, treated as in doubt", () => {
     ["what is no error at all", undefined],
   ])("%s", async (_, thrown) => {
     const { driver, journal, send } = await sending();
-    send(message("1"));
+    send(outgoing("1"));
     driver.requests[0]!.fail(thrown);
     await turns();
     expect(journal.lines).toEqual(["1 doubt"]);
@@ -332,11 +334,11 @@ describe("expired receipt handle; partial receipts: comes again, deduped; only l
 
   it("a send's answer that names fewer messages than were sent confirms none of them", async () => {
     const { driver, journal, send } = await sending();
-    send(message("1"), message("2"));
+    send(outgoing("1"), outgoing("2"));
     driver.requests[0]!.answer({ status: no(OK), entries: [{ status: no(OK), messageId: "a", transactionId: "" }] });
     await turns();
     expect(journal.lines).toEqual(["1 doubt", "2 doubt"]);
-    send(message("3"));
+    send(outgoing("3"));
     stored(driver.requests[1]!);
     await turns();
     expect(journal.lines.at(-1)).toBe("3 accepted");

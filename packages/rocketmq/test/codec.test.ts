@@ -1,9 +1,10 @@
+import { outgoing } from "@tallymq/testkit/port";
 import { describe, expect, it } from "vitest";
 import { bodyOf, incoming, properties } from "../src/codec.ts";
-import { came, message } from "./fake-driver.ts";
+import { came } from "./fake-driver.ts";
 
-const there = (given: Parameters<typeof message>[1]) => {
-  const sent = message("1", given);
+const there = (given: Parameters<typeof outgoing>[1]) => {
+  const sent = outgoing("1", given);
   return { sent, got: incoming("orders", came("1", { properties: properties(sent), body: bodyOf(sent) })) };
 };
 

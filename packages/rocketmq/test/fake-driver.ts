@@ -1,4 +1,4 @@
-import type { Host, Outgoing, TallyError, TopicPlan, Verdict } from "@tallymq/core/spi";
+import type { Host, TopicPlan } from "@tallymq/core/spi";
 import { type VirtualClock, virtualClock } from "@tallymq/testkit";
 import {
   type Acked,
@@ -18,7 +18,6 @@ import { resolveRocket, type RocketOptions } from "../src/options.ts";
 import type { Cluster } from "../src/remoting/cluster.ts";
 import { RocketTransport } from "../src/transport.ts";
 
-export const ORDERS: TopicPlan = Object.freeze({ name: "orders", ordered: false, groups: ["billing"] });
 export const ORDERED: TopicPlan = Object.freeze({ name: "steps", ordered: true, groups: [] });
 export const SIGNAL: AbortSignal = new AbortController().signal;
 export const FINE: Status = Object.freeze({ code: OK, text: "OK" });
@@ -177,33 +176,6 @@ export class FakeDriver implements Driver {
   }
 }
 
-let seq = 0;
-
-export function message(id: string, given: Partial<Outgoing> = {}): Outgoing {
-  return {
-    id,
-    producer: "shop",
-    run: "0123456789abcdef0123456789abcdef",
-    seq: ++seq,
-    topic: "orders",
-    key: null,
-    ordered: false,
-    type: null,
-    contentType: "application/json",
-    contentEncoding: null,
-    time: 1_700_000_000_000,
-    attempt: 1,
-    correlationId: null,
-    causationId: null,
-    headers: Object.freeze({}),
-    body: Buffer.from("{}"),
-    native: null,
-    group: null,
-    delayMs: 0,
-    ...given,
-  };
-}
-
 /** As the driver gives it. */
 export function came(handle: string, given: Partial<InMessage> = {}): InMessage {
   return {
@@ -220,36 +192,4 @@ export function came(handle: string, given: Partial<InMessage> = {}): InMessage 
     corrupted: false,
     ...given,
   };
-}
-
-/** Real turns of the event loop: what waits for promises alone happens. */
-export async function turns(): Promise<void> {
-  for (let n = 0; n < 5; n++) await new Promise((resolve) => setImmediate(resolve));
-}
-
-/** `id kind`, and what the session said of itself. */
-export class Journal {
-  readonly lines: string[] = [];
-  readonly verdicts: Map<string, Verdict> = new Map();
-  readonly errors: TallyError[] = [];
-  readonly events = {
-    blocked: (): void => {},
-    unblocked: (): void => {},
-    retired: (error: TallyError): void => this.#said("retired", error),
-    lost: (error: TallyError): void => this.#said("lost", error),
-    surfaced: (): void => {},
-  };
-
-  of(batch: readonly Outgoing[]): (index: number, verdict: Verdict) => void {
-    return (index, verdict) => {
-      const { id } = batch[index]!;
-      this.lines.push(`${id} ${verdict.kind}`);
-      this.verdicts.set(id, verdict);
-    };
-  }
-
-  #said(what: string, error: TallyError): void {
-    this.lines.push(what);
-    this.errors.push(error);
-  }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { came, no, ORDERED, turns } from "./fake-driver.ts";
+import { turns } from "@tallymq/testkit";
+import { came, no, ORDERED } from "./fake-driver.ts";
 import { Stage } from "./receiving.ts";
 
 const many = (n: number, from = 0): ReturnType<typeof came>[] =>

@@ -1,6 +1,8 @@
 import type { Delivery, Receiver, TopicPlan } from "@tallymq/core/spi";
+import { turns } from "@tallymq/testkit";
+import { ORDERS } from "@tallymq/testkit/port";
 import type { RocketTransport } from "../src/transport.ts";
-import { FakeDriver, type FakeLink, ORDERS, SIGNAL, turns } from "./fake-driver.ts";
+import { FakeDriver, type FakeLink, SIGNAL } from "./fake-driver.ts";
 
 /** A receiver on a fake driver, in virtual time. */
 export class Stage {

@@ -1,12 +1,13 @@
 import { DEAD_LETTERS, readHostPort, TallyError } from "@tallymq/core/spi";
-import { virtualClock } from "@tallymq/testkit";
+import { turns, virtualClock } from "@tallymq/testkit";
+import { ORDERS, outgoing, SenderJournal } from "@tallymq/testkit/port";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { RemotingClient, RemotingError } from "../src/remoting/client.ts";
 import { AnswerReader, MOST_FRAME, readJson, request } from "../src/remoting/frames.ts";
 import { signed } from "../src/remoting/signature.ts";
 import { FakeCluster, frame } from "./fake-cluster.ts";
-import { FakeDriver, ORDERED, ORDERS, SIGNAL } from "./fake-driver.ts";
+import { FakeDriver, ORDERED, SIGNAL, stored } from "./fake-driver.ts";
 import { Stage } from "./receiving.ts";
 
 const AT = readHostPort("names", "localhost:9876", "localhost:9876");
@@ -225,10 +226,9 @@ describe("declaring", () => {
 });
 
 async function proofOf(driver: FakeDriver, transport: ReturnType<FakeDriver["transport"]>): Promise<unknown> {
-  const { Journal, message, stored, turns } = await import("./fake-driver.ts");
-  const journal = new Journal();
+  const journal = new SenderJournal();
   const sender = await transport.openSender(journal.events, SIGNAL);
-  const batch = [message("1")];
+  const batch = [outgoing("1")];
   sender.send(sender.lane(batch[0]!, null), batch, journal.of(batch));
   stored(driver.requests[0]!);
   await turns();

@@ -1,11 +1,13 @@
 // Over 300 lines: one session; what each answer of the broker means is one table.
 import type { Outgoing, Sender } from "@tallymq/core/spi";
+import { turns } from "@tallymq/testkit";
+import { ORDERS, outgoing, SenderJournal } from "@tallymq/testkit/port";
 import { beforeEach, describe, expect, it } from "vitest";
 import { FakeCluster } from "./fake-cluster.ts";
-import { FakeDriver, FINE, ids, Journal, message, no, ORDERED, ORDERS, SIGNAL, stored, turns } from "./fake-driver.ts";
+import { FakeDriver, FINE, ids, no, ORDERED, SIGNAL, stored } from "./fake-driver.ts";
 
 let driver: FakeDriver;
-let journal: Journal;
+let journal: SenderJournal;
 let sender: Sender;
 
 async function open(
@@ -16,7 +18,7 @@ async function open(
   const transport = driver.transport(options, cluster?.cluster() ?? null);
   await transport.admin.declare([ORDERS, ORDERED], SIGNAL);
   await transport.admin.declareDelays(ORDERS, 1_000, SIGNAL);
-  journal = new Journal();
+  journal = new SenderJournal();
   sender = await transport.openSender(journal.events, SIGNAL);
 }
 
@@ -27,20 +29,20 @@ function send(...batch: readonly Outgoing[]): void {
   for (const [lane, some] of lanes) sender.send(lane, some, journal.of(some));
 }
 
-const step = (id: string, key: string): Outgoing => message(id, { topic: "steps", key, ordered: true });
+const step = (id: string, key: string): Outgoing => outgoing(id, { topic: "steps", key, ordered: true });
 
 describe("a request", () => {
   it("holds what waits for a topic; the next batch goes by another lane", () => {
-    const lane = sender.lane(message("1"), null);
-    send(message("1"), message("2", { key: "k" }), message("3"));
-    expect(sender.lane(message("4"), null)).not.toBe(lane);
-    send(message("4"));
+    const lane = sender.lane(outgoing("1"), null);
+    send(outgoing("1"), outgoing("2", { key: "k" }), outgoing("3"));
+    expect(sender.lane(outgoing("4"), null)).not.toBe(lane);
+    send(outgoing("4"));
     expect(driver.requests.map(ids)).toEqual([["1", "2", "3"], ["4"]]);
   });
 
   it("holds so many messages and bytes at most; what is left goes one after the other", async () => {
     await open({ batchMessages: 3, batchBytes: 100 });
-    const m = (id: string, size: number): Outgoing => message(id, { body: Buffer.alloc(size) });
+    const m = (id: string, size: number): Outgoing => outgoing(id, { body: Buffer.alloc(size) });
     send(m("1", 1), m("2", 1), m("3", 1), m("4", 60), m("5", 41), m("6", 150));
     const sent: (readonly string[])[] = [];
     while (sent.length < 4) {
@@ -70,15 +72,15 @@ describe("a request", () => {
   it("under a burst of any size there are only so many at one time", () => {
     const burst = Array.from({ length: 20_000 }, (_, n) => step(`${n}`, `k${n}`));
     send(...burst);
-    for (let n = 0; n < 20; n++) send(message(`n${n}`));
-    const lanes = new Set(Array.from({ length: 20 }, (_, n) => sender.lane(message(`m${n}`), null)));
+    for (let n = 0; n < 20; n++) send(outgoing(`n${n}`));
+    const lanes = new Set(Array.from({ length: 20 }, (_, n) => sender.lane(outgoing(`m${n}`), null)));
     expect(lanes.size).toBe(1);
     // Core sends no second batch of a lane: 4 lanes for these, and 16 for the ordered topic.
     expect(driver.requests.filter(({ messages }) => messages[0]!.topic === "steps").length).toBeLessThanOrEqual(16);
   });
 
   it("has the id in keys and in a property, bytes as body, and an id of the protocol's own that no other has", () => {
-    send(message("order-1"), message("two words"));
+    send(outgoing("order-1"), outgoing("two words"));
     const [one, two] = driver.requests[0]!.messages;
     expect(one).toMatchObject({ keys: ["order-1"], messageGroup: null, deliverAt: null });
     expect(one!.properties.get("tally-id")).toBe("order-1");
@@ -92,7 +94,7 @@ describe("a request", () => {
 
 describe("a delayed message", () => {
   it("goes alone to a topic of its kind, and says when it is due; the broker hands it out a little sooner", () => {
-    send(message("1", { delayMs: 60_000 }), message("2", { delayMs: 60_000, group: "billing" }));
+    send(outgoing("1", { delayMs: 60_000 }), outgoing("2", { delayMs: 60_000, group: "billing" }));
     expect(driver.requests.map((r) => [r.messages[0]!.topic, ids(r)])).toEqual([
       ["orders_later", ["1"]],
       ["orders_billing_copies", ["2"]],
@@ -104,7 +106,7 @@ describe("a delayed message", () => {
   });
 
   it("a copy that is not delayed has a time that has come", () => {
-    send(message("1", { group: "billing" }));
+    send(outgoing("1", { group: "billing" }));
     const [m] = driver.requests[0]!.messages;
     expect(m!.deliverAt).toBeLessThan(driver.clock.wall());
     expect(m!.properties.has("tally-due")).toBe(false);
@@ -113,9 +115,9 @@ describe("a delayed message", () => {
 
 describe("an answer", () => {
   it("counts with OK and the id of each message: between commas, or in an entry each", async () => {
-    send(message("1"), message("2"));
+    send(outgoing("1"), outgoing("2"));
     stored(driver.requests[0]!);
-    send(message("3"), message("4"));
+    send(outgoing("3"), outgoing("4"));
     driver.requests[1]!.answer({
       status: FINE,
       entries: ["a", "b"].map((messageId) => ({ status: FINE, messageId, transactionId: "" })),
@@ -130,7 +132,7 @@ describe("an answer", () => {
     ["one id for two", [{ status: FINE, messageId: "a", transactionId: "" }]],
     ["a comma instead of ids", [{ status: FINE, messageId: ",", transactionId: "" }]],
   ])("of OK with %s is a false success: in doubt", async (_, entries) => {
-    send(message("1"), message("2"));
+    send(outgoing("1"), outgoing("2"));
     driver.requests[0]!.answer({ status: FINE, entries });
     await turns();
     expect(journal.lines).toEqual(["1 doubt", "2 doubt"]);
@@ -154,7 +156,7 @@ describe("an answer", () => {
     [40_007, "refused"],
     [50_100, "refused"],
   ])("%i means %s", async (code, kind) => {
-    send(message("1"));
+    send(outgoing("1"));
     driver.requests[0]!.answer({ status: no(code), entries: [] });
     await turns();
     expect(journal.lines).toEqual([`1 ${kind}`]);
@@ -165,7 +167,7 @@ describe("an answer", () => {
   it.each([50_401, 50_402])(
     "%i means later, and may be there: the broker has it, and disk or replica do not",
     async (code) => {
-      send(message("1"));
+      send(outgoing("1"));
       driver.requests[0]!.answer({ status: no(code), entries: [] });
       await turns();
       expect(journal.verdicts.get("1")).toMatchObject({ kind: "later", error: { mayArrive: true, retryable: true } });
@@ -173,7 +175,7 @@ describe("an answer", () => {
   );
 
   it('50001 "in-sync replicas not enough" is later: nothing was stored', async () => {
-    send(message("1"));
+    send(outgoing("1"));
     driver.requests[0]!.answer({ status: no(50_001, "in-sync replicas not enough, 1 of 2"), entries: [] });
     await turns();
     expect(journal.lines).toEqual(["1 later"]);
@@ -183,7 +185,7 @@ describe("an answer", () => {
     const cluster = new FakeCluster();
     await open({}, cluster);
     const turned = async (id: string): Promise<string> => {
-      send(message(id));
+      send(outgoing(id));
       driver.requests.at(-1)!.answer({ status: no(40_402, "No topic route info"), entries: [] });
       await turns();
       return journal.lines.at(-1)!;
@@ -192,7 +194,7 @@ describe("an answer", () => {
     expect(await turned("1")).toBe("1 later");
     await driver.clock.advance(29_000);
     expect(await turned("2")).toBe("2 later");
-    send(message("ok"));
+    send(outgoing("ok"));
     stored(driver.requests.at(-1)!);
     await turns();
     await driver.clock.advance(2_000);
@@ -218,7 +220,7 @@ describe("an answer", () => {
     happens(cluster);
     for (let n = 0; n < 5; n++) {
       await cluster.restart();
-      send(message(`${n}`));
+      send(outgoing(`${n}`));
       driver.requests.at(-1)!.answer({ status: no(40_014, "the expected type is UNSPECIFIED"), entries: [] });
       await turns();
       expect(journal.lines.at(-1)).toBe(`${n} later`);
@@ -228,7 +230,7 @@ describe("an answer", () => {
 
   it("that looks final is final never without name servers, which nobody can ask", async () => {
     for (const id of ["1", "2"]) {
-      send(message(id));
+      send(outgoing(id));
       driver.requests.at(-1)!.answer({ status: no(40_402), entries: [] });
       await turns();
       expect(journal.lines.at(-1)).toBe(`${id} later`);
@@ -237,7 +239,7 @@ describe("an answer", () => {
   });
 
   it("that never comes is doubt: the request was rejected by the driver", async () => {
-    send(message("1"));
+    send(outgoing("1"));
     driver.requests[0]!.fail(Object.assign(new Error("4 DEADLINE_EXCEEDED"), { code: 4 }));
     await turns();
     expect(journal.verdicts.get("1")).toMatchObject({ kind: "doubt", error: { code: "in-doubt", mayArrive: true } });
@@ -246,7 +248,7 @@ describe("an answer", () => {
 
 describe("one bad message", () => {
   it("for the broker is found by sending each alone; its siblings are accepted", async () => {
-    send(message("1"), message("bad"), message("3"));
+    send(outgoing("1"), outgoing("bad"), outgoing("3"));
     driver.requests[0]!.answer({ status: no(40_007), entries: [] });
     await turns();
     for (const bad of [false, true, false]) {
@@ -262,10 +264,10 @@ describe("one bad message", () => {
   it("for us is refused alone, before anything leaves: body, headers, raw properties", async () => {
     await open({ maxBytes: 10 });
     send(
-      message("large", { body: Buffer.alloc(11) }),
-      message("fine"),
-      message("headers", { headers: { a: "x".repeat(16_384) } }),
-      message("raw", { native: { tag: "t" } }),
+      outgoing("large", { body: Buffer.alloc(11) }),
+      outgoing("fine"),
+      outgoing("headers", { headers: { a: "x".repeat(16_384) } }),
+      outgoing("raw", { native: { tag: "t" } }),
     );
     expect(driver.requests.map(ids)).toEqual([["fine"]]);
     expect(journal.verdicts.get("large")).toMatchObject({ kind: "refused", error: { code: "too-large" } });
@@ -274,17 +276,17 @@ describe("one bad message", () => {
   });
 
   it("of a topic that nobody has declared is unsent", () => {
-    send(message("1", { topic: "unknown" }));
+    send(outgoing("1", { topic: "unknown" }));
     expect(journal.lines).toEqual(["1 unsent"]);
   });
 });
 
 describe("a session", () => {
   it("that is lost says so first, and then ends what is open as doubt, in the same tick; nothing new leaves", async () => {
-    send(message("1"), message("2"));
+    send(outgoing("1"), outgoing("2"));
     driver.link.events.lost(Object.assign(new Error("14 UNAVAILABLE"), { code: 14 }));
     expect(journal.lines).toEqual(["lost", "1 doubt", "2 doubt"]);
-    send(message("3"));
+    send(outgoing("3"));
     expect(journal.lines.at(-1)).toBe("3 unsent");
     driver.requests[0]!.fail(new Error("late"));
     await turns();
@@ -292,7 +294,7 @@ describe("a session", () => {
   });
 
   it("that is disposed of ends what is out as doubt, without a loss, and closes its link", async () => {
-    send(message("1"));
+    send(outgoing("1"));
     const closing = Promise.all([sender[Symbol.asyncDispose](), sender[Symbol.asyncDispose]()]);
     expect(journal.lines).toEqual(["1 doubt"]);
     await closing;

@@ -1,7 +1,9 @@
 import type { Decision, HalfSession, Incoming } from "@tallymq/core/spi";
+import { turns } from "@tallymq/testkit";
+import { ORDERS, outgoing } from "@tallymq/testkit/port";
 import { describe, expect, it } from "vitest";
 import { FakeCluster } from "./fake-cluster.ts";
-import { came, FakeDriver, message, no, ORDERED, ORDERS, SIGNAL, stored, turns } from "./fake-driver.ts";
+import { came, FakeDriver, no, ORDERED, SIGNAL, stored } from "./fake-driver.ts";
 
 interface Asked {
   readonly name: string;
@@ -41,7 +43,7 @@ describe("half messages", () => {
 
   it("leave as half messages, one a request, with the name of their half; their handle decides them", async () => {
     const { driver, session } = await opened();
-    const preparing = session.prepare("päyment", message("m1"));
+    const preparing = session.prepare("päyment", outgoing("m1"));
     await sent(driver);
     const [request] = driver.requests;
     expect(request!.messages).toMatchObject([{ topic: "orders_halves", half: true, deliverAt: null, keys: ["m1"] }]);
@@ -50,21 +52,21 @@ describe("half messages", () => {
     const { verdict, handle } = await preparing;
     const id = request!.messages[0]!.messageId;
     expect([verdict.kind, handle]).toEqual(["accepted", `tx-${id}`]);
-    await session.decide(message("m1"), handle!, "commit");
+    await session.decide(outgoing("m1"), handle!, "commit");
     expect(driver.link.decisions).toEqual([`orders_halves tx-${id} commit`]);
   });
 
   it("whose decision the broker does not take: whoever decided is told, and why", async () => {
     const { driver, session } = await opened();
     driver.link.decided = no(40_410);
-    await expect(session.decide(message("m1"), "tx-1", "commit")).rejects.toMatchObject({
+    await expect(session.decide(outgoing("m1"), "tx-1", "commit")).rejects.toMatchObject({
       message: expect.stringContaining("40410"),
     });
   });
 
   it("have an id of the protocol that each process knows, and another body another one", async () => {
     const { driver, session } = await opened();
-    for (const given of [message("m1"), message("m1", { seq: 9 }), message("m1", { body: Buffer.from("[]") })]) {
+    for (const given of [outgoing("m1"), outgoing("m1", { seq: 9 }), outgoing("m1", { body: Buffer.from("[]") })]) {
       void session.prepare("payment", given);
       await sent(driver);
     }
@@ -82,7 +84,7 @@ describe("half messages", () => {
     ["no right", "refused", { code: 40_100 }],
   ] as const)("answered with %s: %s, and no handle", async (_, kind, { code }) => {
     const { driver, session } = await opened();
-    const preparing = session.prepare("payment", message("m1"));
+    const preparing = session.prepare("payment", outgoing("m1"));
     await sent(driver);
     const status = no(code);
     const messageId = driver.requests[0]!.messages[0]!.messageId;
@@ -92,15 +94,15 @@ describe("half messages", () => {
 
   it("whose answer is lost are in doubt; those that cannot be sent are refused; after the end they are unsent", async () => {
     const { driver, session, lost } = await opened();
-    const first = session.prepare("payment", message("m1"));
+    const first = session.prepare("payment", outgoing("m1"));
     await sent(driver);
     driver.requests[0]!.fail(new Error("14 UNAVAILABLE"));
     expect((await first).verdict.kind).toBe("doubt");
-    const large = await session.prepare("payment", message("m2", { body: Buffer.alloc(2_000_000) }));
+    const large = await session.prepare("payment", outgoing("m2", { body: Buffer.alloc(2_000_000) }));
     expect(large.verdict).toMatchObject({ kind: "refused", error: { code: "too-large" } });
     driver.link.events.lost(new Error("gone"));
     expect(lost).toEqual(["session-lost"]);
-    expect((await session.prepare("payment", message("m3"))).verdict.kind).toBe("unsent");
+    expect((await session.prepare("payment", outgoing("m3"))).verdict.kind).toBe("unsent");
   });
 
   it("a topic that comes later is announced, or nobody would be asked about it", async () => {
@@ -160,14 +162,14 @@ describe("the broker asks", () => {
 describe("what is seen at the brokers", () => {
   it("a message counts as delivered when the index finds it and what it finds has its id", async () => {
     const { port, driver, session, cluster } = await opened();
-    void session.prepare("payment", message("m1"));
+    void session.prepare("payment", outgoing("m1"));
     await sent(driver);
     const id = driver.requests[0]!.messages[0]!.messageId;
-    expect(await port.delivered(message("m1"), SIGNAL)).toBe("no");
+    expect(await port.delivered(outgoing("m1"), SIGNAL)).toBe("no");
     cluster.indexed.set(`orders_halves ${id}`, "another with the same hash");
-    expect(await port.delivered(message("m1"), SIGNAL)).toBe("no");
+    expect(await port.delivered(outgoing("m1"), SIGNAL)).toBe("no");
     cluster.indexed.set(`orders_halves ${id}`, `UNIQ_KEY\u0001${id}\u0002`);
-    expect(await port.delivered(message("m1"), SIGNAL)).toBe("yes");
+    expect(await port.delivered(outgoing("m1"), SIGNAL)).toBe("yes");
   });
 
   it("how long it asks, by its settings, or by default", async () => {

@@ -17,7 +17,7 @@ export {
   type MemoryOptions,
   type QueuedMessage,
 } from "./memory/index.ts";
-export { realClock, realRandom } from "./real.ts";
+export { collectGarbage, realClock, realRandom, turns } from "./real.ts";
 export { type MemoryBrokerOptions, type MemoryBrokerProcess, startMemoryBroker } from "./start.ts";
 export {
   type MemoryInbox,

@@ -1,5 +1,4 @@
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { collectGarbage } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { bytes } from "../../src/codec.ts";
 import { Window, type Admitted } from "../../src/publish/window.ts";
@@ -10,15 +9,12 @@ import { accepted, away, rig, type Rig, type RigOptions, watch } from "../suppor
 const raw = topic<Uint8Array>("raw", { codec: bytes });
 const keyed = topic<{ key: string; n: number }>("keyed", { key: (b) => b.key, ordered: true });
 
-setFlagsFromString("--expose-gc");
-const gc = runInNewContext("gc") as () => void;
-
 /** Megabytes of bodies that something still holds. */
 async function held(r: Rig): Promise<number> {
   await r.clock.advance(0);
-  gc();
+  collectGarbage();
   await r.clock.advance(0);
-  gc();
+  collectGarbage();
   return process.memoryUsage().arrayBuffers / 1e6;
 }
 

@@ -1,11 +1,6 @@
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { collectGarbage, turns } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { OpenSessions } from "../../src/session/open-sessions.ts";
-import { settle } from "../support/receiving.ts";
-
-setFlagsFromString("--expose-gc");
-const gc = runInNewContext("gc") as () => void;
 
 /** Ends when told to. */
 class Session implements AsyncDisposable {
@@ -28,8 +23,8 @@ describe("the sessions of a transport", () => {
       return new WeakRef(session);
     })();
     const open = sessions.add(new Session());
-    await settle();
-    gc();
+    await turns();
+    collectGarbage();
     expect(ended.deref()).toBe(undefined);
     expect([...sessions]).toEqual([open]);
   });
@@ -41,7 +36,7 @@ describe("the sessions of a transport", () => {
     const closing = sessions[Symbol.asyncDispose]().then(() => (closed = true));
     expect([bad.disposed, good.disposed]).toEqual([1, 1]);
     bad.ending.reject(new Error("the broker is away"));
-    await settle();
+    await turns();
     expect(closed).toBe(false);
     good.ending.resolve();
     await closing;
@@ -57,7 +52,7 @@ describe("the sessions of a transport", () => {
     expect([...sessions]).toEqual([]);
     // Nobody waits for it: that it ends badly is no rejection that nobody handles.
     late.ending.reject(new Error("the broker is away"));
-    await settle();
+    await turns();
     expect(() => sessions.throwIfClosed()).toThrow(expect.objectContaining({ code: "closed" }));
   });
 });

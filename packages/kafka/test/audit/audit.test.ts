@@ -1,6 +1,7 @@
 import type { AuditFinding, AuditSubject } from "@tallymq/core/spi";
 import { beforeEach, describe, expect, it } from "vitest";
-import { FakeDriver, ORDERS, SIGNAL } from "../fake-driver.ts";
+import { ORDERS } from "@tallymq/testkit/port";
+import { FakeDriver, SIGNAL } from "../fake-driver.ts";
 
 let driver: FakeDriver;
 beforeEach(() => {

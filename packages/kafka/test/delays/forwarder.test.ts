@@ -1,18 +1,9 @@
-import type { ReceiverEvents } from "@tallymq/core/spi";
+import { turns } from "@tallymq/testkit";
+import { DEAF, ORDERS } from "@tallymq/testkit/port";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SendFailure } from "../../src/driver/driver.ts";
 import type { KafkaTransport } from "../../src/transport.ts";
-import {
-  FakeDriver,
-  type FakeMember,
-  headersOf,
-  ids,
-  ORDERS,
-  type Request,
-  SIGNAL,
-  taken,
-  turns,
-} from "../fake-driver.ts";
+import { FakeDriver, type FakeMember, headersOf, ids, type Request, SIGNAL, taken } from "../fake-driver.ts";
 
 const HOUR = 3_600_000;
 let driver: FakeDriver;
@@ -238,7 +229,7 @@ describe("who forwards", () => {
     const other = new FakeDriver();
     const mine = other.transport();
     await mine.admin.declare([ORDERS], SIGNAL);
-    await mine.openReceiver({ topic: ORDERS, group: "billing", credit: 10, consumer: "c" }, ignored(), SIGNAL);
+    await mine.openReceiver({ topic: ORDERS, group: "billing", credit: 10, consumer: "c" }, DEAF, SIGNAL);
     await other.clock.advance(100);
     expect(other.members).toHaveLength(1);
     expect(other.made.map(({ name }) => name)).toEqual(["orders", "orders.billing.copies"]);
@@ -285,15 +276,3 @@ describe("who forwards", () => {
     });
   });
 });
-
-function ignored(): ReceiverEvents {
-  return {
-    deliver: () => {},
-    revoking: () => Promise.resolve(),
-    revoked: () => {},
-    unsettled: () => {},
-    gap: () => {},
-    lost: () => {},
-    surfaced: () => {},
-  };
-}

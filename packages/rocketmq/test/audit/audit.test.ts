@@ -1,6 +1,7 @@
+import { ORDERS } from "@tallymq/testkit/port";
 import { expect, it } from "vitest";
 import { FakeCluster } from "../fake-cluster.ts";
-import { FakeDriver, ORDERED, ORDERS, SIGNAL } from "../fake-driver.ts";
+import { FakeDriver, ORDERED, SIGNAL } from "../fake-driver.ts";
 
 const PUBLISHED = { topic: ORDERS, group: null, holdsMs: 0, attempts: 0, outboxMs: 0, remembersMs: null };
 const CONSUMED = {

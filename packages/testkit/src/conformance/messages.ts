@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Outgoing, TopicPlan } from "@tallymq/core/spi";
+import { outgoing } from "../port/index.ts";
 
 const encoder = new TextEncoder();
 
@@ -16,28 +17,10 @@ export class Messages {
 
   one(topic: TopicPlan, given: Partial<Outgoing> = {}): Outgoing {
     const seq = ++this.#seq;
-    return Object.freeze({
-      id: randomUUID(),
-      producer: this.producer,
-      run: this.run,
-      seq,
-      topic: topic.name,
-      key: null,
-      ordered: topic.ordered,
-      type: null,
-      contentType: "text/plain",
-      contentEncoding: null,
-      time: Date.now(),
-      attempt: 1,
-      correlationId: null,
-      causationId: null,
-      headers: Object.freeze({}),
-      body: encoder.encode(`message ${seq}`),
-      native: null,
-      group: null,
-      delayMs: 0,
-      ...given,
-    });
+    const { name, ordered } = topic;
+    const { producer, run } = this;
+    const own = { producer, run, seq, topic: name, ordered, contentType: "text/plain", time: Date.now() };
+    return Object.freeze(outgoing(randomUUID(), { ...own, body: encoder.encode(`message ${seq}`), ...given }));
   }
 
   /** `given` is called with 0, 1, 2 … */

@@ -14,39 +14,19 @@ import type {
   Verdict,
 } from "@tallymq/core/spi";
 import { seededRandom, virtualClock } from "@tallymq/testkit";
+import { ORDERS, outgoing } from "@tallymq/testkit/port";
+
+export { ORDERS } from "@tallymq/testkit/port";
 
 export const NEVER: AbortSignal = new AbortController().signal;
-export const ORDERS: TopicPlan = { name: "orders", ordered: false, groups: ["billing"] };
 
 export function open(broker: Broker, clock: Clock = virtualClock()): Transport {
   const host: Host = { service: "shop", run: "r", clock, random: seededRandom(1) };
   return broker.open(host);
 }
 
-let seq = 0;
 export function message(id: string, over: Partial<Outgoing> = {}): Outgoing {
-  return {
-    id,
-    producer: "shop",
-    run: "r",
-    seq: ++seq,
-    topic: "orders",
-    key: null,
-    ordered: false,
-    type: null,
-    contentType: "application/json",
-    contentEncoding: null,
-    time: 1_700_000_000_000,
-    attempt: 1,
-    correlationId: null,
-    causationId: null,
-    headers: {},
-    body: new TextEncoder().encode(`body of ${id}`),
-    native: null,
-    group: null,
-    delayMs: 0,
-    ...over,
-  };
+  return outgoing(id, { run: "r", body: new TextEncoder().encode(`body of ${id}`), ...over });
 }
 
 export const messages = (n: number, prefix = "m"): Outgoing[] =>
