@@ -12,7 +12,9 @@ export {
   type TallyEventBody,
 } from "./events.ts";
 export type { SchemaIssue, SchemaResult, StandardSchema } from "./schema.ts";
-export type { Broker, Decision, Proof, Sure, Traits } from "./spi.ts";
+export type { Decision } from "./port/half.ts";
+export type { Proof, Sure } from "./port/sending.ts";
+export type { Broker, Traits } from "./port/transport.ts";
 export type { OutboxMode, SpillPolicyOptions } from "./outbox/options.ts";
 export type { InboxSpec, OutboxSpec, InboxStore, ParkedKey, Scope } from "./stores.ts";
 export { topic, type Topic, type TopicOptions } from "./topic.ts";

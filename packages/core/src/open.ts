@@ -24,7 +24,7 @@ import { resolveOptions } from "./policy.ts";
 import { Publisher } from "./publish/publisher.ts";
 import type { PublishPolicy } from "./publish/options.ts";
 import type { Runtime } from "./runtime.ts";
-import type { Transport } from "./spi.ts";
+import type { Transport } from "./port/transport.ts";
 import type { InboxStore, OutboxStore, StoreHost } from "./stores.ts";
 import type { Tally } from "./tally.ts";
 

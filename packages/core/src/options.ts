@@ -7,7 +7,7 @@ import { HEALTH_BOUNDS, type HealthOptions, type HealthPolicy } from "./health/o
 import { type Bounds, choice, duration, integer, resolveOptions, type Rule, text, value } from "./policy.ts";
 import { PUBLISH_BOUNDS, type PublishPolicy, type PublishPolicyOptions } from "./publish/options.ts";
 import type { Backoff } from "./backoff.ts";
-import type { Broker } from "./spi.ts";
+import type { Broker } from "./port/transport.ts";
 import type { InboxSpec, OutboxSpec } from "./stores.ts";
 import type { Topic } from "./topic.ts";
 

@@ -1,7 +1,7 @@
 import type { Clock, Random } from "./clock.ts";
 import type { Events } from "./events.ts";
 import type { Backoff } from "./backoff.ts";
-import type { Transport } from "./spi.ts";
+import type { Transport } from "./port/transport.ts";
 
 /** What the rooms of one tally share: ports, the transport, and the policies that both sides use. */
 export interface Runtime {

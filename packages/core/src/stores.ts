@@ -2,7 +2,7 @@ import type { Clock, Random } from "./clock.ts";
 import type { TallyError } from "./error.ts";
 import type { HalfStore } from "./half/store.ts";
 import type { Outgoing } from "./message.ts";
-import type { Proof } from "./spi.ts";
+import type { Proof } from "./port/sending.ts";
 
 /**
  * How far a store reaches: this process, this machine (a file on its disk), or every machine that shares a database. A

@@ -8,7 +8,7 @@ import type { Counters, Listener } from "./events.ts";
 import type { Health } from "./health/report.ts";
 import type { Parked } from "./park/parked.ts";
 import type { Publication, PublishOptions, Receipt } from "./publish/options.ts";
-import type { Traits } from "./spi.ts";
+import type { Traits } from "./port/transport.ts";
 import type { Topic } from "./topic.ts";
 
 /**

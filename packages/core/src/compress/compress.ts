@@ -2,7 +2,7 @@ import { TallyError } from "../error.ts";
 import { largestOf } from "../memory.ts";
 import { coderOf } from "../platform/zip.ts";
 import { allocate } from "../slab.ts";
-import type { Traits } from "../spi.ts";
+import type { Traits } from "../port/transport.ts";
 import type { Draft } from "../publish/snapshot.ts";
 import { type Compression, inflatedMost } from "./options.ts";
 

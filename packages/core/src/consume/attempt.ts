@@ -2,7 +2,7 @@ import type { TallyError } from "../error.ts";
 import type { Hold } from "../inbox/claims.ts";
 import { idOf } from "../message.ts";
 import type { ReplaySource } from "../park/runners.ts";
-import type { Delivery, Settlement } from "../spi.ts";
+import type { Delivery, Settlement } from "../port/receiving.ts";
 import type { AwayKeys } from "./away.ts";
 import type { LaneItem } from "./lanes.ts";
 import type { Context } from "./options.ts";

@@ -1,7 +1,7 @@
 import { type Clock, sleep } from "../clock.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
-import type { MembersPort } from "../spi.ts";
+import type { MembersPort } from "../port/transport.ts";
 
 /**
  * What a finding about how safely messages are kept leads to: `enforce` refuses to start, `warn` says it, `off` does not

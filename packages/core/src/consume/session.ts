@@ -1,6 +1,6 @@
 import type { TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
-import type { Delivery, Receiver, ReceiverEvents, Settlement } from "../spi.ts";
+import type { Delivery, Receiver, ReceiverEvents, Settlement } from "../port/receiving.ts";
 import type { Source } from "./attempt.ts";
 import { AwayKeys } from "./away.ts";
 import type { Seat } from "./members.ts";

@@ -6,7 +6,7 @@ import { fingerprint } from "../compress/fingerprint.ts";
 import { copyTopic } from "../publish/copies.ts";
 import type { Own, Publish } from "../publish/options.ts";
 import type { Runtime } from "../runtime.ts";
-import type { Delivery } from "../spi.ts";
+import type { Delivery } from "../port/receiving.ts";
 import type { InboxStore } from "../stores.ts";
 import type { Topic } from "../topic.ts";
 import { deadLetterTopic } from "./letter.ts";

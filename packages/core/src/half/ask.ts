@@ -1,7 +1,7 @@
 import { readMessage } from "../consume/body.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Incoming, Outgoing } from "../message.ts";
-import type { Decision } from "../spi.ts";
+import type { Decision } from "../port/half.ts";
 import type { HalfKind } from "./kind.ts";
 import type { HalfContext } from "./options.ts";
 

@@ -5,7 +5,9 @@ import { idOf, type Incoming, type Outgoing } from "../message.ts";
 import { raced } from "../raced.ts";
 import type { Runtime } from "../runtime.ts";
 import { SessionKeeper } from "../session/keeper.ts";
-import type { Decision, HalfMessagePort, HalfSession, Sure, TopicPlan, Verdict } from "../spi.ts";
+import type { Decision, HalfMessagePort, HalfSession } from "../port/half.ts";
+import type { Sure, Verdict } from "../port/sending.ts";
+import type { TopicPlan } from "../port/transport.ts";
 
 /** Answers the broker's question about a half message of one declaration. */
 type Answer = (message: Incoming) => Promise<Decision>;

@@ -6,7 +6,7 @@ import type { Taken } from "../publish/intake.ts";
 import type { PublishOptions } from "../publish/options.ts";
 import { asError, assertValid, sameBytes } from "../publish/rejections.ts";
 import type { Runtime } from "../runtime.ts";
-import type { Decision } from "../spi.ts";
+import type { Decision } from "../port/half.ts";
 import type { PutResult } from "../stores.ts";
 import type { Topic } from "../topic.ts";
 import { ask } from "./ask.ts";

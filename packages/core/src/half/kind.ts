@@ -1,6 +1,6 @@
 import type { Outgoing } from "../message.ts";
 import type { Runtime } from "../runtime.ts";
-import type { Decision } from "../spi.ts";
+import type { Decision } from "../port/half.ts";
 import type { PutResult } from "../stores.ts";
 import type { Topic } from "../topic.ts";
 import type { BrokerHalves } from "./broker.ts";

@@ -1,5 +1,5 @@
 import { TallyError } from "../error.ts";
-import type { Decision } from "../spi.ts";
+import type { Decision } from "../port/half.ts";
 import type { HalfPolicy } from "./options.ts";
 import type { Decided, Prepared, StoredHalf } from "./store.ts";
 

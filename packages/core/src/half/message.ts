@@ -7,7 +7,7 @@ import { storeError } from "../inbox/claims.ts";
 import type { Incoming } from "../message.ts";
 import { asError, rejection } from "../publish/rejections.ts";
 import { STORED } from "../publish/spilling.ts";
-import type { Decision } from "../spi.ts";
+import type { Decision } from "../port/half.ts";
 import type { NewRow, PutResult } from "../stores.ts";
 import {
   found,

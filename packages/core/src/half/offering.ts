@@ -3,7 +3,7 @@ import { sleep } from "../clock.ts";
 import { TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import type { Outgoing } from "../message.ts";
-import type { HalfSession } from "../spi.ts";
+import type { HalfSession } from "../port/half.ts";
 import type { BrokerHalves } from "./broker.ts";
 import type { HalfKind } from "./kind.ts";
 

@@ -2,7 +2,7 @@ import type { Duration } from "../duration.ts";
 import { TallyError } from "../error.ts";
 import { type Bounds, duration, integer, resolveOptions, value } from "../policy.ts";
 import type { PublishOptions, Receipt } from "../publish/options.ts";
-import type { Decision, HalfMessagePort } from "../spi.ts";
+import type { Decision, HalfMessagePort } from "../port/half.ts";
 import type { Topic } from "../topic.ts";
 
 /** Options of `tally.half()`. */

@@ -3,7 +3,7 @@ import { TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { sameBytes } from "../publish/rejections.ts";
 import type { Runtime } from "../runtime.ts";
-import type { Decision } from "../spi.ts";
+import type { Decision } from "../port/half.ts";
 import type { Incoming, Outgoing } from "../message.ts";
 import type { BrokerHalves } from "./broker.ts";
 import type { Handle } from "./offering.ts";

@@ -1,4 +1,4 @@
-import type { Delivery } from "../spi.ts";
+import type { Delivery } from "../port/receiving.ts";
 import type { InboxKey } from "../stores.ts";
 import { fingerprint } from "../compress/fingerprint.ts";
 

@@ -4,7 +4,7 @@ import { TallyError } from "../error.ts";
 import { fullJitter } from "../backoff.ts";
 import { failpoint } from "../failpoints.ts";
 import type { Runtime } from "../runtime.ts";
-import type { Proof } from "../spi.ts";
+import type { Proof } from "../port/sending.ts";
 import type { GivenBack, OutboxLease, OutboxStore, Row } from "../stores.ts";
 import { outlived } from "./age.ts";
 

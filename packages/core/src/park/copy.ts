@@ -1,6 +1,6 @@
 import type { Incoming, Outgoing } from "../message.ts";
-import type { Delivery, ParkedMessage, ParkedPlace } from "../spi.ts";
-import type { InboxKey } from "../stores.ts";
+import type { Delivery } from "../port/receiving.ts";
+import type { InboxKey, ParkedMessage, ParkedPlace } from "../stores.ts";
 import { BY_PLACE } from "../inbox/identity.ts";
 
 /** Stands for a time that a foreign sender did not give. */

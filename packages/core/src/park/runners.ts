@@ -2,7 +2,8 @@ import { AwayKeys } from "../consume/away.ts";
 import type { Job, Source } from "../consume/attempt.ts";
 import type { TopicSubscription } from "../consume/subscription.ts";
 import type { TallyError } from "../error.ts";
-import type { ParkedPlace, Settlement } from "../spi.ts";
+import type { Settlement } from "../port/receiving.ts";
+import type { ParkedPlace } from "../stores.ts";
 
 /** How the run of a parked message ended. `gone`: its consumer has closed. */
 export type Ran = { readonly is: "done" | "gone" } | { readonly is: "failed"; readonly error: TallyError };

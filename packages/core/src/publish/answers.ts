@@ -1,7 +1,7 @@
 import { milliseconds } from "../duration.ts";
 import { TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
-import type { Proof } from "../spi.ts";
+import type { Proof } from "../port/sending.ts";
 import { Caller, Signals } from "./callers.ts";
 import type { Entry } from "./entry.ts";
 import type { Taken } from "./intake.ts";

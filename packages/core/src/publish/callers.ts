@@ -1,5 +1,5 @@
 import { TallyError } from "../error.ts";
-import type { Proof } from "../spi.ts";
+import type { Proof } from "../port/sending.ts";
 import type { Entry } from "./entry.ts";
 import type { Receipt } from "./options.ts";
 

@@ -2,7 +2,7 @@ import type { Backoff } from "../backoff.ts";
 import type { Duration } from "../duration.ts";
 import { type Bounds, duration, integer } from "../policy.ts";
 import type { Outgoing } from "../message.ts";
-import type { Proof } from "../spi.ts";
+import type { Proof } from "../port/sending.ts";
 import type { Topic } from "../topic.ts";
 
 /** `openTally({ publish })`: how publishing behaves, for every topic. */

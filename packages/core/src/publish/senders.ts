@@ -4,7 +4,7 @@ import { failpoint } from "../failpoints.ts";
 import type { Runtime } from "../runtime.ts";
 import { SessionKeeper } from "../session/keeper.ts";
 import type { Outgoing } from "../message.ts";
-import type { Sender, Verdict } from "../spi.ts";
+import type { Sender, Verdict } from "../port/sending.ts";
 import type { Entry } from "./entry.ts";
 import type { WireLane } from "./lanes.ts";
 
