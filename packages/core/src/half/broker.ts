@@ -1,4 +1,4 @@
-import { sleep, type Timer } from "../clock.ts";
+import type { Timer } from "../clock.ts";
 import { describe, TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { idOf, type Incoming, type Outgoing } from "../message.ts";
@@ -14,7 +14,6 @@ type Answer = (message: Incoming) => Promise<Decision>;
 
 /** How often the broker is asked whether it has dropped any. */
 const WATCH_MS = 30_000;
-const LOOK_MS = 50;
 /** A question about the broker's own state, which may hang. */
 const ASK_MS = 10_000;
 const NO_SESSION = "no session for half messages";
@@ -31,6 +30,11 @@ export class BrokerHalves {
   readonly #closing: AbortController = new AbortController();
   #keeper: SessionKeeper<HalfSession> | null = null;
   #session: HalfSession | null = null;
+  /**
+   * Called when a session is there. Each is of one call: one promise for all of them would keep those who wait no more, for as
+   * long as the broker is away.
+   */
+  readonly #waiting: Set<() => void> = new Set();
   #watch: Timer | null = null;
   #known: number | null = null;
   #dropped: { readonly messages: number; readonly at: number } | null = null;
@@ -70,8 +74,10 @@ export class BrokerHalves {
       session: null,
     });
     while (this.#session === null) {
+      const opened = Promise.withResolvers<void>();
+      this.#waiting.add(opened.resolve);
       try {
-        await sleep(this.#runtime.clock, LOOK_MS, signal);
+        await raced(opened.promise, signal);
       } catch {
         const trouble = this.#keeper?.trouble ?? null;
         const text = `${NO_SESSION}${trouble === null ? "" : `: ${trouble.message}`}`;
@@ -79,6 +85,8 @@ export class BrokerHalves {
           kind: "unsent",
           error: new TallyError("unreachable", text, { retryable: true, cause: trouble }),
         });
+      } finally {
+        this.#waiting.delete(opened.resolve);
       }
     }
     const session = this.#session;
@@ -135,6 +143,7 @@ export class BrokerHalves {
         ),
       opened: (session) => {
         this.#session = session;
+        for (const go of this.#waiting) go();
         // Those that were declared while it was being opened.
         for (const plan of this.#plans.values()) void this.#add(session, plan);
       },
