@@ -78,7 +78,7 @@ libs='/opt/rocketmq/lib/*'
 # The makers' image has its jars where it says its home is.
 [ -d /opt/rocketmq/lib ] || libs="$ROCKETMQ_HOME/lib/*"
 export ROCKETMQ_HOME=${HOME}
-flags="-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=64m -Duser.home=${HOME}/$part"
+flags="-XX:+UseSerialGC $TALLY_JIT -Duser.home=${HOME}/$part"
 if [ -f /tally/$part.conf ]; then
   cp /tally/$part.conf ${HOME}/$part.conf
   n=0
@@ -94,6 +94,15 @@ proxy) exec java $flags -Xmx256m -XX:MaxDirectMemorySize=128m -Dtls.server.mode=
 *) exec java $flags -Xmx384m -XX:MaxDirectMemorySize=384m -cp "$libs" org.apache.rocketmq.broker.BrokerStartup -c ${HOME}/$part.conf ;;
 esac
 `;
+
+/**
+ * Of the parts' virtual machines: tests start brokers often and use them little, so code is compiled once and lightly; a
+ * benchmark wants what a broker that has run for long does.
+ */
+export const JIT = {
+  quick: "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=64m",
+  full: "",
+} as const;
 
 /** Runs a part in the background, its log among the container's, and leaves its number behind. */
 export const BEGIN_SCRIPT = `#!/bin/sh

@@ -2,7 +2,7 @@ import { BrokerContainer, type ContainerHandle } from "../engine/container.ts";
 import { until } from "../engine/wait.ts";
 import { startProxy, type Proxy } from "../proxy/proxy.ts";
 import { registered } from "./admin.ts";
-import { BEGIN_SCRIPT, outOf, pidOf, PORTS, proxyJson, RUN_SCRIPT, START_SCRIPT, upWords } from "./config.ts";
+import { BEGIN_SCRIPT, JIT, outOf, pidOf, PORTS, proxyJson, RUN_SCRIPT, START_SCRIPT, upWords } from "./config.ts";
 import { handshake } from "./handshake.ts";
 import { type Secure, secureBroker, secureFiles } from "./secure.ts";
 import {
@@ -24,6 +24,7 @@ export interface RocketNodePlan {
   readonly config: string;
   readonly shape: Shape;
   readonly secure: Secure | null;
+  readonly jit: keyof typeof JIT;
 }
 
 /** A name server, brokers and a proxy in one container, with a TCP proxy in front of RocketMQ's. */
@@ -49,7 +50,7 @@ export class RocketNode implements AsyncDisposable {
         name: plan.name,
         ports: [PORTS.names, PORTS.proxy, ...ownPorts(shape)],
         entrypoint: ["/bin/sh", "/tally/start.sh", ...BROKERS[shape]],
-        environment: { TALLY_TLS: secure === null ? "permissive" : "enforcing" },
+        environment: { TALLY_TLS: secure === null ? "permissive" : "enforcing", TALLY_JIT: JIT[plan.jit] },
         files: [
           { target: "/tally/start.sh", content: START_SCRIPT, mode: 0o755 },
           { target: "/tally/begin.sh", content: BEGIN_SCRIPT, mode: 0o755 },

@@ -3,7 +3,7 @@ import { ensureImage } from "../engine/image.ts";
 import { toStderr, type Progress } from "../engine/progress.ts";
 import { uniqueName } from "../rabbitmq/node.ts";
 import { rocketImage } from "./image.ts";
-import { RocketNode } from "./node.ts";
+import { RocketNode, type RocketNodePlan } from "./node.ts";
 import type { Secure } from "./secure.ts";
 import type { Shape } from "./shapes.ts";
 
@@ -16,6 +16,8 @@ export interface RocketStartOptions {
   readonly shape?: Shape;
   /** TLS, and users. @default none: anybody may come */
   readonly secure?: Secure;
+  /** How the parts' code is compiled: `full` is faster after minutes, and slower until then. @default "quick" */
+  readonly jit?: RocketNodePlan["jit"];
 }
 
 /** One RocketMQ of its own: engine and image are found or made, and it takes messages when this resolves. */
@@ -31,6 +33,7 @@ export async function startRocket(options: RocketStartOptions = {}): Promise<Roc
     config: options.config ?? "",
     shape: options.shape ?? "one",
     secure: options.secure ?? null,
+    jit: options.jit ?? "quick",
   });
   progress(`RocketMQ up after ${((performance.now() - started) / 1000).toFixed(1)} s`);
   return node;
