@@ -79,6 +79,14 @@ test("a consumer that is acked before its effect, and killed, is found", async (
   expect(report.ledger.lostBy.consumer).toBe(report.figures.lost);
 });
 
+test("a delivery that is left without its ack is found", async () => {
+  const report = await run({ bug: "unsettled", rate: 1_000, plan: [], quiet: 1_500 }, { messages: 300 });
+  expect(report.figures, report.reasons.join("; ")).toMatchObject({
+    ...{ verdict: "INVALID", accepted: 300, lost: 0, duplicateEffects: 0 },
+  });
+  expect(report.ledger.counts.STUCK).toBe(1);
+});
+
 test("a publisher that was killed and does not publish again what was cut short is found", async () => {
   const plan = planOf(settings).filter(({ kind }) => kind === "publisher-killed");
   const report = await run({ bug: "forgetful", rate: 600, plan, quiet: 1_500 });
@@ -164,11 +172,11 @@ test("the command writes its figures and the page, and its exit code is the verd
 });
 
 async function until<T>(ask: () => T | null): Promise<T> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   for (;;) {
     const answer = ask();
     if (answer !== null) return answer;
-    if (performance.now() > deadline) throw new Error("waited 20 s in vain");
+    if (performance.now() > deadline) throw new Error("waited 60 s in vain");
     await sleep(20);
   }
 }

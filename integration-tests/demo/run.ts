@@ -129,12 +129,11 @@ class Run {
       signal.throwIfAborted();
       // Nobody may write any more when the final state is read.
       await fleet[Symbol.asyncDispose]();
-      const remaining = !broker.countsExactly
-        ? []
-        : await broker.backlog().catch((error: unknown) => {
-            this.#doubts.add(`the broker did not say what it has left: ${(error as Error).message}`);
-            return [];
-          });
+      const left = broker.returned().then(() => broker.backlog());
+      const remaining = await left.catch((error: unknown) => {
+        this.#doubts.add(`the broker did not say what it has left: ${(error as Error).message}`);
+        return [];
+      });
       const stored = outbox === null ? [] : [await outbox.remaining()];
       await writeFinal(ledger, { effects: effects.rows(), deadLetters: [], remaining: [...remaining, ...stored] });
       ledger.close();

@@ -7,6 +7,9 @@ export type Endpoint =
   | { readonly broker: "kafka"; readonly brokers: readonly string[] }
   | { readonly broker: "rocketmq"; readonly endpoints: readonly string[]; readonly names: readonly string[] };
 
+/** What a consumer of RocketMQ takes and does not renew is nobody's for so long: the least that its proxy allows. */
+export const INVISIBLE_MS = 10_000;
+
 /** Loaded when asked for: a run on the embedded broker must not need a driver. */
 export async function brokerAt(endpoint: Endpoint): Promise<Broker> {
   switch (endpoint.broker) {
@@ -26,7 +29,7 @@ export async function brokerAt(endpoint: Endpoint): Promise<Broker> {
       return (await import("@tallymq/rocketmq")).rocketmq({
         endpoints: endpoint.endpoints,
         names: endpoint.names,
-        invisible: "10s",
+        invisible: INVISIBLE_MS,
         heartbeat: "1s",
         receiveWait: "1s",
       });

@@ -6,7 +6,7 @@ import { type Answer, readJson } from "../../../packages/rocketmq/src/remoting/f
 import { dialTcp } from "../../../packages/rocketmq/src/remoting/socket.ts";
 
 /** Codes of requests. */
-const ASK = { cluster: 106, makeGroup: 200, topic: 351, group: 352 } as const;
+const ASK = { maxOffset: 30, cluster: 106, makeGroup: 200, topic: 351, group: 352, pop: 200_050 } as const;
 const WITHIN_MS = 3_000;
 
 /** Addresses of what is registered under the one broker name that there is, by broker id: 0 is the master. */
@@ -27,6 +27,32 @@ export async function makeGroup(broker: string, groupName: string, retryMaxTimes
 export async function knows(broker: string, topic: string, group: string): Promise<boolean> {
   const answers = [await ask(broker, ASK.topic, { topic }), await ask(broker, ASK.group, { group })];
   return answers.every(({ code, body }) => code === 0 && body.length > 0 && readJson(body) !== null);
+}
+
+/**
+ * Takes one message of a topic, which nobody else gets for so long; nobody acks it.
+ * @returns by which of the broker's queues of what is out it comes back; null: there was none
+ */
+export async function take(broker: string, topic: string, group: string, invisibleMs: number): Promise<string | null> {
+  const { code, fields } = await ask(broker, ASK.pop, {
+    topic,
+    consumerGroup: group,
+    // Of any queue, from its beginning.
+    queueId: "-1",
+    initMode: "0",
+    maxMsgNums: "1",
+    invisibleTime: String(invisibleMs),
+    pollTime: "0",
+    bornTime: String(Date.now()),
+    order: "false",
+  });
+  return code === 0 ? (fields["reviveQid"] ?? null) : null;
+}
+
+/** How many messages a queue has ever had; 0 where it is not there. */
+export async function ever(broker: string, topic: string): Promise<number> {
+  const { code, fields } = await ask(broker, ASK.maxOffset, { topic, queueId: "0" });
+  return code === 0 ? Number(fields["offset"]) : 0;
 }
 
 /** One question, on a connection of its own. */

@@ -23,8 +23,11 @@ export interface DemoBroker extends AsyncDisposable {
   cut(): Promise<void>;
   /** What its queues hold, as the broker itself counts it. Deliveries that are out at consumers may be missing: ask without any. */
   backlog(): Promise<readonly Remaining[]>;
-  /** What that says when nobody consumes any more is what nobody has acked. Where it is not, the effects alone tell what is missing. */
-  readonly countsExactly: boolean;
+  /**
+   * Resolves when what was out when it was asked is acked, or to be had again: where a delivery is nobody's for a while when its
+   * consumer is gone, the count is of all that nobody has acked only then.
+   */
+  returned(): Promise<void>;
   /** What a run may take beyond twice its publishing, in milliseconds: above all this broker's starts after kills. */
   readonly slackMs: number;
 }

@@ -1,6 +1,8 @@
 import { until } from "../../brokers/engine/wait.ts";
 import { startRocket } from "../../brokers/index.ts";
+import { returned } from "../../brokers/rocketmq/returned.ts";
 import { asking } from "../../brokers/rocketmq/topics.ts";
+import { INVISIBLE_MS } from "../../workload/endpoint.ts";
 import { GROUP, TOPIC } from "../workload/job.ts";
 import type { DemoBroker } from "./broker.ts";
 
@@ -29,8 +31,8 @@ export async function startRocketmq(progress: (line: string) => void): Promise<D
       return [{ where: "queue", name: TOPIC, n }];
     },
     // A request for messages that its consumer has given up stays with the proxy, for a second here. What it is handed then is
-    // nobody's until its invisible time is over: copies of what has long had its effect, counted now and then.
-    countsExactly: false,
+    // nobody's, as is what a killed consumer had.
+    returned: () => returned(node, INVISIBLE_MS),
     // Started again three times, for up to half a minute each on a busy machine.
     slackMs: 300_000,
     [Symbol.asyncDispose]: () => node.stop(),

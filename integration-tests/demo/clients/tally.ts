@@ -6,6 +6,7 @@ import type { Order } from "../../workload/order.ts";
 import { Rejected } from "../../workload/publishing.ts";
 import { GROUP, type Job, TOPIC } from "../workload/job.ts";
 import type { Client, Notes } from "./client.ts";
+import { unsettled } from "./unsettled.ts";
 
 const ordersOf = ({ ordered }: Job): Topic<Order> =>
   topic<Order>(TOPIC, { key: (order) => order.customer, groups: [GROUP], ordered });
@@ -52,10 +53,11 @@ export const tally: Client = {
 };
 
 async function open(job: Job, notes: Notes): Promise<Tally<SqliteTx>> {
-  const { role, endpoint, outbox, effects } = job;
+  const { role, endpoint, outbox, effects, bug } = job;
+  const broker = await brokerAt(endpoint);
   return await openTally<SqliteTx>({
     service: "shop",
-    broker: await brokerAt(endpoint),
+    broker: bug === "unsettled" ? unsettled(broker) : broker,
     topics: [ordersOf(job)],
     ...(role === "publisher" && outbox !== null ? { outbox: sqlite(outbox) } : {}),
     ...(role === "consumer" ? { inbox: sqlite(effects) } : {}),

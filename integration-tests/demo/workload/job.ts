@@ -26,6 +26,7 @@ export interface Job extends MemberJob {
  * A mistake that is made on purpose, to see that the checker finds it.
  * - `no-inbox`: a consumer with `effect: "none"`: nothing remembers what was billed.
  * - `ack-first`: a consumer that lets the delivery be acked, and bills a little later.
+ * - `unsettled`: an adapter that leaves one delivery without its ack.
  * - `forgetful`: a publisher that is started again and does not publish again what may not have been accepted.
  */
-export type Bug = "no-inbox" | "ack-first" | "forgetful";
+export type Bug = "no-inbox" | "ack-first" | "unsettled" | "forgetful";

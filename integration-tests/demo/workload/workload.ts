@@ -187,10 +187,13 @@ export class Workload {
       const still = performance.now() - since;
       const [quiet, done] = [still > patience, handled >= expected];
       if (still > STUCK * patience) break;
-      // Twice, since a delivery may be between the queue and its handler.
+      // Twice, since a delivery may be between the queue and its handler, or for a while with nobody.
       if ((done || quiet) && (await orAborted(idle(), signal))) {
+        const asked = performance.now();
+        await orAborted(broker.returned(), signal);
         await sleep(SETTLE_MS);
         if (await orAborted(idle(), signal)) break;
+        since += performance.now() - asked;
       }
       await sleep(50);
       const now = effects.billed();
