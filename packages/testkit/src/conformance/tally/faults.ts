@@ -159,8 +159,10 @@ export const tallyFaultCases: readonly ConformanceCase[] = [
     const publishing = many(s, 50, (n) => tally.publish(orders, { n }, { id: `m-${n}` }));
     await s.event(observed, "resend");
     assert.ok(publishing.resolved < 50, "expected that a nack is not a receipt");
-    const effects = await s.consumer(tally, orders);
     await undo();
+    // Only now: a queue that is emptied while it is full takes some of what comes together, and in transactions nobody is
+    // told which, so that those are sent again.
+    const effects = await s.consumer(tally, orders);
     const receipts = await s.settled("50 receipts", publishing.all);
     await effects.has(receipts.map((r) => r.id));
     await s.quiet();
