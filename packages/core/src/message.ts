@@ -97,19 +97,6 @@ export function parseAttempt(value: unknown): number {
   return Number.isInteger(attempt) && attempt >= 1 && attempt <= 1_000_000 ? attempt : 1;
 }
 
-/**
- * The headers of ours that no Tally has written so: spoofed, or foreign by chance. They count as absent, and the adapter
- * surfaces them.
- */
-export function spoofedHeaders(headers: Readonly<Record<string, unknown>>): readonly string[] {
-  const { [HEADER.seq]: seq, [HEADER.attempt]: attempt } = headers;
-  const spoofed: string[] = [];
-  if (seq !== undefined && parseSeq(seq).seq === null) spoofed.push(HEADER.seq);
-  const written = typeof attempt === "number" || typeof attempt === "string" ? String(attempt) : "";
-  if (attempt !== undefined && String(parseAttempt(attempt)) !== written) spoofed.push(HEADER.attempt);
-  return spoofed;
-}
-
 /** Id of a received message. An empty one tells nobody apart: all messages of such a sender would be one. */
 export function idOf(message: Incoming): string | null {
   return message.id === "" ? null : message.id;

@@ -6,15 +6,8 @@ export { fullJitter } from "./backoff.ts";
 export { type AuditCheck, findingsOf, type Found, type Looked } from "./audit/checks.ts";
 export type { AuditFinding, AuditPort, AuditSubject, Severity } from "./audit/finding.ts";
 export { describe, TallyError, type ErrorCode, type TallyErrorOptions } from "./error.ts";
-export {
-  HEADER,
-  parseAttempt,
-  parseSeq,
-  RESERVED_PREFIX,
-  spoofedHeaders,
-  type Incoming,
-  type Outgoing,
-} from "./message.ts";
+export { HEADER, parseAttempt, parseSeq, RESERVED_PREFIX, type Incoming, type Outgoing } from "./message.ts";
+export { Spoofs } from "./spoofs.ts";
 export { DEAD_LETTERS } from "./dead-letters/letter.ts";
 export { milliseconds, LONGEST_TIMER, type Duration } from "./duration.ts";
 export {

@@ -1,4 +1,4 @@
-import { type Delivery, type ReceiverEvents, spoofedHeaders, type Subscription } from "@tallymq/core/spi";
+import { type Delivery, type ReceiverEvents, Spoofs, type Subscription } from "@tallymq/core/spi";
 import { incoming, ownHeaders } from "./codec.ts";
 import type { DriverConsumer, ReceivedRecord } from "./driver/driver.ts";
 import type { Lane } from "./lane.ts";
@@ -10,6 +10,7 @@ export const OF_EACH = 100;
 export class Handing {
   readonly #subscription: Subscription;
   readonly #events: ReceiverEvents;
+  readonly #spoofs: Spoofs;
   readonly #consumer: () => DriverConsumer | null;
   readonly #forwarding: boolean;
   readonly #readAhead: number;
@@ -19,7 +20,6 @@ export class Handing {
   #due = false;
   #held = true;
   #stopped = false;
-  #spoofed = false;
 
   /** @param forwarding See `ReceiverOptions`. @param readAhead as well */
   constructor(
@@ -33,6 +33,7 @@ export class Handing {
     this.#forwarding = forwarding;
     this.#readAhead = readAhead;
     this.#events = events;
+    this.#spoofs = new Spoofs(subscription, events);
     this.#consumer = consumer;
   }
 
@@ -106,7 +107,8 @@ export class Handing {
   }
 
   #delivery(lane: Lane, record: ReceivedRecord): Delivery {
-    if (!this.#spoofed) this.#lookForSpoofed(record);
+    const own = ownHeaders(record.headers);
+    if (own !== null) this.#spoofs.look(own);
     // Once for each batch: the first of its records has all of it.
     if (record.unreadable !== null && record.value !== null && record.value.length > 0)
       this.#events.surfaced(
@@ -121,18 +123,5 @@ export class Handing {
       count: null,
       message: this.#forwarding ? { ...message, native: record } : message,
     };
-  }
-
-  /** Once a session: whoever floods us with such messages must not flood the log too. */
-  #lookForSpoofed({ headers }: ReceivedRecord): void {
-    const own = ownHeaders(headers);
-    if (own === null) return;
-    const spoofed = spoofedHeaders(own);
-    if (spoofed.length === 0) return;
-    this.#spoofed = true;
-    const { topic, group } = this.#subscription;
-    this.#events.surfaced(
-      `a message of ${topic.name} for ${group} has a ${spoofed.join(" and a ")} that no Tally has written: read as if it were not there`,
-    );
   }
 }

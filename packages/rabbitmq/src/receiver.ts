@@ -6,7 +6,7 @@ import {
   type ReceiverEvents,
   type Settlement,
   sleep,
-  spoofedHeaders,
+  Spoofs,
   type Subscription,
   TallyError,
   type Timer,
@@ -44,13 +44,13 @@ export class RabbitReceiver implements Receiver {
   readonly #channel: RabbitChannel;
   readonly #subscription: Subscription;
   readonly #events: ReceiverEvents;
+  readonly #spoofs: Spoofs;
   readonly #clock: Clock;
   readonly #acks: AckFlow;
   /** Of the credit, in deliveries. */
   readonly #quarter: number;
   /** Delivered by the broker since the last hand-over, or while paused. */
   #held: Delivery[] = [];
-  #spoofed = false;
   #handing = false;
   #flushing = false;
   #timer: Timer | null = null;
@@ -72,6 +72,7 @@ export class RabbitReceiver implements Receiver {
     this.queue = queue;
     this.#subscription = subscription;
     this.#events = events;
+    this.#spoofs = new Spoofs(subscription, events);
     this.#clock = clock;
     this.#quarter = Math.ceil(credit(subscription) / 4);
     const { raw } = channel;
@@ -183,7 +184,7 @@ export class RabbitReceiver implements Receiver {
     // After the consumer's end nobody settles it; it goes back to the queue when the channel closes.
     if (this.#over || this.#stopped) return;
     const { deliveryTag } = message.fields;
-    if (!this.#spoofed) this.#lookForSpoofed(message);
+    this.#spoofs.look(message.properties.headers ?? {});
     this.#acks.delivered(deliveryTag);
     this.#held.push({
       token: deliveryTag,
@@ -200,17 +201,6 @@ export class RabbitReceiver implements Receiver {
       this.#handing = false;
       this.#handOver();
     });
-  }
-
-  /** Once a session: whoever floods us with such messages must not flood the log too. */
-  #lookForSpoofed({ properties: { headers } }: ConsumeMessage): void {
-    const spoofed = headers == null ? [] : spoofedHeaders(headers);
-    if (spoofed.length === 0) return;
-    this.#spoofed = true;
-    const { topic, group } = this.#subscription;
-    this.#events.surfaced(
-      `a message of ${topic.name} for ${group} has a ${spoofed.join(" and a ")} that no Tally has written: read as if it were not there`,
-    );
   }
 
   #handOver(): void {

@@ -1,7 +1,5 @@
 import { type AdminPort, raced, TallyError, type TopicPlan } from "@tallymq/core/spi";
-import type { Driver } from "./driver/driver.ts";
-import { OK } from "./driver/driver.ts";
-import { StatusError } from "./driver/grpc.ts";
+import { type Driver, OK, StatusError } from "./driver/driver.ts";
 import { classify } from "./errors.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { RemotingClient } from "./remoting/client.ts";

@@ -1,6 +1,5 @@
 import type { Clock, Timer } from "@tallymq/core/spi";
-import { type InMessage, type Link, OK } from "./driver/driver.ts";
-import { StatusError } from "./driver/grpc.ts";
+import { type InMessage, type Link, OK, StatusError } from "./driver/driver.ts";
 
 /** A message that is ours for as long as its lease lasts. */
 export interface Held {

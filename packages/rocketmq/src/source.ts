@@ -1,6 +1,5 @@
 import { type Clock, sleep } from "@tallymq/core/spi";
-import { type InMessage, type Link, OK, type Received } from "./driver/driver.ts";
-import { StatusError } from "./driver/grpc.ts";
+import { type InMessage, type Link, OK, type Received, StatusError } from "./driver/driver.ts";
 
 export interface SourceOptions {
   readonly topic: string;

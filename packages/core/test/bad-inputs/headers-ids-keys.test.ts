@@ -4,8 +4,9 @@ import { describe, expect, it } from "vitest";
 import { deadLetter } from "../../src/consume/rulings.ts";
 import { oneLine } from "../../src/error.ts";
 import { type Context, openTally, TallyError, type TallyEvent, topic } from "../../src/index.ts";
-import { parseAttempt, parseSeq, spoofedHeaders } from "../../src/message.ts";
+import { parseAttempt, parseSeq } from "../../src/message.ts";
 import type { PublishOptions } from "../../src/publish/options.ts";
+import { Spoofs, spoofedHeaders } from "../../src/spoofs.ts";
 import { turns, world } from "../support/guarded.ts";
 import { asJson, bench } from "../support/receiving.ts";
 import { CANARY, refused } from "../support/refused.ts";
@@ -125,6 +126,18 @@ describe('spoofed Tally header (attempt −1, "abc", 1e308; foreign id): treated
   it.each(["run/0", "run/-1", "/5", "run", `run/${2 ** 53}`, 5, null, "run/1.5"])("sequence %j is none", (given) => {
     expect(parseSeq(given)).toEqual({ run: null, seq: null });
     expect(spoofedHeaders({ "tally-seq": given })).toEqual(["tally-seq"]);
+  });
+
+  it("is surfaced once a session, by name", () => {
+    const said: string[] = [];
+    const from = { topic: { name: "orders", ordered: false, groups: [] }, group: "billing" };
+    const spoofs = new Spoofs(from, { surfaced: (what) => void said.push(what) });
+    spoofs.look({ other: -1, "tally-attempt": "7" });
+    expect(said).toEqual([]);
+    for (let n = 0; n < 3; n++) spoofs.look({ "tally-attempt": -1, "tally-seq": "run" });
+    expect(said).toEqual([
+      "a message of orders for billing has a tally-seq and a tally-attempt that no Tally has written: read as if it were not there",
+    ]);
   });
 
   it("a foreign id is the id under its own producer: it hides no message of ours", async () => {

@@ -9,6 +9,17 @@ export interface Status {
   readonly text: string;
 }
 
+/** The proxy has answered, and what it said is not OK. */
+export class StatusError extends Error {
+  override readonly name = "StatusError";
+  readonly status: Status;
+
+  constructor(status: Status) {
+    super(`${status.text} (${status.code})`);
+    this.status = status;
+  }
+}
+
 export interface OutMessage {
   readonly topic: string;
   /** The protocol's own, 34 hexadecimal digits; told apart from ours, which is a property. */

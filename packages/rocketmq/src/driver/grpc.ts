@@ -17,8 +17,12 @@ import {
   type InMessage,
   type Link,
   type LinkEvents,
+  type OutMessage,
+  type Received,
+  type Sent,
+  type Status,
+  StatusError,
 } from "./driver.ts";
-import type { OutMessage, Received, Sent, Status } from "./driver.ts";
 import { definition, duration, resource, service, sign, timeOfRequest } from "./protocol.ts";
 import { sendRequest } from "./send-request.ts";
 import { targetOf } from "./target.ts";
@@ -374,17 +378,6 @@ class GrpcLink implements Link {
       );
     }
     return headers;
-  }
-}
-
-/** The proxy has answered, and what it said is not OK. */
-export class StatusError extends Error {
-  override readonly name = "StatusError";
-  readonly status: Status;
-
-  constructor(status: Status) {
-    super(`${status.text} (${status.code})`);
-    this.status = status;
   }
 }
 

@@ -8,8 +8,7 @@ import {
   type Verdict,
 } from "@tallymq/core/spi";
 import { bodyOf, HALF, incoming, keysOf, properties } from "../codec.ts";
-import { type HalfAt, type InMessage, type Link, OK, type Sent } from "../driver/driver.ts";
-import { StatusError } from "../driver/grpc.ts";
+import { type HalfAt, type InMessage, type Link, OK, type Sent, StatusError } from "../driver/driver.ts";
 import { classify } from "../errors.ts";
 import { doubt, faultOf, type Limits, Verdicts } from "../verdicts.ts";
 import { halfId } from "./identity.ts";
