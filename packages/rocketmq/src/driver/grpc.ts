@@ -1,14 +1,6 @@
-// Over 300 lines: one connection and its calls; each call is a request of the protocol put together and an answer taken apart.
-import {
-  type CallOptions,
-  ChannelCredentials,
-  Client,
-  type ClientDuplexStream,
-  type ClientReadableStream,
-  Metadata,
-} from "@grpc/grpc-js";
-import { type Clock, type HostPort, raced, type Random, type ResolvedTls, type Timer } from "@tallymq/core/spi";
-import type { ResolvedCredentials } from "../options.ts";
+import type { ClientDuplexStream } from "@grpc/grpc-js";
+import { type HostPort, raced, type Timer } from "@tallymq/core/spi";
+import { Calls, type CallsOptions, type Writable } from "./calls.ts";
 import {
   type Acked,
   type ClientPlan,
@@ -23,44 +15,18 @@ import {
   type Status,
   StatusError,
 } from "./driver.ts";
-import { definition, duration, resource, service, sign, timeOfRequest } from "./protocol.ts";
+import { definition, duration, resource, service } from "./protocol.ts";
 import { sendRequest } from "./send-request.ts";
-import { targetOf } from "./target.ts";
 import { incomingMessage, settings, statusOf } from "./wire.ts";
 
-const SERVICE = "/apache.rocketmq.v2.MessagingService/";
 /** How long a goodbye may take. */
 const GOODBYE_MS = 1_000;
-const CLIENT_VERSION = "tally";
 
-export interface GrpcOptions {
+export interface GrpcOptions extends CallsOptions {
   readonly endpoints: readonly HostPort[];
-  readonly service: string;
-  readonly tls: ResolvedTls | null;
-  readonly credentials: ResolvedCredentials | null;
   readonly connectTimeout: number;
-  readonly requestTimeout: number;
   readonly heartbeat: number;
-  readonly clock: Clock;
-  readonly random: Random;
 }
-
-interface Writable {
-  serializeBinary(): Uint8Array;
-}
-interface Readable<A> {
-  deserializeBinary(bytes: Uint8Array): A;
-}
-
-/** A view of what was written, not a copy. */
-function write(message: Writable): Buffer {
-  const { buffer, byteOffset, byteLength } = message.serializeBinary();
-  return Buffer.from(buffer, byteOffset, byteLength);
-}
-const reader =
-  <A>(type: Readable<A>) =>
-  (bytes: Buffer): A =>
-    type.deserializeBinary(bytes);
 
 /**
  * The protocol's own classes over a gRPC channel of ours.
@@ -98,8 +64,7 @@ class GrpcLink implements Link {
   readonly #o: GrpcOptions;
   #plan: ClientPlan;
   readonly #events: LinkEvents;
-  readonly #client: Client;
-  readonly #clientId: string;
+  readonly #calls: Calls;
   #telemetry: ClientDuplexStream<Writable, Command> | null = null;
   #heartbeat: Timer | null = null;
   #greeted = false;
@@ -111,18 +76,7 @@ class GrpcLink implements Link {
     this.#plan = plan;
     this.#events = events;
     this.endpoint = endpoint.name;
-    // Unique also across worker threads, which the client's own ids are not.
-    this.#clientId = `${options.service}@${hex(options.random.bytes(8))}`;
-    this.#client = new Client(targetOf(endpoint), channelCredentials(options.tls), {
-      // A body of the largest size would otherwise be accepted and never come out again: the default is 4 MiB for all of an answer.
-      "grpc.max_receive_message_length": -1,
-      "grpc.max_send_message_length": -1,
-      // A second copy of a request is core's to make.
-      "grpc.enable_retries": 0,
-      // A session's connection is its own, and so is what it has found out about it.
-      "grpc.use_local_subchannel_pool": 1,
-      ...(options.tls?.servername === undefined ? {} : { "grpc.ssl_target_name_override": options.tls.servername }),
-    });
+    this.#calls = new Calls(options, endpoint);
   }
 
   /** Resolves when the proxy has answered our settings with its own: who listens only after writing may miss that. */
@@ -135,13 +89,7 @@ class GrpcLink implements Link {
       () => late.cancel(),
       () => late.cancel(),
     );
-    const stream = this.#client.makeBidiStreamRequest<Writable, Command>(
-      `${SERVICE}Telemetry`,
-      write,
-      reader(service.TelemetryCommand),
-      this.#headers(),
-      {},
-    );
+    const stream = this.#calls.talk("Telemetry", service.TelemetryCommand);
     this.#telemetry = stream;
     const ended = (thrown: unknown): void => {
       reject(thrown);
@@ -184,7 +132,11 @@ class GrpcLink implements Link {
 
   async send(messages: readonly OutMessage[]): Promise<Sent> {
     const request = sendRequest(messages);
-    const answer = await this.#unary("SendMessage", { serializeBinary: () => request }, service.SendMessageResponse);
+    const answer = await this.#calls.unary(
+      "SendMessage",
+      { serializeBinary: () => request },
+      service.SendMessageResponse,
+    );
     return {
       status: statusOf(answer.getStatus()),
       entries: answer.getEntriesList().map((entry) => ({
@@ -211,14 +163,7 @@ class GrpcLink implements Link {
     request.setInvisibleDuration(duration(ask.invisibleMs));
     request.setLongPollingTimeout(duration(ask.waitMs));
     request.setAutoRenew(false);
-    const stream: ClientReadableStream<Answer> = this.#client.makeServerStreamRequest(
-      `${SERVICE}ReceiveMessage`,
-      write,
-      reader(service.ReceiveMessageResponse),
-      request,
-      this.#headers(),
-      this.#deadline(ask.waitMs + this.#o.requestTimeout),
-    );
+    const stream = this.#calls.many("ReceiveMessage", request, service.ReceiveMessageResponse, ask.waitMs);
     let status: Status = { code: 0, text: "no status came" };
     const messages: InMessage[] = [];
     const cancel = (): void => stream.cancel();
@@ -246,7 +191,7 @@ class GrpcLink implements Link {
     request.setGroup(resource(group));
     request.setTopic(resource(topic));
     for (const { messageId, handle } of entries) request.addEntries().setMessageId(messageId).setReceiptHandle(handle);
-    const answer = await this.#unary("AckMessage", request, service.AckMessageResponse);
+    const answer = await this.#calls.unary("AckMessage", request, service.AckMessageResponse);
     return {
       status: statusOf(answer.getStatus()),
       entries: new Map(answer.getEntriesList().map((entry) => [entry.getReceiptHandle(), statusOf(entry.getStatus())])),
@@ -265,7 +210,7 @@ class GrpcLink implements Link {
     request.setMessageId(messageId);
     request.setReceiptHandle(handle);
     request.setInvisibleDuration(duration(ms));
-    const answer = await this.#unary("ChangeInvisibleDuration", request, service.ChangeInvisibleDurationResponse);
+    const answer = await this.#calls.unary("ChangeInvisibleDuration", request, service.ChangeInvisibleDurationResponse);
     return { status: statusOf(answer.getStatus()), handle: answer.getReceiptHandle() };
   }
 
@@ -278,14 +223,14 @@ class GrpcLink implements Link {
     request.setResolution(decision === "commit" ? COMMIT : ROLLBACK);
     const { SOURCE_SERVER_CHECK, SOURCE_CLIENT } = definition.TransactionSource;
     request.setSource(asked ? SOURCE_SERVER_CHECK : SOURCE_CLIENT);
-    return statusOf((await this.#unary("EndTransaction", request, service.EndTransactionResponse)).getStatus());
+    return statusOf((await this.#calls.unary("EndTransaction", request, service.EndTransactionResponse)).getStatus());
   }
 
   async route(topic: string): Promise<Status> {
     const request = new service.QueryRouteRequest();
     request.setTopic(resource(topic));
     request.setEndpoints(settings(this.#plan, this.#o).getAccessPoint());
-    return statusOf((await this.#unary("QueryRoute", request, service.QueryRouteResponse)).getStatus());
+    return statusOf((await this.#calls.unary("QueryRoute", request, service.QueryRouteResponse)).getStatus());
   }
 
   close(): Promise<void> {
@@ -299,7 +244,7 @@ class GrpcLink implements Link {
     if (connected) {
       const request = new service.NotifyClientTerminationRequest();
       if (this.#plan.kind === "consumer") request.setGroup(resource(this.#plan.group));
-      const goodbye = this.#unary(
+      const goodbye = this.#calls.unary(
         "NotifyClientTermination",
         request,
         service.NotifyClientTerminationResponse,
@@ -308,7 +253,7 @@ class GrpcLink implements Link {
       await goodbye.catch(() => {});
     }
     this.#telemetry?.cancel();
-    this.#client.close();
+    this.#calls.close();
   }
 
   /** A dead connection looks like a quiet one until something is asked over it: one question each few seconds. */
@@ -318,7 +263,7 @@ class GrpcLink implements Link {
       const request = new service.HeartbeatRequest();
       if (this.#plan.kind === "consumer") request.setGroup(resource(this.#plan.group));
       request.setClientType(clientType(this.#plan));
-      this.#unary("Heartbeat", request, service.HeartbeatResponse).then(
+      this.#calls.unary("Heartbeat", request, service.HeartbeatResponse).then(
         () => this.#alive(),
         (thrown: unknown) => this.#lost(thrown),
       );
@@ -329,7 +274,7 @@ class GrpcLink implements Link {
     if (this.#over) return;
     this.#end();
     this.#telemetry?.cancel();
-    this.#client.close();
+    this.#calls.close();
     if (this.#greeted) this.#events.lost(thrown);
   }
 
@@ -338,67 +283,10 @@ class GrpcLink implements Link {
     this.#heartbeat?.cancel();
     this.#heartbeat = null;
   }
-
-  #unary<A>(method: string, request: Writable, answer: Readable<A>, ms = this.#o.requestTimeout): Promise<A> {
-    return new Promise((resolve, reject) => {
-      this.#client.makeUnaryRequest<Writable, A>(
-        `${SERVICE}${method}`,
-        write,
-        reader(answer),
-        request,
-        this.#headers(),
-        this.#deadline(ms),
-        (error, value) =>
-          error === null && value !== undefined ? resolve(value) : reject(error ?? new Error("no answer")),
-      );
-    });
-  }
-
-  #deadline(ms: number): CallOptions {
-    return { deadline: this.#o.clock.wall() + ms };
-  }
-
-  #headers(): Metadata {
-    const headers = new Metadata();
-    const now = timeOfRequest();
-    headers.set("x-mq-protocol", "v2");
-    headers.set("x-mq-client-id", this.#clientId);
-    // The name that the server has for a client of this kind; it knows no Node.
-    headers.set("x-mq-language", "HTTP");
-    headers.set("x-mq-client-version", CLIENT_VERSION);
-    headers.set("x-mq-date-time", now);
-    headers.set("x-mq-request-id", hex(this.#o.random.bytes(16)));
-    const { credentials } = this.#o;
-    if (credentials !== null) {
-      if (credentials.securityToken !== null) headers.set("x-mq-session-token", credentials.securityToken);
-      const signature = sign(credentials.secretKey, now);
-      headers.set(
-        "authorization",
-        `MQv2-HMAC-SHA1 Credential=${credentials.accessKey}, SignedHeaders=x-mq-date-time, Signature=${signature}`,
-      );
-    }
-    return headers;
-  }
 }
 
 type Command = InstanceType<typeof service.TelemetryCommand>;
-type Answer = InstanceType<typeof service.ReceiveMessageResponse>;
 
 function clientType(plan: ClientPlan): number {
   return plan.kind === "producer" ? definition.ClientType.PRODUCER : definition.ClientType.SIMPLE_CONSUMER;
-}
-
-function channelCredentials(tls: ResolvedTls | null): ChannelCredentials {
-  if (tls === null) return ChannelCredentials.createInsecure();
-  const bytes = (pem: string | Uint8Array): Buffer => Buffer.from(pem as string);
-  const orNull = (pem: string | Uint8Array | undefined): Buffer | null => (pem === undefined ? null : bytes(pem));
-  const { ca } = tls;
-  const roots = ca === undefined ? null : Buffer.concat([ca].flat().map((one) => bytes(one as string)));
-  return ChannelCredentials.createSsl(roots, orNull(tls.key), orNull(tls.cert), { rejectUnauthorized: true });
-}
-
-function hex(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
-  return text;
 }
