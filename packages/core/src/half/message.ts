@@ -1,6 +1,5 @@
 // One thing: one half message in this process: what its machine says is done here, and what comes of it is told to the machine.
-import { fullJitter } from "../backoff.ts";
-import { sleep, type Timer } from "../clock.ts";
+import type { Timer } from "../clock.ts";
 import { describe, TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { storeError } from "../inbox/claims.ts";
@@ -20,13 +19,13 @@ import {
   step,
 } from "./machine.ts";
 import { ask, isDecision, notADecision } from "./ask.ts";
+import { Holding } from "./holding.ts";
 import { type Handle, offer } from "./offering.ts";
+import { release } from "./releasing.ts";
 import { Settling } from "./settling.ts";
 import type { HalfContext } from "./options.ts";
 import type { HalfCaller, HalfKind } from "./kind.ts";
 import type { StoredHalf } from "./store.ts";
-
-const RELEASE_BACKOFF = { min: 100, max: 5_000 };
 
 /** One half message while this process has to do with it: runs what {@link step} says. */
 export class HalfMessage {
@@ -34,9 +33,8 @@ export class HalfMessage {
   readonly #kind: HalfKind;
   #caller: HalfCaller | null;
   #state: HalfState = { is: "ended" };
-  #held: Held | null = null;
+  readonly #holding: Holding;
   #timer: Timer | null = null;
-  #renewal: Timer | null = null;
   readonly #abort: AbortController = new AbortController();
   /** Fires at its end here. */
   readonly #over: AbortController = new AbortController();
@@ -49,6 +47,13 @@ export class HalfMessage {
     this.#kind = kind;
     this.row = row;
     this.#caller = caller;
+    this.#holding = new Holding({
+      kind,
+      id: row.message.id,
+      // Its decision still counts, if it is the first.
+      fenced: (error) => this.#abort.abort(error),
+      surfaced: (text) => this.#surfaced(text),
+    });
   }
 
   static run(kind: HalfKind, row: NewRow, caller: HalfCaller): HalfMessage {
@@ -66,7 +71,7 @@ export class HalfMessage {
   }
 
   get place(): number | null {
-    return this.#held?.place ?? null;
+    return this.#holding.place;
   }
 
   /** Something of the user's is running, or its end is not written yet. */
@@ -82,7 +87,7 @@ export class HalfMessage {
 
   /** This process stood still for longer than its lease, and has just found its own half message with nobody at it. */
   again({ fence }: StoredHalf): void {
-    if (this.#held !== null) this.#held = { ...this.#held, fence };
+    this.#holding.again(fence);
   }
 
   /** Gives up waiting for its turn. @returns false when it has begun: then its work decides. */
@@ -107,7 +112,7 @@ export class HalfMessage {
     for (const effect of effects) this.#do(effect);
     if (state.is !== "ended" || was === "ended") return;
     this.#timer?.cancel();
-    this.#renewal?.cancel();
+    this.#holding.letGo();
     this.#over.abort(new TallyError("closed", "it has come to its end"));
     this.#kind.ended(this);
   }
@@ -121,12 +126,11 @@ export class HalfMessage {
         this.#timer = clock.after(effect.ms, () => this.#input({ type: "timer" }));
         return;
       case "hold":
-        this.#held = effect.held;
-        return this.#renewLater();
+        return this.#holding.hold(effect.held);
       case "offer":
         return void this.#offer();
       case "withdraw":
-        return void this.#quietly(this.#kind.store.withdraw(effect.held.place, this.#fence(effect.held)));
+        return void this.#quietly(this.#kind.store.withdraw(effect.held.place, this.#holding.fence(effect.held)));
       case "keep":
         return this.#kind.runtime.events.emit({ type: "half-kept", ...this.#about(), error: effect.error });
       case "work":
@@ -152,7 +156,9 @@ export class HalfMessage {
       case "settled":
         return void this.#quietly(this.#settled(effect.held));
       case "defer":
-        return void this.#quietly(this.#kind.store.renew(effect.held.place, this.#fence(effect.held), effect.ms));
+        return void this.#quietly(
+          this.#kind.store.renew(effect.held.place, this.#holding.fence(effect.held), effect.ms),
+        );
       case "park":
         return void this.#quietly(this.#park(effect.held, effect.reason));
       case "answer":
@@ -207,27 +213,12 @@ export class HalfMessage {
       );
   }
 
-  /** Until it is a row. Its key waits meanwhile. @throws TallyError when the tally closes: whoever opens the store goes on */
   async #put(place: number): Promise<PutResult> {
-    const { store, closing, runtime } = this.#kind;
-    for (let tries = 1; ; tries++) {
-      try {
-        const result = await store.release(place);
-        if (result === "stored" || result === "same") {
-          failpoint("half.released");
-          this.#input({ type: "released" });
-          return result;
-        }
-        if (result === "conflict") {
-          this.#input({ type: "unreleasable", reason: "the outbox has a row of the same id with another body" });
-          return result;
-        }
-        this.#surfaced("a committed half message waits for room in the outbox");
-      } catch (thrown) {
-        this.#surfaced(storeError("a committed half message could not become a row", thrown).message);
-      }
-      await sleep(runtime.clock, Math.max(1, fullJitter(RELEASE_BACKOFF, tries, runtime.random)), closing);
-    }
+    const result = await release(this.#kind, place, (text) => this.#surfaced(text));
+    if (result === "conflict")
+      this.#input({ type: "unreleasable", reason: "the outbox has a row of the same id with another body" });
+    else this.#input({ type: "released" });
+    return result;
   }
 
   // ── the broker ──────────────────────────────────────────────────────────────
@@ -274,40 +265,8 @@ export class HalfMessage {
   }
 
   async #park({ place, checks, ...held }: Held, reason: string): Promise<void> {
-    const parked = await this.#kind.store.park(place, this.#fence({ place, checks, ...held }), reason);
+    const parked = await this.#kind.store.park(place, this.#holding.fence({ place, checks, ...held }), reason);
     if (parked) this.#kind.runtime.events.emit({ type: "half-parked", ...this.#about(), checks, reason });
-  }
-
-  #renewLater(): void {
-    const { runtime, policy, store } = this.#kind;
-    this.#renewal?.cancel();
-    this.#renewal = runtime.clock.after(policy.lease / 2, () => {
-      const held = this.#held;
-      if (held === null || this.#state.is === "ended") return;
-      this.#renewLater();
-      store.renew(held.place, held.fence, policy.lease).then(
-        (ours) => {
-          if (ours || this.#state.is === "ended" || this.#held?.fence !== held.fence) return;
-          this.#renewal?.cancel();
-          // Its decision still counts, if it is the first.
-          this.#abort.abort(
-            new TallyError(
-              "fenced",
-              "this process stood still for longer than its lease: another one may be checking",
-              {
-                id: this.row.message.id,
-              },
-            ),
-          );
-        },
-        (thrown: unknown) =>
-          this.#surfaced(storeError("the lease of a half message could not be renewed", thrown).message),
-      );
-    });
-  }
-
-  #fence(held: Held): number {
-    return this.#held?.fence ?? held.fence;
   }
 
   // ── the user's own ──────────────────────────────────────────────────────────
