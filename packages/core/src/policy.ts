@@ -118,7 +118,15 @@ export function nearest(word: string, known: readonly string[]): string {
   return known.reduce((best, k) => (distance(word, k) < distance(word, best) ? k : best), known[0] ?? "");
 }
 
-/** Of an option that is a table by name. @throws TallyError `bad-config` */
+/** A table by name, each entry of which is read for itself. */
+export function table<V>(read: (name: string, value: unknown) => V): Rule<ReadonlyMap<string, V>> {
+  return {
+    default: new Map(),
+    read: (name, given) => new Map(entries(name, given).map(([key, value]) => [key, read(`${name}.${key}`, value)])),
+  };
+}
+
+/** Of an option that is an object by names. @throws TallyError `bad-config` */
 export function entries(name: string, given: unknown): readonly (readonly [string, unknown])[] {
   if (typeof given !== "object" || given === null || Array.isArray(given))
     throw new TallyError("bad-config", `${name} must be an object, by name`);

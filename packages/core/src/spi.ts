@@ -17,6 +17,7 @@ export {
   flag,
   integer,
   resolveOptions,
+  table,
   text,
   utf8Length,
   value,

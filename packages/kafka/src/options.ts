@@ -3,13 +3,13 @@ import {
   choice,
   type Duration,
   duration,
-  entries,
   hostPorts,
   integer,
   resolveOptions,
   type ResolvedTls,
   resolveTls,
   type Rule,
+  table,
   TallyError,
   text,
   type TlsOptions,
@@ -158,11 +158,7 @@ const declare: Rule<boolean | "passive"> = {
 
 const TOPIC_BOUNDS: Bounds<ResolvedTopic> = {
   topic: { default: null, read: (name, given) => text("").read(name, given) },
-  groups: {
-    default: new Map(),
-    read: (name, given) =>
-      new Map(entries(name, given).map(([group, id]) => [group, text("").read(`${name}.${group}`, id)])),
-  },
+  groups: table(text("").read),
   declare: { default: null, read: (name, given) => declare.read(name, given) },
 };
 
@@ -171,16 +167,7 @@ const BOUNDS: Bounds<ResolvedOptions> = {
   name: text("kafka", 120),
   tls: { default: null, read: resolveTls },
   sasl: { default: null, read: resolveSasl },
-  topics: {
-    default: new Map(),
-    read: (name, given) =>
-      new Map(
-        entries(name, given).map(([topic, o]) => [
-          topic,
-          resolveOptions<ResolvedTopic>(`${name}.${topic}`, o as object, TOPIC_BOUNDS),
-        ]),
-      ),
-  },
+  topics: table((name, given) => resolveOptions<ResolvedTopic>(name, given as object, TOPIC_BOUNDS)),
   declare,
   partitions: integer(6, 1, 10_000),
   replicationFactor: orNull(integer(3, 1, 15)),

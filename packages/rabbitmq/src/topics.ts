@@ -6,6 +6,7 @@ import {
   entries,
   resolveOptions,
   type Rule,
+  table,
   TallyError,
   text,
   value,
@@ -128,11 +129,7 @@ const routing: Rule<string | null> = {
 };
 const name: Rule<string | null> = { default: null, read: readName };
 
-const queues: Rule<ReadonlyMap<string, string>> = {
-  default: new Map(),
-  read: (name, given) =>
-    new Map(entries(name, given).map(([group, queue]) => [group, readName(`${name}.${group}`, queue)])),
-};
+const queues: Rule<ReadonlyMap<string, string>> = table(readName);
 
 const args: Rule<Arguments> = { default: Object.freeze({}), read: readArguments };
 
@@ -148,21 +145,14 @@ const queueArguments: Rule<Arguments> = {
   },
 };
 
-const bindings: Rule<ReadonlyMap<string, readonly ResolvedBinding[]>> = {
-  default: new Map(),
-  read: (name, given) =>
-    new Map(
-      entries(name, given).map(([group, list]) => {
-        if (!Array.isArray(list) || list.length === 0)
-          throw new TallyError("bad-config", `${name}.${group} must be a list of at least one binding`);
-        const all = list.map((one, i) => {
-          const o = resolveOptions(`${name}.${group}[${i}]`, one as object, { routingKey: routing, arguments: args });
-          return Object.freeze({ ...o, routingKey: o.routingKey ?? "" });
-        });
-        return [group, all] as const;
-      }),
-    ),
-};
+const bindings: Rule<ReadonlyMap<string, readonly ResolvedBinding[]>> = table((name, list) => {
+  if (!Array.isArray(list) || list.length === 0)
+    throw new TallyError("bad-config", `${name} must be a list of at least one binding`);
+  return list.map((one, i) => {
+    const o = resolveOptions(`${name}[${i}]`, one as object, { routingKey: routing, arguments: args });
+    return Object.freeze({ ...o, routingKey: o.routingKey ?? "" });
+  });
+});
 
 type Read = Omit<ResolvedTopic, "routingKey" | "declare"> & {
   readonly routingKey: string | null;
@@ -184,7 +174,7 @@ const BOUNDS: Bounds<Read> = {
 
 /** @throws TallyError `bad-config` */
 export function readTopics(name: string, given: unknown, declare: Declare): ReadonlyMap<string, ResolvedTopic> {
-  const topics = new Map(entries(name, given).map(([topic, o]) => [topic, readTopic(`${name}.${topic}`, o, declare)]));
+  const topics = table((where, o) => readTopic(where, o, declare)).read(name, given);
   refuseLoops(topics, readTopic("topic", {}, declare));
   return topics;
 }

@@ -3,7 +3,6 @@ import {
   choice,
   type Duration,
   duration,
-  entries,
   flag,
   type HostPort,
   hostPorts,
@@ -12,6 +11,7 @@ import {
   type ResolvedTls,
   resolveTls,
   type Rule,
+  table,
   TallyError,
   text,
   type TlsOptions,
@@ -156,11 +156,7 @@ const prefix: Rule<string> = {
 
 const TOPIC_BOUNDS: Bounds<ResolvedTopic> = {
   topic: { default: null, read: (name, given) => text("").read(name, given) },
-  groups: {
-    default: new Map(),
-    read: (name, given) =>
-      new Map(entries(name, given).map(([group, id]) => [group, text("").read(`${name}.${group}`, id)])),
-  },
+  groups: table(text("").read),
   declare: flag(true),
 };
 
@@ -170,16 +166,7 @@ const BOUNDS: Bounds<ResolvedOptions> = {
   name: text("rocketmq", 120),
   tls: { default: null, read: resolveTls },
   credentials: { default: null, read: readCredentials },
-  topics: {
-    default: new Map(),
-    read: (name, given) =>
-      new Map(
-        entries(name, given).map(([topic, o]) => [
-          topic,
-          resolveOptions<ResolvedTopic>(`${name}.${topic}`, o as object, TOPIC_BOUNDS),
-        ]),
-      ),
-  },
+  topics: table((name, given) => resolveOptions<ResolvedTopic>(name, given as object, TOPIC_BOUNDS)),
   prefix,
   queues: integer(8, 1, 1_024),
   maxBytes: integer(1_048_576, 1, MOST_BYTES),
