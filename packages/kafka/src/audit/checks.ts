@@ -1,4 +1,4 @@
-// One thing: the table of all checks. docs/audit.md shows it, and a law of the house holds the two together.
+// One thing: the table of all checks. docs/audit.md shows it, and a test of the house holds the two together.
 import type { AuditCheck, Found } from "@tallymq/core/spi";
 import { moreReplicas } from "./reassignment.ts";
 import type { GroupPartition, GroupState, PartitionState, TopicState, World } from "./world.ts";
