@@ -33,12 +33,12 @@ export async function copiesIn(names: string, topic: string): Promise<ReadonlyMa
   try {
     const copies = new Map<string, number>();
     for (const master of await cluster.masters()) {
-      const there = await cluster.topic(master[1], topic);
+      const there = await master.topic(topic);
       if (there === null) throw new Error(`topic ${topic} is not there`);
-      await cluster.makeGroup(master[1], READER, false, 1);
-      for (const { queue, min, max } of await cluster.offsets(master, topic, READER, there.queues)) {
+      await master.makeGroup(READER, false, 1);
+      for (const { queue, min, max } of await master.offsets(topic, READER, there.queues)) {
         for (let at = min; at < max;) {
-          const bodies = await pulled(master[1], topic, queue, at);
+          const bodies = await pulled(master.client, topic, queue, at);
           for (const body of bodies) {
             const { id } = JSON.parse(body) as { readonly id: string };
             copies.set(id, (copies.get(id) ?? 0) + 1);

@@ -2,8 +2,8 @@ import { type AdminPort, raced, TallyError, type TopicPlan } from "@tallymq/core
 import { type Driver, OK, StatusError } from "./driver/driver.ts";
 import { classify } from "./errors.ts";
 import type { ResolvedOptions } from "./options.ts";
-import type { RemotingClient } from "./remoting/client.ts";
 import type { Cluster } from "./remoting/cluster.ts";
+import type { Master } from "./remoting/master.ts";
 import { RETRY, Standing } from "./standing.ts";
 import { type Beside, besideOf, GIVEN_UP, type PlannedTopic, type Topology } from "./topology.ts";
 
@@ -12,8 +12,6 @@ const RETRIES = 1_000;
 
 const LATER: Beside = new Set(["later"]);
 const HALVES: Beside = new Set(["halves"]);
-
-type Master = readonly [string, RemotingClient];
 
 /** Makes topics and groups, and counts. What needs the name servers is `unsupported` without them. */
 export class RocketAdmin implements AdminPort {
@@ -62,14 +60,14 @@ export class RocketAdmin implements AdminPort {
       let sum = standing.away;
       for (const master of await cluster.masters()) {
         for (const name of this.#topology.topicsOf({ name: topic, ordered: false, groups: [group] }, group)) {
-          const there = await cluster.topic(master[1], name);
+          const there = await master.topic(name);
           if (there === null) continue;
-          for (const { queue, min, max, group: at } of await cluster.offsets(master, name, id, there.queues))
+          for (const { queue, min, max, group: at } of await master.offsets(name, id, there.queues))
             sum += standing.count(name, queue, Math.max(at ?? min, min), max);
           const again = `${RETRY}${id}_${name}`;
-          const retries = await cluster.topic(master[1], again);
+          const retries = await master.topic(again);
           if (retries === null) continue;
-          for (const { queue, min, max, group: at } of await cluster.offsets(master, again, id, retries.queues))
+          for (const { queue, min, max, group: at } of await master.offsets(again, id, retries.queues))
             sum += standing.count(`${RETRY}${name}`, queue, Math.max(at ?? min, min), max);
         }
       }
@@ -87,10 +85,10 @@ export class RocketAdmin implements AdminPort {
     try {
       for (const [, { master }] of await this.#cluster.brokers()) {
         if (master === null) return false;
-        const topic = await this.#cluster.topic(master, name);
+        const topic = await master.topic(name);
         if (topic?.writes === true && topic.kind === kind) return false;
       }
-      return (await this.#cluster.masters()).size > 0;
+      return (await this.#cluster.masters()).length > 0;
     } catch {
       return false;
     }
@@ -103,8 +101,8 @@ export class RocketAdmin implements AdminPort {
     if (ours.length === all.length || this.#cluster === null) return ours;
     return await this.#on(signal, `topic ${JSON.stringify(plan.name)}`, async (cluster) => {
       const there = new Set(ours);
-      for (const [, master] of await cluster.masters())
-        for (const name of all) if ((await cluster.topic(master, name)) !== null) there.add(name);
+      for (const master of await cluster.masters())
+        for (const name of all) if ((await master.topic(name)) !== null) there.add(name);
       return [...there];
     });
   }
@@ -139,57 +137,57 @@ export class RocketAdmin implements AdminPort {
     for (const group of groups) this.#topology.groupOf(plan.name, group);
     if (this.#cluster === null) return await this.#look(plan, planned, signal);
     await this.#on(signal, `topic ${JSON.stringify(plan.name)}`, async (cluster) => {
-      const masters = [...(await cluster.masters())];
+      const masters = await cluster.masters();
       for (const topic of planned) for (const master of masters) await this.#topic(cluster, master, topic);
       for (const topic of planned) this.#topology.learned(topic);
-      for (const group of groups) for (const master of masters) await this.#group(cluster, master, plan, group);
-      await this.#flushed(cluster, masters);
+      for (const group of groups) for (const master of masters) await this.#group(master, plan, group);
+      await this.#flushed(masters);
     });
   }
 
-  async #topic(cluster: Cluster, [name, master]: Master, topic: PlannedTopic): Promise<void> {
-    const there = await cluster.topic(master, topic.name);
+  async #topic(cluster: Cluster, master: Master, topic: PlannedTopic): Promise<void> {
+    const there = await master.topic(topic.name);
     if (there === null) {
       if (!topic.own)
         throw new TallyError(
           "topology",
-          `topic ${JSON.stringify(topic.name)} is not on ${name}, and declare: false says not to make it`,
+          `topic ${JSON.stringify(topic.name)} is not on ${master.name}, and declare: false says not to make it`,
         );
       this.#topology.forget(topic.name);
       await cluster.makeTopic(master, topic.name, topic.kind, this.#o.queues);
     } else if (there.kind !== topic.kind)
       throw new TallyError(
         "topology",
-        `topic ${JSON.stringify(topic.name)} takes messages of the kind ${there.kind} on ${name}; ${topic.kind} is needed`,
+        `topic ${JSON.stringify(topic.name)} takes messages of the kind ${there.kind} on ${master.name}; ${topic.kind} is needed`,
       );
   }
 
   /** A group that is new begins where `from` says: by itself the broker begins here or there. */
-  async #group(cluster: Cluster, master: Master, plan: TopicPlan, group: string): Promise<void> {
+  async #group(master: Master, plan: TopicPlan, group: string): Promise<void> {
     const id = this.#topology.groupOf(plan.name, group);
-    const there = await cluster.group(master[1], id);
-    if (there === null) await cluster.makeGroup(master[1], id, plan.ordered, RETRIES);
+    const there = await master.group(id);
+    if (there === null) await master.makeGroup(id, plan.ordered, RETRIES);
     else if (there.ordered !== plan.ordered)
       throw new TallyError(
         "topology",
-        `group ${JSON.stringify(id)} is ${there.ordered ? "" : "not "}ordered on ${master[0]} (consumeMessageOrderly); topic ${JSON.stringify(plan.name)} is${plan.ordered ? "" : " not"}`,
+        `group ${JSON.stringify(id)} is ${there.ordered ? "" : "not "}ordered on ${master.name} (consumeMessageOrderly); topic ${JSON.stringify(plan.name)} is${plan.ordered ? "" : " not"}`,
       );
     for (const name of this.#topology.topicsOf(plan, group)) {
-      const at = `${master[0]} ${id} ${name}`;
+      const at = `${master.name} ${id} ${name}`;
       if (this.#groups.has(at)) continue;
-      const topic = await cluster.topic(master[1], name);
+      const topic = await master.topic(name);
       if (topic === null) continue;
       // What the broker has given up on is nothing to be passed over, however new the group is that looks at it.
       const first = this.#o.from === "earliest" || name.startsWith(GIVEN_UP);
-      for (const { queue, min, max, group: known } of await cluster.offsets(master, name, id, topic.queues))
-        if (known === null) await cluster.writeOffset(master[1], name, id, queue, first ? min : max);
+      for (const { queue, min, max, group: known } of await master.offsets(name, id, topic.queues))
+        if (known === null) await master.writeOffset(name, id, queue, first ? min : max);
       this.#groups.add(at);
     }
   }
 
-  async #flushed(cluster: Cluster, masters: readonly Master[]): Promise<void> {
+  async #flushed(masters: readonly Master[]): Promise<void> {
     try {
-      const said = await Promise.all(masters.map(async ([, m]) => (await cluster.settings(m)).get("flushDiskType")));
+      const said = await Promise.all(masters.map(async (master) => (await master.settings()).get("flushDiskType")));
       this.#topology.vouched(said.every((one) => one === "SYNC_FLUSH") ? "yes" : "no");
     } catch {
       // Not for this user to see: the proof says that it is not known.

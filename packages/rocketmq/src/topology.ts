@@ -1,7 +1,7 @@
 import { DEAD_LETTERS, type Outgoing, TallyError, type TopicPlan, type Verdict } from "@tallymq/core/spi";
 import { brokerName, legalGroup, legalTopic, shortHash, slotOf } from "./names.ts";
 import type { ResolvedOptions } from "./options.ts";
-import type { TopicKind } from "./remoting/cluster.ts";
+import type { TopicKind } from "./remoting/master.ts";
 
 /** A topic on the broker, as it should be. */
 export interface PlannedTopic {

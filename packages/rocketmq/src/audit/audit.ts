@@ -1,6 +1,6 @@
 import { type AuditFinding, type AuditPort, type AuditSubject, describe, raced } from "@tallymq/core/spi";
 import type { BrokerOnNames, Cluster } from "../remoting/cluster.ts";
-import type { RemotingClient } from "../remoting/client.ts";
+import type { Master } from "../remoting/master.ts";
 import { besideOf, type PlannedTopic, type Topology } from "../topology.ts";
 import { judge } from "./judge.ts";
 import type { BrokerState, GroupState, TopicState, World } from "./world.ts";
@@ -46,19 +46,19 @@ export class RocketAudit implements AuditPort {
     if (known === null) return { ...blind, names: silent[0]! };
     const brokers: BrokerState[] = [];
     for (const [name, one] of known) brokers.push(await brokerState(cluster, name, one, ask));
-    const masters = [...known].flatMap(([name, { master }]) => (master === null ? [] : [[name, master] as const]));
-    const on = async <T>(of: (master: RemotingClient) => Promise<T>): Promise<ReadonlyMap<string, T> | "unseen"> => {
+    const masters = [...known.values()].flatMap(({ master }) => master ?? []);
+    const on = async <T>(of: (master: Master) => Promise<T>): Promise<ReadonlyMap<string, T> | "unseen"> => {
       const found = new Map<string, T>();
-      for (const [name, master] of masters) {
+      for (const master of masters) {
         const one = await ask(async () => ({ is: await of(master) }));
-        if (one !== null) found.set(name, one.is);
+        if (one !== null) found.set(master.name, one.is);
       }
       return found.size === 0 ? "unseen" : found;
     };
     const seenTopics: TopicState[] = [];
-    for (const one of topics) seenTopics.push({ ...one, on: await on((master) => cluster.topic(master, one.name)) });
+    for (const one of topics) seenTopics.push({ ...one, on: await on((master) => master.topic(one.name)) });
     const seenGroups: GroupState[] = [];
-    for (const one of groups) seenGroups.push({ ...one, on: await on((master) => cluster.group(master, one.name)) });
+    for (const one of groups) seenGroups.push({ ...one, on: await on((master) => master.group(one.name)) });
     return { ...blind, names: silent[0] ?? "", brokers, topics: seenTopics, groups: seenGroups };
   }
 
@@ -94,9 +94,9 @@ async function brokerState(
   ask: <T>(asking: () => Promise<T>) => Promise<T | null>,
 ): Promise<BrokerState> {
   if (master === null) return { name, settings: null, version: null, replicas, inSync: null, controllers: null };
-  const settings = await ask(() => cluster.settings(master));
-  const version = await ask(() => cluster.version(master));
-  const inSync = replicas < 2 ? null : await ask(() => cluster.inSync(master));
+  const settings = await ask(() => master.settings());
+  const version = await ask(() => master.version());
+  const inSync = replicas < 2 ? null : await ask(() => master.inSync());
   const controllers: ReadonlyMap<string, string>[] = [];
   if (settings?.get("enableControllerMode") === "true")
     for (const address of (settings.get("controllerAddr") ?? "").split(";").filter((each) => each !== "")) {

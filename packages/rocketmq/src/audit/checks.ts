@@ -1,6 +1,6 @@
 // One thing: the table of all checks. docs/audit.md shows it, and a test of the house holds the two together.
 import type { AuditCheck, Found } from "@tallymq/core/spi";
-import type { GroupOnBroker, TopicOnBroker } from "../remoting/cluster.ts";
+import type { GroupOnBroker, TopicOnBroker } from "../remoting/master.ts";
 import { type BrokerState, type GroupState, type TopicState, waitsFor, type World } from "./world.ts";
 
 export type Check =

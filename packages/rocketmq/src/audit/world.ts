@@ -1,4 +1,4 @@
-import type { GroupOnBroker, TopicKind, TopicOnBroker } from "../remoting/cluster.ts";
+import type { GroupOnBroker, TopicKind, TopicOnBroker } from "../remoting/master.ts";
 
 export interface BrokerState {
   readonly name: string;

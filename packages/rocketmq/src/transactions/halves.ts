@@ -85,8 +85,8 @@ export class RocketHalves implements HalfMessagePort {
     const topic = topology.halvesOf(message.topic);
     const id = await halfId(message);
     const held = async (): Promise<Sure> => {
-      const masters = [...(await cluster.masters()).values()];
-      const each = await Promise.all(masters.map((master) => cluster.holds(master, topic, id)));
+      const masters = await cluster.masters();
+      const each = await Promise.all(masters.map((master) => master.holds(topic, id)));
       return each.includes(true) ? "yes" : "no";
     };
     return await raced(held(), signal);
@@ -95,8 +95,8 @@ export class RocketHalves implements HalfMessagePort {
   async asksFor(signal: AbortSignal): Promise<number> {
     const { cluster } = this.#o;
     const longest = async (): Promise<number> => {
-      const masters = [...(await cluster.masters()).values()];
-      const each = await Promise.all(masters.map(async (master) => asksFor(await cluster.settings(master))));
+      const masters = await cluster.masters();
+      const each = await Promise.all(masters.map(async (master) => asksFor(await master.settings())));
       return Math.max(...each);
     };
     return await raced(longest(), signal);
@@ -105,8 +105,8 @@ export class RocketHalves implements HalfMessagePort {
   async dropped(signal: AbortSignal): Promise<number> {
     const { cluster } = this.#o;
     const sum = async (): Promise<number> => {
-      const masters = [...(await cluster.masters()).values()];
-      const each = await Promise.all(masters.map((master) => cluster.ever(master, DROPPED)));
+      const masters = await cluster.masters();
+      const each = await Promise.all(masters.map((master) => master.ever(DROPPED)));
       return each.reduce((all, one) => all + one, 0);
     };
     return await raced(sum(), signal);
