@@ -5,7 +5,7 @@ import { TallyError } from "./error.ts";
 import type { OutboxMode } from "./outbox/options.ts";
 import { choice, duration, flag, integer, resolveOptions, type Rule, text, value } from "./policy.ts";
 import type { InputOf, OutputOf, StandardSchema } from "./schema.ts";
-import type { TopicPlan } from "./port/transport.ts";
+import type { TopicPlan } from "./port/topic-plan.ts";
 
 export interface TopicOptions<In> {
   /** How bodies become bytes. @default json */

@@ -1,4 +1,4 @@
-import type { TopicPlan } from "../port/transport.ts";
+import type { TopicPlan } from "../port/topic-plan.ts";
 
 /**
  * - `error`: messages or effects are lost or doubled in the ordinary run of things (a restart, a full queue). Refused under

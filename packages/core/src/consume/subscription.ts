@@ -7,7 +7,7 @@ import type { SubscriptionStatus } from "../health/health.ts";
 import { creditFor, largestOf } from "../memory.ts";
 import type { AuditSubject } from "../audit/finding.ts";
 import type { Delivery } from "../port/receiving.ts";
-import type { TopicPlan } from "../port/transport.ts";
+import type { TopicPlan } from "../port/topic-plan.ts";
 import type { Topic } from "../topic.ts";
 import { Job } from "./attempt.ts";
 import type { Attempts } from "./attempts.ts";

@@ -3,7 +3,7 @@ import { TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import { SessionKeeper } from "../session/keeper.ts";
 import type { Delivery, Receiver } from "../port/receiving.ts";
-import type { TopicPlan } from "../port/transport.ts";
+import type { TopicPlan } from "../port/topic-plan.ts";
 import { DEAD_LETTERS } from "./letter.ts";
 
 /** Milliseconds without a session, after which a walk gives up. */

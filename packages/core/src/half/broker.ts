@@ -7,7 +7,7 @@ import type { Runtime } from "../runtime.ts";
 import { SessionKeeper } from "../session/keeper.ts";
 import type { Decision, HalfMessagePort, HalfSession } from "../port/half.ts";
 import type { Sure, Verdict } from "../port/sending.ts";
-import type { TopicPlan } from "../port/transport.ts";
+import type { TopicPlan } from "../port/topic-plan.ts";
 
 /** Answers the broker's question about a half message of one declaration. */
 type Answer = (message: Incoming) => Promise<Decision>;

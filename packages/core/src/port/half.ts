@@ -2,7 +2,7 @@
 import type { TallyError } from "../error.ts";
 import type { Incoming, Outgoing } from "../message.ts";
 import type { Sure, Verdict } from "./sending.ts";
-import type { TopicPlan } from "./transport.ts";
+import type { TopicPlan } from "./topic-plan.ts";
 
 export type Decision = "commit" | "rollback" | "unknown";
 

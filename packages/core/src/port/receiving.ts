@@ -1,6 +1,6 @@
 import type { TallyError } from "../error.ts";
 import type { Incoming } from "../message.ts";
-import type { TopicPlan } from "./transport.ts";
+import type { TopicPlan } from "./topic-plan.ts";
 
 export interface Subscription {
   readonly topic: TopicPlan;

@@ -4,6 +4,7 @@ import type { Clock, Random } from "../clock.ts";
 import type { HalfMessagePort } from "./half.ts";
 import type { Receiver, ReceiverEvents, Subscription } from "./receiving.ts";
 import type { Sender, SenderEvents } from "./sending.ts";
+import type { TopicPlan } from "./topic-plan.ts";
 
 /** What `rabbitmq({…})`, `kafka({…})` or `memory()` gives: resolved options, nothing opened yet. */
 export interface Broker {
@@ -82,14 +83,6 @@ export interface Traits {
   readonly longestDelay: number;
   /** Bytes of bodies that a receiver may hold beyond its credit, fetched ahead (Kafka); else 0. */
   readonly aheadBytes: number;
-}
-
-/** A topic as the broker should have it. */
-export interface TopicPlan {
-  readonly name: string;
-  readonly ordered: boolean;
-  /** Groups whose copy must exist before anything is published. */
-  readonly groups: readonly string[];
 }
 
 export interface AdminPort {

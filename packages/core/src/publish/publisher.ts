@@ -8,7 +8,7 @@ import type { Runtime } from "../runtime.ts";
 import type { SchemaResult } from "../schema.ts";
 import type { PublisherStatus } from "../health/health.ts";
 import type { Verdict } from "../port/sending.ts";
-import type { TopicPlan } from "../port/transport.ts";
+import type { TopicPlan } from "../port/topic-plan.ts";
 import type { InboxTransactions, PutResult } from "../stores.ts";
 import type { Topic } from "../topic.ts";
 import { Answers } from "./answers.ts";

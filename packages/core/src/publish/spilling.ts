@@ -7,7 +7,7 @@ import { Outbox } from "../outbox/outbox.ts";
 import type { RelayOutcome } from "../outbox/relay.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Proof } from "../port/sending.ts";
-import type { TopicPlan } from "../port/transport.ts";
+import type { TopicPlan } from "../port/topic-plan.ts";
 import type { OutboxStore, PutResult, Row } from "../stores.ts";
 import { Entry } from "./entry.ts";
 import type { Wire } from "./lanes.ts";

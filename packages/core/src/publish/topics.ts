@@ -4,7 +4,7 @@ import { atMost, sleep } from "../clock.ts";
 import { TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import { DEDUPE_FOR_MS } from "../outbox/age.ts";
-import type { TopicPlan } from "../port/transport.ts";
+import type { TopicPlan } from "../port/topic-plan.ts";
 import type { Topic } from "../topic.ts";
 import { TopicBreaker } from "./breakers.ts";
 import type { Entry } from "./entry.ts";

@@ -1,5 +1,5 @@
+import type { HostPort } from "@tallymq/core/spi";
 import type { ClientPlan, InMessage, Status } from "./driver.ts";
-import type { GrpcOptions } from "./grpc.ts";
 import { checksum, definition, duration, resource } from "./protocol.ts";
 
 type Message = InstanceType<typeof definition.Message>;
@@ -12,7 +12,7 @@ export function statusOf(given: InstanceType<typeof definition.Status> | undefin
 /** What a client says of itself. */
 export function settings(
   plan: ClientPlan,
-  { endpoints, requestTimeout }: Pick<GrpcOptions, "endpoints" | "requestTimeout">,
+  { endpoints, requestTimeout }: { readonly endpoints: readonly HostPort[]; readonly requestTimeout: number },
 ): Settings {
   const at = new definition.Endpoints();
   at.setScheme(definition.AddressScheme.DOMAIN_NAME);
