@@ -1,7 +1,12 @@
 // One thing: the closed list of events, its table, and what counts and hands them out.
 import type { AuditFinding } from "./audit/finding.ts";
-import type { MemoryPart } from "./memory.ts";
 import { type ErrorCode, oneLine, type TallyError } from "./error.ts";
+
+/** One thing that takes memory, and how much of it at most, in bytes. */
+export interface MemoryPart {
+  readonly what: string;
+  readonly bytes: number;
+}
 
 /** Nothing happens uncounted: whatever is out of the ordinary is one of these. `at` is wall-clock milliseconds. */
 export type TallyEvent = { readonly at: number } & TallyEventBody;

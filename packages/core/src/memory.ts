@@ -1,11 +1,5 @@
 import { TallyError } from "./error.ts";
-import type { Events } from "./events.ts";
-
-/** One thing that takes memory, and how much of it at most, in bytes. */
-export interface MemoryPart {
-  readonly what: string;
-  readonly bytes: number;
-}
+import type { Events, MemoryPart } from "./events.ts";
 
 /**
  * What one subscription may have in hand, in bytes of bodies, if nobody says otherwise: its credit follows from that and
