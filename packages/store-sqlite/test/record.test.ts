@@ -1,6 +1,7 @@
 import type { NewRow, Row } from "@tallymq/core/spi";
 import { describe, expect, it } from "vitest";
-import { FRAME, Heads, Pack, PACK_BYTES } from "../src/record/pack.ts";
+import { FRAME, PACK_BYTES } from "../src/record/layout.ts";
+import { Heads, Pack } from "../src/record/pack.ts";
 import { RecordReader } from "../src/record/unpack.ts";
 import { row } from "./open.ts";
 

@@ -12,11 +12,12 @@ export function withFile<T>(path: string, work: (sql: DatabaseSync) => T): T {
 }
 
 /** Makes a store what a Tally of then would have made. */
-export function asFormat(path: string, format: 1 | 2): void {
+export function asFormat(path: string, format: 1 | 2 | 4): void {
   withFile(path, (sql) => {
     const inbox = sql.prepare("SELECT 1 AS one FROM sqlite_schema WHERE name = 'tally_inbox'").get() !== undefined;
     if (format < 2) sql.exec("DROP TABLE tally_halves");
     if (format < 4) sql.exec("DROP TABLE tally_given");
+    if (format < 5) sql.exec("DROP TABLE tally_packs; DROP TABLE tally_packs_gone");
     if (inbox) sql.exec("ALTER TABLE tally_inbox DROP COLUMN by_id");
     sql.exec(`UPDATE tally_store SET format = ${format}`);
   });

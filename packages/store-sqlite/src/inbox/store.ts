@@ -15,7 +15,8 @@ import {
 import { BUFFER_BYTES } from "../buffers.ts";
 import type { Client } from "../client.ts";
 import { unpackRows } from "../outbox/records.ts";
-import { checkRow, FRAME, Heads, packAlone } from "../record/pack.ts";
+import { FRAME } from "../record/layout.ts";
+import { checkRow, Heads, packAlone } from "../record/pack.ts";
 import type { SqliteTx } from "../tx/handle.ts";
 import { SqliteTransactions } from "../tx/transactions.ts";
 import { CLAIM_WIDTH, type ClaimAnswers, type ClaimArgs, type Records } from "../worker/protocol.ts";

@@ -10,7 +10,8 @@ import type {
   StoredHalf,
 } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
-import { checkRow, FRAME, Heads, packFor } from "../record/pack.ts";
+import { FRAME } from "../record/layout.ts";
+import { checkRow, Heads, packFor } from "../record/pack.ts";
 import type { HalfLine, PreparedLine } from "../worker/outbox/halves.ts";
 import type { Records } from "../worker/protocol.ts";
 import { unpackRows } from "./records.ts";

@@ -1,13 +1,9 @@
 import { serialize } from "node:v8";
 import { type NewRow, TallyError } from "@tallymq/core/spi";
-import { AT, FLAG, FORMAT } from "./layout.ts";
+import { AT, FLAG, FORMAT, FRAME, PACK_BYTES } from "./layout.ts";
 
-/** Fits some hundred small messages; a larger one gets a pack of its own size. */
-export const PACK_BYTES: number = 256 * 1024;
 /** Packs that are kept for later. */
 const MOST_FREE = 8;
-/** Before each record its length, u32. */
-export const FRAME = 4;
 
 /** UTF-16 units whose bytes are counted in 16 bits, escapes included. */
 const MOST_ID = 10_000;

@@ -3,6 +3,7 @@
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { asFault, sqliteErrorOf } from "./fault.ts";
 import { openStore } from "./file/open.ts";
+import { PACKS_SINCE } from "./file/stamp.ts";
 import type { Answers } from "./group.ts";
 import { inboxRoom } from "./inbox/room.ts";
 import { kindOf } from "./kinds.ts";
@@ -41,9 +42,9 @@ function serve(port: MessagePort, args: OpenArgs): void {
   let rooms;
   try {
     opened = openStore(args, kindOf(args.kind), surfaced);
-    const { db } = opened;
+    const { db, format } = opened;
     const inbox = args.kind === "inbox" ? inboxRoom(db, args, surfaced) : null;
-    rooms = { outbox: outboxRoom(db, inbox === null ? null : args.maxBytes, surfaced), inbox };
+    rooms = { outbox: outboxRoom(db, inbox === null ? null : args.maxBytes, format >= PACKS_SINCE, surfaced), inbox };
     answers.ok(0, { value: { id: opened.id } });
   } catch (error) {
     answers.failed(0, error);

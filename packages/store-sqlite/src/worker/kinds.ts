@@ -3,7 +3,7 @@ import type { Kind } from "./file/open.ts";
 import { keepIdentities } from "./inbox/identity.ts";
 import { createBucket, createInbox, repairInbox, savedInbox } from "./inbox/schema.ts";
 import { createHalves } from "./outbox/half-schema.ts";
-import { createGiven, createOutbox, repairOutbox, SAVED_OUTBOX } from "./outbox/schema.ts";
+import { createGiven, createOutbox, createPacks, repairOutbox, SAVED_OUTBOX } from "./outbox/schema.ts";
 import type { OpenArgs } from "./protocol.ts";
 
 const OUTBOX: Kind = {
@@ -33,6 +33,7 @@ const INBOX: Kind = {
 function upgradeOutbox(sql: DatabaseSync): void {
   createHalves(sql);
   createGiven(sql);
+  createPacks(sql);
 }
 
 export function kindOf(kind: OpenArgs["kind"]): Kind {

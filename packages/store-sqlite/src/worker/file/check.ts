@@ -8,7 +8,7 @@ import { checkStamp, foreignTables, readStamp } from "./stamp.ts";
  * - `damaged`: ours, as far as can be told, and not to be written to.
  */
 export type Judgement =
-  | { readonly is: "whole" }
+  | { readonly is: "whole"; readonly format: number }
   | { readonly is: "unstamped"; readonly foreign: boolean }
   | { readonly is: "damaged"; readonly reason: string; readonly foreign: boolean };
 
@@ -33,7 +33,7 @@ export function judge(path: string, kind: "outbox" | "inbox", initialised: boole
     }
     checkStamp(path, stamp, kind);
     const reason = check(sql, foreign);
-    return reason === null ? { is: "whole" } : { is: "damaged", reason, foreign };
+    return reason === null ? { is: "whole", format: stamp.format } : { is: "damaged", reason, foreign };
   } catch (error) {
     const code = sqliteCode(error);
     if (code !== SQLITE.notadb && code !== SQLITE.corrupt && code !== SQLITE.error) throw error;

@@ -26,6 +26,7 @@ export class Database {
   readonly sql: DatabaseSync;
   readonly #inode: number;
   readonly #begin: StatementSync;
+  readonly #read: StatementSync;
   readonly #commit: StatementSync;
   readonly #rollback: StatementSync;
   readonly #maxPages: number | null;
@@ -51,6 +52,7 @@ export class Database {
       this.sql.exec(`PRAGMA wal_autocheckpoint=${Math.round(LOG_BYTES / page)}`);
       this.#maxPages = maxBytes === null ? null : Math.max(16, Math.floor(maxBytes / page));
       this.#begin = this.sql.prepare("BEGIN IMMEDIATE");
+      this.#read = this.sql.prepare("BEGIN");
       this.#commit = this.sql.prepare("COMMIT");
       this.#rollback = this.sql.prepare("ROLLBACK");
       this.#inode = lstat(path)?.ino ?? 0;
@@ -99,6 +101,17 @@ export class Database {
   /** Also after SQLite undid the transaction by itself, as it does for some errors. */
   rollback(): void {
     if (this.sql.isTransaction) this.#rollback.run();
+  }
+
+  /** Several looks that see one state. Inside a transaction they do so anyway. */
+  reading<T>(looks: () => T): T {
+    if (this.sql.isTransaction) return looks();
+    this.#read.run();
+    try {
+      return looks();
+    } finally {
+      this.rollback();
+    }
   }
 
   number(pragma: string): number {

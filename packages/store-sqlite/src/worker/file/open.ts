@@ -24,6 +24,8 @@ export interface Kind {
 export interface Opened {
   readonly db: Database;
   readonly id: string;
+  /** It stays so for as long as anybody has the store open. */
+  readonly format: number;
   close(): void;
 }
 
@@ -46,10 +48,11 @@ export function openStore(args: OpenArgs, kind: Kind, surfaced: (what: string) =
       const stamp = readStamp(db.sql);
       if (stamp === null) throw new Fault("store", `${path} has no store in it although somebody has it open`);
       checkStamp(path, stamp, args.kind);
-      if (stamp.format < STORE_FORMAT) upgrade(db, kind);
+      if (stamp.format < STORE_FORMAT) upgrade(db, kind, false);
       return {
         db,
         id: stamp.id,
+        format: stamp.format,
         close() {
           db.close();
           members.close();
@@ -65,12 +68,12 @@ export function openStore(args: OpenArgs, kind: Kind, surfaced: (what: string) =
   }
 }
 
-/** Others may have it open, in a version that knows less: what is added hinders none of them. */
-function upgrade(db: Database, kind: Kind): void {
+/** While others have it open, perhaps in a version that knows less, only what hinders none of them is added. */
+function upgrade(db: Database, kind: Kind, alone: boolean): void {
   db.begin("acked");
   try {
     kind.upgrade(db.sql);
-    upgradeStamp(db.sql);
+    upgradeStamp(db.sql, alone);
     db.commit();
   } catch (error) {
     db.rollback();
@@ -117,9 +120,18 @@ function prepare(args: OpenArgs, kind: Kind, initialised: boolean, surfaced: (wh
     if (judgement.is === "unstamped" && judgement.foreign && isOpenToOthers(path)) {
       surfaced(`${path} can be read by others than its owner; messages of parked keys will be in it`);
     } else if (!(judgement.is === "unstamped" && judgement.foreign)) makePrivate(path);
-    if (judgement.is === "whole") return;
+    if (judgement.is === "whole") return judgement.format < STORE_FORMAT ? renew(args, kind) : undefined;
   }
   make(args, kind, () => {});
+}
+
+function renew(args: OpenArgs, kind: Kind): void {
+  const db = new Database(args.path, args.kind === "outbox" ? args.maxBytes : null);
+  try {
+    upgrade(db, kind, true);
+  } finally {
+    db.close();
+  }
 }
 
 function make(args: OpenArgs, kind: Kind, fill: (sql: DatabaseSync) => void): void {

@@ -2,7 +2,8 @@ import type { DatabaseSync } from "node:sqlite";
 import { Fault } from "../fault.ts";
 
 /**
- * Of the tables. A store of a higher one is not touched, one of a lower one is upgraded in place when it is opened.
+ * Of the tables. A store of a higher one is not touched, one of a lower one is upgraded in place when it is opened: up to
+ * {@link SHARED_FORMAT} while others have it open, since these may be of a version that knows no more.
  *
  * | format | brought |
  * |---|---|
@@ -10,8 +11,12 @@ import { Fault } from "../fault.ts";
  * | 2 | half messages |
  * | 3 | marks that lie by the beginning of their id, in inboxes made by it |
  * | 4 | how far rows have been given to a relay |
+ * | 5 | rows that lie together in packs |
  */
-export const STORE_FORMAT = 4;
+export const STORE_FORMAT = 5;
+export const PACKS_SINCE = 5;
+/** The last one that adds what nobody has to know of. */
+const SHARED_FORMAT = 4;
 
 export interface Stamp {
   readonly kind: string;
@@ -24,9 +29,9 @@ export function createStamp(sql: DatabaseSync, stamp: Stamp): void {
   sql.prepare("INSERT INTO tally_store VALUES (?, ?, ?)").run(stamp.kind, stamp.format, stamp.id);
 }
 
-/** Inside a transaction: the store has all tables of this format by now. */
-export function upgradeStamp(sql: DatabaseSync): void {
-  sql.prepare("UPDATE tally_store SET format = ?").run(STORE_FORMAT);
+/** Inside a transaction: the store has all tables of this format by now. @param alone Nobody else has it open. */
+export function upgradeStamp(sql: DatabaseSync, alone: boolean): void {
+  sql.prepare("UPDATE tally_store SET format = max(format, ?)").run(alone ? STORE_FORMAT : SHARED_FORMAT);
 }
 
 /** Null: no store of Tally (yet). Throws what SQLite throws for a damaged file. */

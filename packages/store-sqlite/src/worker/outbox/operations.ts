@@ -5,7 +5,8 @@ import { type Answer, type Operations, operation, type PutAnswer, type PutArgs }
 import { halfOperations } from "./halves.ts";
 import { RelayLock } from "./lock.ts";
 import { Parked } from "./parked.ts";
-import { packRecords, Relay } from "./relay.ts";
+import { type Broken, type Pack, Packs } from "./packs.ts";
+import { type Findings, packRecords, Relay } from "./relay.ts";
 import { type Limit, Rows } from "./rows.ts";
 
 type At = { readonly lease: number };
@@ -19,9 +20,15 @@ interface ParkedLine {
 }
 
 /** An outbox on one connection: what the main thread may ask of it. */
-export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what: string) => void): OutboxRoom {
+export function outboxRoom(
+  db: Database,
+  maxSum: number | null,
+  packing: boolean,
+  surfaced: (what: string) => void,
+): OutboxRoom {
   const { sql } = db;
-  const rows = new Rows(db, maxSum);
+  const packs = new Packs(db);
+  const rows = new Rows(db, packs, maxSum, packing);
   const parked = new Parked(db);
   const relays = new Map<number, Relay>();
   const weigh = sql.prepare(
@@ -38,36 +45,61 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
     "SELECT r.place AS place, stored_at, record, code, reason, parked_at FROM tally_parked_rows p JOIN tally_rows r USING (place) ORDER BY r.place LIMIT ?",
   );
   const oldest = sql.prepare(
-    "SELECT stored_at FROM tally_rows WHERE place NOT IN (SELECT place FROM tally_parked_rows) ORDER BY place LIMIT 1",
+    `SELECT stored_at FROM (SELECT * FROM (SELECT place, stored_at FROM tally_rows WHERE place NOT IN (SELECT place FROM tally_parked_rows) ORDER BY place LIMIT 1)
+      UNION ALL SELECT * FROM (SELECT place, stored_at FROM tally_packs ORDER BY place LIMIT 1)) ORDER BY place LIMIT 1`,
   );
   const slots = sql.prepare("SELECT slot, count(*) AS n FROM tally_rows WHERE slot IS NOT NULL GROUP BY slot");
   const setAside = sql.prepare(
     "INSERT OR REPLACE INTO tally_damaged_rows (place, slot, stored_at, crc, record) SELECT place, slot, stored_at, crc, record FROM tally_rows WHERE place = ?",
   );
 
-  const drop = (places: readonly number[]): number => {
-    let [count, bytes] = [0, 0];
-    for (const [first, last] of runsOf(places)) {
+  const drop = (places: readonly number[]): readonly Broken[] => {
+    const { loose, broken, ...packed } = packs.end(places.toSorted((a, b) => a - b));
+    let [count, bytes] = [packed.rows, packed.bytes];
+    for (const [first, last] of runsOf(loose)) {
       const weight = weigh.get(first, last) as { n: number; bytes: number };
       count += weight.n;
       bytes += weight.bytes;
       if (weight.n > 0) remove.run(first, last);
     }
-    if (count > 0) rows.left(count, bytes);
-    return count;
+    if (count > 0 || bytes > 0) rows.left(count, bytes);
+    return broken;
   };
-  const quarantine = (places: readonly number[]): void => {
+  const loosen = (list: readonly Pack[]): readonly number[] => list.flatMap((pack) => rows.loosen(pack));
+  const tell = (damaged: readonly number[]): void => {
+    for (const place of damaged)
+      surfaced(`row ${place} of ${db.path} is damaged: it is kept in the table tally_damaged_rows and not sent`);
+  };
+  const inTransaction = (work: () => void): void => {
     db.begin("relay");
     try {
-      for (const place of places) setAside.run(place);
-      drop(places);
+      work();
       db.commit();
     } catch (error) {
       db.rollback();
       throw error;
     }
-    for (const place of places)
-      surfaced(`row ${place} of ${db.path} is damaged: it is kept in the table tally_damaged_rows and not sent`);
+  };
+  const tidy = ({ damaged, stuck }: Findings): void => {
+    const aside = new Set(damaged);
+    // Somebody else may have made loose rows of a pack meanwhile.
+    const loosenAt = (place: number): boolean => {
+      const pack = packs.at(place);
+      if (pack !== null) for (const each of rows.loosen(pack)) aside.add(each);
+      return pack !== null;
+    };
+    if (damaged.length > 0)
+      inTransaction(() => {
+        for (const place of damaged) if (!loosenAt(place) && setAside.run(place).changes === 1) drop([place]);
+      });
+    if (stuck.length > 0) {
+      try {
+        inTransaction(() => stuck.forEach(({ place }) => loosenAt(place)));
+      } catch {
+        // It saves room, no more; the next look tries again.
+      }
+    }
+    tell([...aside]);
   };
   const relayOf = ({ lease }: At): Relay => {
     const relay = relays.get(lease);
@@ -79,7 +111,10 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
   const operations: Operations = {
     busySlots: operation("read", () => {
       const counts = new Uint32Array(FENCE_SLOTS);
-      for (const row of slots.iterate()) counts[Number(row["slot"])] = Number(row["n"]);
+      db.reading(() => {
+        for (const row of slots.iterate()) counts[Number(row["slot"])] = Number(row["n"]);
+        packs.countSlots(counts);
+      });
       return { value: counts, transfer: [counts.buffer] };
     }),
     stats: operation("read", () => {
@@ -92,7 +127,7 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
       const lock = RelayLock.try(db.path, destinations);
       if (lock === null) return value(false);
       parked.reload();
-      relays.set(lease, new Relay(db, lock, parked, destinations, surfaced));
+      relays.set(lease, new Relay(db, lock, packs, parked, destinations, surfaced));
       return value(true);
     }),
     release: operation("read", ({ lease }: At) => {
@@ -100,9 +135,9 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
       return value(relays.delete(lease));
     }),
     take: operation("read", (args: At & { most: number; limits: readonly (readonly [string, number])[] }) => {
-      const damaged: number[] = [];
-      const answer = relayOf(args).take(args.most, new Map(args.limits), (place) => damaged.push(place));
-      if (damaged.length > 0) quarantine(damaged);
+      const found: Findings = { damaged: [], stuck: [] };
+      const answer = relayOf(args).take(args.most, new Map(args.limits), found);
+      if (found.damaged.length + found.stuck.length > 0) tidy(found);
       return answer;
     }),
     giveBack: operation("read", (args: At & { rows: readonly GivenBack[] }) => {
@@ -113,18 +148,29 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
     end: operation("relay", (args: At & { places: Float64Array }) => {
       const relay = relayOf(args);
       const ended = [...args.places].filter((place) => relay.given.has(place));
-      const count = drop(ended);
-      return { value: count, committed: () => ended.forEach((place) => relay.end(place)) };
+      const stuck = drop(ended).filter(({ pack, gone }) => relay.isStuck(pack, gone));
+      const damaged = loosen(stuck.map(({ pack }) => pack));
+      return {
+        value: ended.length,
+        committed: () => {
+          for (const place of ended) relay.end(place);
+          tell(damaged);
+        },
+      };
     }),
     park: operation("relay", (args: At & { place: number; code: string; reason: string; wall: number }) => {
       const relay = relayOf(args);
       if (!relay.given.has(args.place)) return value(false);
+      // A parked row is a loose one, and what was with it may have to wait for it.
+      const pack = packs.at(args.place);
+      const damaged = pack === null ? [] : rows.loosen(pack);
       park.run(args.place, args.code, args.reason, args.wall);
       return {
         value: true,
         committed: () => {
           relay.end(args.place);
           parked.reload();
+          tell(damaged);
         },
       };
     }),
@@ -179,10 +225,10 @@ export function outboxRoom(db: Database, maxSum: number | null, surfaced: (what:
   };
 }
 
-/** Places that follow each other, as `[first, last]`: what was relayed together nearly always does. */
+/** Places in their order; those that follow each other as `[first, last]`: what was relayed together nearly always does. */
 function runsOf(places: readonly number[]): readonly (readonly [number, number])[] {
   const runs: [number, number][] = [];
-  for (const place of places.toSorted((a, b) => a - b)) {
+  for (const place of places) {
     const run = runs.at(-1);
     if (run !== undefined && place <= run[1] + 1) run[1] = place;
     else runs.push([place, place]);

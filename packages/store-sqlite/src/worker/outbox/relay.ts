@@ -6,6 +6,8 @@ import { Fault } from "../fault.ts";
 import { type Answer, RECORD_WIDTH, type Records } from "../protocol.ts";
 import { GivenMark } from "./given.ts";
 import type { RelayLock } from "./lock.ts";
+import type { Gone } from "./pack.ts";
+import type { Pack, Packs } from "./packs.ts";
 import type { Parked } from "./parked.ts";
 
 /** A look hands out no more than this at once, but one row at least. */
@@ -18,6 +20,16 @@ interface Taken {
   readonly place: number;
   readonly stored_at: number;
   readonly record: Uint8Array;
+  /** Whether it says so itself or not. */
+  readonly doubtful: boolean;
+}
+
+/** What a look comes upon that somebody has to do something about. */
+export interface Findings {
+  /** Rows whose bytes are not what was stored. */
+  readonly damaged: number[];
+  /** Packs of which little is left, none of it on its way: it waits for a person, or for its topic. */
+  readonly stuck: Pack[];
 }
 
 /** What the worker has to know of a row's destination and topic. */
@@ -35,7 +47,8 @@ export class Relay {
   /** Of what was given back, what may have been sent. */
   readonly #doubtful: Map<number, Head> = new Map();
   readonly #mark: GivenMark;
-  readonly #path: string;
+  readonly #db: Database;
+  readonly #packs: Packs;
   readonly #parked: Parked;
   readonly #next: StatementSync;
   readonly #heads: Map<string, Head> = new Map();
@@ -49,17 +62,19 @@ export class Relay {
   constructor(
     db: Database,
     lock: RelayLock,
+    packs: Packs,
     parked: Parked,
     destinations: readonly string[],
     surfaced: (what: string) => void,
   ) {
     this.lock = lock;
-    this.#path = db.path;
+    this.#db = db;
+    this.#packs = packs;
     this.#parked = parked;
     this.#destinations = new Set(destinations);
     this.#mark = new GivenMark(db, destinations, surfaced);
     this.#next = db.sql.prepare(
-      "SELECT place, slot, stored_at, crc, record FROM tally_rows WHERE place > ? ORDER BY place",
+      "SELECT place, slot, stored_at, crc, record FROM tally_rows WHERE place > ? AND place <= ? ORDER BY place",
     );
     this.#next.setReturnArrays(true);
   }
@@ -90,54 +105,101 @@ export class Relay {
     this.lock.release();
   }
 
-  /**
-   * @param limits Rows of these topics given and not ended, at most.
-   * @param damaged Gets the rows whose bytes are not what was stored.
-   */
-  take(most: number, limits: ReadonlyMap<string, number>, damaged: (place: number) => void): Answer {
-    if (!this.lock.holds()) throw new Fault("fenced", `the relay's lock on ${this.#path} was deleted or replaced`);
+  /** @param limits Rows of these topics given and not ended, at most. */
+  take(most: number, limits: ReadonlyMap<string, number>, found: Findings): Answer {
+    if (!this.lock.holds()) throw new Fault("fenced", `the relay's lock on ${this.#db.path} was deleted or replaced`);
     if (this.#parked.refresh()) this.#cursor = 0;
     const look = new Look(most, limits, this.given);
-    // What was passed over comes first: it lies before what has not been read, and a topic's rows go in their order.
-    for (const [topic, place] of [...this.#passed]) {
-      if (!look.wants(topic)) continue;
-      this.#passed.delete(topic);
-      this.#read(look, place - 1, topic, damaged);
-    }
-    this.#read(look, this.#cursor, null, damaged);
+    this.#db.reading(() => {
+      // What was passed over comes first: it lies before what has not been read, and a topic's rows go in their order.
+      for (const [topic, place] of [...this.#passed]) {
+        if (!look.wants(topic)) continue;
+        this.#passed.delete(topic);
+        this.#read(look, place - 1, topic, found);
+      }
+      this.#read(look, this.#cursor, null, found);
+    });
     this.#mark.advance(look.furthest);
     return packRecords(look.taken);
   }
 
+  /** Whether nothing of what is left of a pack goes on before something else happens, and so little that it is not worth its room. */
+  isStuck({ place, rows }: Pack, gone: Gone): boolean {
+    const left = rows - gone.count;
+    if (left * 2 > rows || this.#cursor < place + rows - 1) return false;
+    for (let row = 0; row < rows; row++) if (!gone.has(row) && this.given.has(place + row)) return false;
+    return true;
+  }
+
   /** @param only The rows of this topic, up to where the reading stands; null: all that was not read. */
-  #read(look: Look, from: number, only: string | null, damaged: (place: number) => void): void {
-    const end = only === null ? Number.POSITIVE_INFINITY : this.#cursor;
-    for (const line of this.#next.iterate(from)) {
-      const [place, slot, storedAt, crc, record] = line as unknown as Line;
-      if (place > end) return;
-      if (look.full(record)) {
-        if (only !== null) this.#pass(only, place);
-        return;
+  #read(look: Look, from: number, only: string | null, found: Findings): void {
+    const end = only === null ? Number.MAX_SAFE_INTEGER : this.#cursor;
+    for (let at = from; at < end;) {
+      const pack = this.#packs.endingBehind(at);
+      for (const line of this.#next.iterate(at, Math.min(end, (pack?.place ?? end + 1) - 1))) {
+        const [place, slot, storedAt, crc, record] = line as unknown as Line;
+        if (!this.#visit(look, only, place, slot, storedAt, crc32(record) === crc ? record : null, record.length, found))
+          return;
       }
-      if (only === null) this.#cursor = place;
-      if (this.given.has(place) || this.#parked.holds(place, slot)) continue;
-      if (crc32(record) !== crc) {
-        damaged(place);
-        continue;
-      }
-      const head = this.#headOf(record);
-      const { served, topic, destination } = head;
-      if (!served || (only !== null && topic !== only)) continue;
-      if (look.wants(topic) && !this.#passed.has(topic)) {
-        if (this.#doubtful.has(place) || this.#mark.covers(destination, place))
-          record[AT.flags] = (record[AT.flags] ?? 0) | FLAG.doubtful;
-        look.take({ place, stored_at: storedAt, record }, head);
-        this.given.set(place, head);
-      } else {
-        this.#pass(topic, place);
-        if (only !== null) return;
-      }
+      if (pack === null) return;
+      at = pack.place + pack.rows - 1;
+      if (!this.#readPack(look, pack, from, end, only, found)) return;
     }
+  }
+
+  /** @returns false: the look has enough. */
+  #readPack(look: Look, pack: Pack, from: number, end: number, only: string | null, found: Findings): boolean {
+    const gone = this.#packs.gone(pack);
+    const bytes = this.#packs.read(pack);
+    const first = Math.max(0, from + 1 - pack.place);
+    const last = Math.min(pack.rows - 1, end - pack.place);
+    for (let row = first; row <= last; row++) {
+      if (gone.has(row)) continue;
+      const place = pack.place + row;
+      const record = bytes.record(row);
+      const length = record?.length ?? 0;
+      if (!this.#visit(look, only, place, bytes.slot(row), pack.storedAt, record, length, found)) return false;
+    }
+    if (only === null) this.#cursor = pack.place + last;
+    if (gone.count > 0 && this.isStuck(pack, gone)) found.stuck.push(pack);
+    return true;
+  }
+
+  /**
+   * @param record Null: its bytes are not what was stored.
+   * @returns false: the look has enough
+   */
+  #visit(
+    look: Look,
+    only: string | null,
+    place: number,
+    slot: number | null,
+    storedAt: number,
+    record: Uint8Array | null,
+    length: number,
+    found: Findings,
+  ): boolean {
+    if (look.full(length)) {
+      if (only !== null) this.#pass(only, place);
+      return false;
+    }
+    if (only === null) this.#cursor = place;
+    if (this.given.has(place) || this.#parked.holds(place, slot)) return true;
+    if (record === null) {
+      found.damaged.push(place);
+      return true;
+    }
+    const head = this.#headOf(record);
+    const { served, topic, destination } = head;
+    if (!served || (only !== null && topic !== only)) return true;
+    if (look.wants(topic) && !this.#passed.has(topic)) {
+      const doubtful = this.#doubtful.has(place) || this.#mark.covers(destination, place);
+      look.take({ place, stored_at: storedAt, record, doubtful }, head);
+      this.given.set(place, head);
+      return true;
+    }
+    this.#pass(topic, place);
+    return only === null;
   }
 
   #pass(topic: string, place: number): void {
@@ -185,9 +247,9 @@ class Look {
     if (limits.size > 0) for (const { topic } of given.values()) this.#count(topic);
   }
 
-  full(record: Uint8Array): boolean {
+  full(bytes: number): boolean {
     const { length } = this.taken;
-    return length >= this.#most || (length > 0 && this.#bytes + record.length > TAKE_BYTES);
+    return length >= this.#most || (length > 0 && this.#bytes + bytes > TAKE_BYTES);
   }
 
   wants(topic: string): boolean {
@@ -207,17 +269,19 @@ class Look {
   }
 }
 
-export function packRecords(
-  rows: readonly { readonly place: number; readonly stored_at: number; readonly record: Uint8Array }[],
-): Answer {
+type ToPack = Omit<Taken, "doubtful"> & { readonly doubtful?: boolean };
+
+export function packRecords(rows: readonly ToPack[]): Answer {
   const bytes = new ArrayBuffer(rows.reduce((sum, row) => sum + row.record.length, 0));
   const target = new Uint8Array(bytes);
   // Numbers of their own type: an array of numbers is written one by one for the other thread, and read so.
   const numbers = new Float64Array(rows.length * RECORD_WIDTH);
   let end = 0;
   let at = 0;
-  for (const { place, stored_at, record } of rows) {
+  for (const { place, stored_at, record, doubtful } of rows) {
     target.set(record, end);
+    // Not in the record itself, which is read again when the row is given back.
+    if (doubtful === true) target[end + AT.flags] = (target[end + AT.flags] ?? 0) | FLAG.doubtful;
     end += record.length;
     numbers[at++] = place;
     numbers[at++] = stored_at;

@@ -1,12 +1,15 @@
 import type { SQLInputValue, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { AT, FLAG, partsOf, slotOf, viewOf } from "../../record/layout.ts";
+import { AT, FLAG, FRAME, PACK_BYTES, partsOf, slotOf, viewOf } from "../../record/layout.ts";
 import type { Database } from "../file/database.ts";
 import { SQLITE, sqliteCode } from "../fault.ts";
 import { BoundReached } from "../group.ts";
 import { PUT, type PutArgs } from "../protocol.ts";
+import { idOf, listOf } from "./pack.ts";
+import type { Pack, Packs } from "./packs.ts";
 
-const FRAME = 4;
+/** Fewer rows are stored as loose ones: a pack costs as much as some of them. */
+const PACKED = 16;
 /** Rows that one statement stores: a third less time for each than one by one, and no gain beyond. */
 const TOGETHER = 8;
 const COLUMNS = 6;
@@ -25,9 +28,11 @@ interface Counters {
   bytes: number;
 }
 
-/** Stores packs of records, each row by itself. Runs inside a transaction. */
+/** Stores packs of records, each as a whole where that may be, else each row by itself. Runs inside a transaction. */
 export class Rows {
   readonly #maxSum: number | null;
+  readonly #packs: Packs;
+  readonly #packing: boolean;
   readonly #insert: StatementSync;
   readonly #together: StatementSync;
   readonly #values: SQLInputValue[] = Array.from({ length: TOGETHER * COLUMNS }, () => null);
@@ -35,12 +40,21 @@ export class Rows {
   readonly #find: StatementSync;
   readonly #counters: StatementSync;
   readonly #count: StatementSync;
+  readonly #moved: StatementSync;
+  readonly #aside: StatementSync;
+  /** Ids up to here may be in a pack. */
+  #top: Uint8Array | null = null;
   /** From the first job that met the bound to the end of its commit: who came later is not stored either. */
   #full = false;
 
-  /** @param maxSum Bound of the records' sum, for a file that has none of its own. */
-  constructor(db: Database, maxSum: number | null) {
+  /**
+   * @param maxSum Bound of the records' sum, for a file that has none of its own.
+   * @param packing False: somebody who knows no packs has the store open.
+   */
+  constructor(db: Database, packs: Packs, maxSum: number | null, packing: boolean) {
     this.#maxSum = maxSum;
+    this.#packs = packs;
+    this.#packing = packing;
     // OR IGNORE: with it SQLite needs no copy of each page to undo the statement alone, and the answer says if it was there.
     const insert = "INSERT OR IGNORE INTO tally_rows (place, id, slot, stored_at, crc, record, nth) VALUES ";
     this.#insert = db.sql.prepare(`${insert}(?, ?, ?, ?, ?, ?, ?)`);
@@ -51,6 +65,12 @@ export class Rows {
     this.#find = db.sql.prepare("SELECT nth, record FROM tally_rows WHERE id = ? ORDER BY nth");
     this.#counters = db.sql.prepare("SELECT next, rows, bytes FROM tally_outbox");
     this.#count = db.sql.prepare("UPDATE tally_outbox SET next = ?, rows = ?, bytes = ?");
+    this.#moved = db.sql.prepare(
+      "INSERT INTO tally_rows (place, id, slot, stored_at, crc, record, nth) VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT coalesce(max(nth) + 1, 0) FROM tally_rows WHERE id = ?2))",
+    );
+    this.#aside = db.sql.prepare(
+      "INSERT OR REPLACE INTO tally_damaged_rows (place, slot, stored_at, crc, record) VALUES (?, ?, ?, ?, ?)",
+    );
   }
 
   /** A commit begins: what is deleted since may have made room. */
@@ -65,6 +85,8 @@ export class Rows {
     const view = viewOf(pack);
     const counters = this.#counters.get() as unknown as Counters;
     if (this.#full) limit.rows = 0;
+    if (this.#asPack(pack, rows, wall, counters, limit)) return results;
+    this.#top = this.#packs.top();
     let at = 0;
     let i = 0;
     while (i < rows) {
@@ -94,8 +116,50 @@ export class Rows {
     return results;
   }
 
+  /** Stores them as they came, in one piece. False: nothing was written, they have to go one by one. */
+  #asPack(records: Uint8Array, rows: number, wall: number, counters: Counters, limit: Limit): boolean {
+    if (!this.#packing || limit.single || limit.rows < rows || rows < PACKED || records.length > PACK_BYTES) return false;
+    const bytes = records.length - rows * FRAME;
+    if (!this.#fits(counters, bytes)) return false;
+    const listed = listOf(records, rows);
+    if (listed === null || !this.#packs.fits(listed)) return false;
+    const pack: Pack = { place: counters.next, rows, storedAt: wall, bytes };
+    this.#guarded(limit, 0, () => this.#packs.add(pack, listed, records));
+    this.#count.run(counters.next + rows, counters.rows + rows, counters.bytes + bytes);
+    return true;
+  }
+
+  /**
+   * Makes loose rows of what is left of a pack, at their places.
+   * @returns those that are not what was stored: they are set aside, and no rows any more
+   */
+  loosen(pack: Pack): readonly number[] {
+    const damaged: number[] = [];
+    const bytes = this.#packs.read(pack);
+    const gone = this.#packs.gone(pack);
+    // Its room first: at the bound there is no other.
+    this.#packs.remove(pack);
+    let kept = 0;
+    for (let row = 0; row < pack.rows; row++) {
+      if (gone.has(row)) continue;
+      const place = pack.place + row;
+      const record = bytes.record(row);
+      const id = record === null ? null : idOf(record);
+      if (record === null || id === null) {
+        damaged.push(place);
+        this.#aside.run(place, bytes.slot(row), pack.storedAt, bytes.crc(row), bytes.bytes(row));
+      } else {
+        kept += record.length;
+        this.#moved.run(place, id, bytes.slot(row), pack.storedAt, bytes.crc(row), record);
+      }
+    }
+    this.left(damaged.length, pack.bytes - kept);
+    return damaged;
+  }
+
   /** Stores one record. @returns its code */
   one(record: Uint8Array, wall: number): number {
+    this.#top = this.#packs.top();
     const counters = this.#counters.get() as { next: number; rows: number; bytes: number };
     if (this.#maxSum !== null && counters.bytes + record.length > this.#maxSum) return PUT.full;
     const result = this.#one(record, counters.next, wall);
@@ -143,9 +207,11 @@ export class Rows {
       bytes += length;
       const record = pack.subarray(start, at);
       const slot = view.getInt32(start + AT.slot, true);
-      const id = start + AT.texts + view.getUint16(start + AT.head, true);
+      const idAt = start + AT.texts + view.getUint16(start + AT.head, true);
+      const id = pack.subarray(idAt, idAt + view.getUint16(start + AT.id, true));
+      if (this.#mayBePacked(id)) return null;
       values[value++] = next + row;
-      values[value++] = pack.subarray(id, id + view.getUint16(start + AT.id, true));
+      values[value++] = id;
       values[value++] = slot < 0 ? null : slot;
       values[value++] = wall;
       values[value++] = crc32(record);
@@ -171,7 +237,7 @@ export class Rows {
   }
 
   /** Where the bound is met the transaction is begun anew, up to there. */
-  #guarded(limit: Limit, index: number, work: () => number): number {
+  #guarded<T>(limit: Limit, index: number, work: () => T): T {
     try {
       return work();
     } catch (error) {
@@ -188,6 +254,9 @@ export class Rows {
     const id = record.subarray(idAt, idAt + view.getUint16(AT.id, true));
     const slot = slotOf(view);
     const crc = crc32(record);
+    const packed = this.#mayBePacked(id) ? this.#packs.find(id) : null;
+    const there = packed === null ? null : compare(record, packed);
+    if (there !== null) return there;
     if (this.#insert.run(place, id, slot, wall, crc, record, 0).changes === 1) return PUT.stored;
     const found = this.#find.all(id) as { nth: number; record: Uint8Array }[];
     for (const other of found) {
@@ -197,6 +266,10 @@ export class Rows {
     // The same id on another topic, or of another producer.
     this.#insert.run(place, id, slot, wall, crc, record, (found.at(-1)?.nth ?? -1) + 1);
     return PUT.stored;
+  }
+
+  #mayBePacked(id: Uint8Array): boolean {
+    return this.#top !== null && Buffer.compare(id, this.#top) <= 0;
   }
 }
 

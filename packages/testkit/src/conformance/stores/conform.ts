@@ -4,6 +4,7 @@ import type { StoreCase, StoreNeed, StoreRig } from "./case.ts";
 import { halfCases } from "./halves.ts";
 import { inboxCases } from "./inbox.ts";
 import { leaseCases } from "./lease.ts";
+import { manyCases } from "./many.ts";
 import { outboxCases } from "./outbox.ts";
 import { parkingCases } from "./parking.ts";
 import { transactionCases } from "./transactions.ts";
@@ -12,6 +13,7 @@ import { transactionCases } from "./transactions.ts";
 export const storeCases: readonly StoreCase[] = [
   ...outboxCases,
   ...leaseCases,
+  ...manyCases,
   ...halfCases,
   ...inboxCases,
   ...parkingCases,

@@ -1,0 +1,156 @@
+// The bytes of a stored pack: records one behind the other, each behind its length, and a list of them. Nothing here knows SQLite.
+import { crc32 } from "node:zlib";
+import { AT, FRAME, viewOf } from "../../record/layout.ts";
+
+/** Of each record: where it ends (u32), its checksum (u32), its slot (i32, -1: none). */
+const ENTRY = 12;
+const CRC = 4;
+const SLOT = 8;
+
+export interface Listed {
+  readonly list: Uint8Array;
+  readonly first: Uint8Array;
+  readonly last: Uint8Array;
+}
+
+/** Null: the ids do not rise from record to record, as bytes. */
+export function listOf(pack: Uint8Array, rows: number): Listed | null {
+  const view = viewOf(pack);
+  const list = new Uint8Array(rows * ENTRY);
+  const into = viewOf(list);
+  let [at, before, beforeLength] = [0, 0, -1];
+  for (let entry = 0; entry < list.length; entry += ENTRY) {
+    const start = at + FRAME;
+    at = start + view.getUint32(at, true);
+    const id = start + AT.texts + view.getUint16(start + AT.head, true);
+    const length = view.getUint16(start + AT.id, true);
+    if (beforeLength >= 0 && !rises(view, before, beforeLength, id, length)) return null;
+    [before, beforeLength] = [id, length];
+    into.setUint32(entry, at, true);
+    into.setUint32(entry + CRC, crc32(pack.subarray(start, at)), true);
+    into.setInt32(entry + SLOT, view.getInt32(start + AT.slot, true), true);
+  }
+  const id = FRAME + AT.texts + view.getUint16(FRAME + AT.head, true);
+  return {
+    list,
+    first: pack.subarray(id, id + view.getUint16(FRAME + AT.id, true)),
+    last: pack.subarray(before, before + beforeLength),
+  };
+}
+
+/** Slots of a pack's rows, by their numbers in it. */
+export function slotIn(list: DataView, row: number): number | null {
+  const slot = (row + 1) * ENTRY > list.byteLength ? -1 : list.getInt32(row * ENTRY + SLOT, true);
+  return slot < 0 ? null : slot;
+}
+
+/** Some tens of bytes, the first of them mostly the same: a call of `compare` costs more than to look at them here. */
+function rises(view: DataView, a: number, aLength: number, b: number, bLength: number): boolean {
+  const both = Math.min(aLength, bLength);
+  let at = 0;
+  for (; at + 4 <= both; at += 4) {
+    const [x, y] = [view.getUint32(a + at), view.getUint32(b + at)];
+    if (x !== y) return x < y;
+  }
+  for (; at < both; at++) {
+    const [x, y] = [view.getUint8(a + at), view.getUint8(b + at)];
+    if (x !== y) return x < y;
+  }
+  return aLength < bLength;
+}
+
+/** A stored pack, read. It never changes; which of its rows are left is not in it. */
+export class PackBytes {
+  readonly #list: DataView;
+  readonly #records: Buffer;
+  /** Where each record begins by the lengths in front of them, once that was needed. */
+  #starts: readonly number[] | null = null;
+
+  constructor(list: Uint8Array, records: Uint8Array) {
+    this.#list = viewOf(list);
+    this.#records = Buffer.from(records.buffer, records.byteOffset, records.byteLength);
+  }
+
+  slot(row: number): number | null {
+    return slotIn(this.#list, row);
+  }
+
+  /** Of a row that is not in the list: no checksum. */
+  crc(row: number): number {
+    return (row + 1) * ENTRY > this.#list.byteLength ? -1 : this.#list.getUint32(row * ENTRY + CRC, true);
+  }
+
+  /** Null: its bytes are not what was stored. Where it lies is said twice, so that one wrong byte spoils one record at most. */
+  record(row: number): Uint8Array | null {
+    const listed = this.bytes(row);
+    if (crc32(listed) === this.crc(row)) return listed;
+    this.#starts ??= this.#walk();
+    const start = this.#starts[row];
+    if (start === undefined) return null;
+    const framed = this.#records.subarray(start, start + this.#records.readUInt32LE(start - FRAME));
+    return crc32(framed) === this.crc(row) ? framed : null;
+  }
+
+  /** As far as the list knows where it lies. */
+  bytes(row: number): Uint8Array {
+    if ((row + 1) * ENTRY > this.#list.byteLength) return new Uint8Array(0);
+    const before = row === 0 ? 0 : this.#list.getUint32((row - 1) * ENTRY, true);
+    return this.#records.subarray(before + FRAME, this.#list.getUint32(row * ENTRY, true));
+  }
+
+  /** The row of this id, whole; -1: there is none. */
+  find(id: Uint8Array): number {
+    let [from, to] = [0, this.#list.byteLength / ENTRY];
+    while (from < to) {
+      const middle = (from + to) >>> 1;
+      const other = idOf(this.bytes(middle));
+      const order = other === null ? 0 : Buffer.compare(id, other);
+      if (order === 0) return this.record(middle) === null ? -1 : middle;
+      if (order > 0) from = middle + 1;
+      else to = middle;
+    }
+    return -1;
+  }
+
+  #walk(): readonly number[] {
+    const starts: number[] = [];
+    for (let at = 0; at + FRAME <= this.#records.length; at += FRAME + this.#records.readUInt32LE(at))
+      starts.push(at + FRAME);
+    return starts;
+  }
+}
+
+/** Null: these bytes are too short for a record. */
+export function idOf(record: Uint8Array): Uint8Array | null {
+  if (record.length < AT.texts) return null;
+  const view = viewOf(record);
+  const at = AT.texts + view.getUint16(AT.head, true);
+  return record.subarray(at, at + view.getUint16(AT.id, true));
+}
+
+/** Which rows of a pack are gone, a bit each. */
+export class Gone {
+  readonly bits: Uint8Array;
+  #count = 0;
+
+  /** @param bits Null: none. */
+  constructor(rows: number, bits: Uint8Array | null) {
+    this.bits = new Uint8Array(Math.ceil(rows / 8));
+    if (bits !== null) this.bits.set(bits.subarray(0, this.bits.length));
+    for (let row = 0; row < rows; row++) if (this.has(row)) this.#count++;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  has(row: number): boolean {
+    return ((this.bits[row >>> 3] ?? 0) & (1 << (row & 7))) !== 0;
+  }
+
+  add(row: number): void {
+    if (this.has(row)) return;
+    this.bits[row >>> 3] = (this.bits[row >>> 3] ?? 0) | (1 << (row & 7));
+    this.#count++;
+  }
+}
