@@ -3,7 +3,7 @@ import { DatabaseSync } from "node:sqlite";
 import { afterEach, expect, it, vi } from "vitest";
 import { Child } from "./child.ts";
 import { idsIn, openOutbox, recordingHost, row } from "./open.ts";
-import { scratch } from "./rig.ts";
+import { scratch, withFile } from "./rig.ts";
 
 // A store opens a thread, and the machine may be busy.
 vi.setConfig({ testTimeout: 60_000 });
@@ -20,29 +20,38 @@ function start(program: string, ...args: readonly string[]): Child {
   return child;
 }
 
-it("kill -9 at random moments: every row that was told as stored is there, in order, and the store is whole", async () => {
-  const path = join(directory, "killed.db");
-  const told: string[] = [];
-  for (let round = 0; round < 6; round++) {
-    const child = start("writer-process.ts", path, `r${round}`);
-    await child.has(1 + Math.ceil(Math.random() * 400));
-    await child.kill();
-    told.push(...child.lines.filter((line) => line !== "open"));
-  }
-  const host = recordingHost();
-  const found = await idsIn(path, host);
-  const set = new Set(found);
-  expect(told.filter((id) => !set.has(id))).toEqual([]);
-  expect(set.size).toBe(found.length);
-  // Ten callers at once: each round's rows lie in the order of their calls.
-  for (let round = 0; round < 6; round++) {
-    const numbers = found.filter((id) => id.startsWith(`r${round}-`)).map((id) => Number(id.split("-")[1]));
-    expect(numbers).toEqual(numbers.toSorted((a, b) => a - b));
-  }
-  expect(host.heard).toEqual([]);
-  using sql = new DatabaseSync(path) as DatabaseSync & Disposable;
-  expect(sql.prepare("PRAGMA integrity_check").all()).toEqual([{ integrity_check: "ok" }]);
-}, 90_000);
+it.each([
+  ["10", "one by one"],
+  ["64", "in packs"],
+])(
+  "kill -9 at random moments: every row that was told as stored is there, in order, and the store is whole (%s callers, %s)",
+  async (callers) => {
+    const path = join(directory, `killed-${callers}.db`);
+    const told: string[] = [];
+    for (let round = 0; round < 6; round++) {
+      const child = start("writer-process.ts", path, `r${round}`, "many", callers);
+      await child.has(1 + Math.ceil(Math.random() * 400));
+      await child.kill();
+      told.push(...child.lines.filter((line) => line !== "open"));
+    }
+    const packs = withFile(path, (sql) => Number(sql.prepare("SELECT count(*) AS n FROM tally_packs").get()?.["n"]));
+    expect(packs > 0).toBe(callers === "64");
+    const host = recordingHost();
+    const found = await idsIn(path, host);
+    const set = new Set(found);
+    expect(told.filter((id) => !set.has(id))).toEqual([]);
+    expect(set.size).toBe(found.length);
+    // Several callers at once: each round's rows lie in the order of their calls.
+    for (let round = 0; round < 6; round++) {
+      const numbers = found.filter((id) => id.startsWith(`r${round}-`)).map((id) => Number(id.split("-")[1]));
+      expect(numbers).toEqual(numbers.toSorted((a, b) => a - b));
+    }
+    expect(host.heard).toEqual([]);
+    using sql = new DatabaseSync(path) as DatabaseSync & Disposable;
+    expect(sql.prepare("PRAGMA integrity_check").all()).toEqual([{ integrity_check: "ok" }]);
+  },
+  90_000,
+);
 
 it("three processes write one store, and one of them killed hinders nobody", async () => {
   const path = join(directory, "three.db");

@@ -1,21 +1,21 @@
-// A program: node writer-process.ts PATH PREFIX [one]: stores rows PREFIX-0, PREFIX-1 … ten callers at a time, and writes each id to
-// stdout after its fsync. Ends when it is killed.
+// A program: node writer-process.ts PATH PREFIX [one|many [CALLERS]]: stores rows PREFIX-000000, PREFIX-000001 … ten callers at a time, and
+// writes each id to stdout after its fsync. Ends when it is killed.
 import { writeSync } from "node:fs";
 import { openOutbox, row } from "./open.ts";
 
-const [path = "", prefix = "", processes] = process.argv.slice(2);
+const [path = "", prefix = "", processes, callers = "10"] = process.argv.slice(2);
 const outbox = await openOutbox(path, processes === "one" ? { processes } : {});
 say("open");
 let next = 0;
 const caller = async (): Promise<void> => {
   for (;;) {
-    const id = `${prefix}-${next++}`;
+    const id = `${prefix}-${String(next++).padStart(6, "0")}`;
     const [result] = await outbox.put([row(id)]);
     if (result !== "stored") throw new Error(`${id}: ${result}`);
     say(id);
   }
 };
-await Promise.all(Array.from({ length: 10 }, caller));
+await Promise.all(Array.from({ length: Number(callers) }, caller));
 
 /** The parent may be slower than we are, and a pipe is small. */
 function say(line: string): void {

@@ -26,7 +26,9 @@ export class GivenMark {
     this.#set = db.sql.prepare(
       "INSERT INTO tally_given (destination, up_to) VALUES (?, ?) ON CONFLICT (destination) DO UPDATE SET up_to = excluded.up_to",
     );
-    this.#first = db.sql.prepare("SELECT place FROM tally_rows WHERE place <= ?1 UNION ALL SELECT place FROM tally_packs WHERE place <= ?1 LIMIT 1");
+    this.#first = db.sql.prepare(
+      "SELECT place FROM tally_rows WHERE place <= ?1 UNION ALL SELECT place FROM tally_packs WHERE place <= ?1 LIMIT 1",
+    );
     const read = db.sql.prepare("SELECT up_to FROM tally_given WHERE destination = ?");
     this.#before = new Map(
       destinations.map((destination) => [destination, Number(read.get(destination)?.["up_to"] ?? 0)]),

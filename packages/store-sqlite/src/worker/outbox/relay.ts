@@ -138,7 +138,9 @@ export class Relay {
       const pack = this.#packs.endingBehind(at);
       for (const line of this.#next.iterate(at, Math.min(end, (pack?.place ?? end + 1) - 1))) {
         const [place, slot, storedAt, crc, record] = line as unknown as Line;
-        if (!this.#visit(look, only, place, slot, storedAt, crc32(record) === crc ? record : null, record.length, found))
+        if (
+          !this.#visit(look, only, place, slot, storedAt, crc32(record) === crc ? record : null, record.length, found)
+        )
           return;
       }
       if (pack === null) return;

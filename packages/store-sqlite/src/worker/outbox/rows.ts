@@ -118,7 +118,8 @@ export class Rows {
 
   /** Stores them as they came, in one piece. False: nothing was written, they have to go one by one. */
   #asPack(records: Uint8Array, rows: number, wall: number, counters: Counters, limit: Limit): boolean {
-    if (!this.#packing || limit.single || limit.rows < rows || rows < PACKED || records.length > PACK_BYTES) return false;
+    if (!this.#packing || limit.single || limit.rows < rows || rows < PACKED || records.length > PACK_BYTES)
+      return false;
     const bytes = records.length - rows * FRAME;
     if (!this.#fits(counters, bytes)) return false;
     const listed = listOf(records, rows);

@@ -3,7 +3,7 @@ import type { NewRow, OutboxLease, PutResult, Row } from "@tallymq/core/spi";
 import { noise } from "../messages.ts";
 import type { StoreCase } from "./case.ts";
 import { refusal } from "./outbox.ts";
-import { ended, rowIds, type StoreStage, storeCase } from "./stage.ts";
+import { ended, fresh, inboxKey, rowIds, type StoreStage, storeCase } from "./stage.ts";
 
 const MANY = 60;
 
@@ -158,6 +158,29 @@ export const manyCases: readonly StoreCase[] = [
     const taken = await takeAll(await stage.lease(outbox));
     assert.deepEqual(rowIds(taken).slice(20), idsOf(rows));
     assert.ok(taken.every((row, n) => n === 0 || taken[n - 1]!.place < row.place));
+  }),
+
+  storeCase("many rows put in a transaction are there if, and only if, it commits", ["inbox", "transactions"], async (stage) => {
+    const { inbox, transactions } = await stage.effects();
+    const rows = many(stage);
+    const [good, bad] = [await fresh(inbox, inboxKey({ id: "good" })), await fresh(inbox, inboxKey({ id: "bad" }))];
+    const thrown = new Error("no");
+    const failing = transactions.run(bad, async (tx) => {
+      assert.deepEqual([...new Set(await transactions.put(tx, rows))], ["stored"]);
+      throw thrown;
+    });
+    await assert.rejects(failing, (error) => error === thrown);
+    assert.equal((await transactions.outbox.stats()).rows, 0);
+    await transactions.run(good, async (tx) => {
+      assert.deepEqual(await transactions.put(tx, rows.slice(0, 1)), ["stored"]);
+      const results = await transactions.put(tx, rows.toReversed());
+      assert.deepEqual(
+        results.map((result) => result === "same"),
+        rows.map((_, n) => n === MANY - 1),
+      );
+    });
+    const lease = await stage.lease(transactions.outbox);
+    assert.deepEqual(rowIds(await takeAll(lease)), [rows[0]!, ...rows.slice(1).toReversed()].map(({ message }) => message.id));
   }),
 ];
 
