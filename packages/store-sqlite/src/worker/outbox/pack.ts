@@ -7,18 +7,41 @@ const ENTRY = 12;
 const CRC = 4;
 const SLOT = 8;
 
+/**
+ * Bytes of a pack that lie in one page of ours, its numbers aside: so that a page that is damaged costs no more rows than if they
+ * lay by themselves.
+ */
+const PAGE = 16_384 - 128;
+
 export interface Listed {
   readonly list: Uint8Array;
   readonly first: Uint8Array;
   readonly last: Uint8Array;
+  readonly records: Uint8Array;
+}
+
+/** How many records from here on one pack takes; fewer than two: they are large. */
+export function rowsIn(view: DataView, from: number, most: number): number {
+  let [at, rows, left] = [from, 0, PAGE - idLength(view, from)];
+  for (; rows < most; rows++) {
+    const bytes = FRAME + view.getUint32(at, true);
+    // The last id is beside the records once more.
+    if (left < bytes + ENTRY + idLength(view, at)) break;
+    left -= bytes + ENTRY;
+    at += bytes;
+  }
+  return rows;
+}
+
+function idLength(view: DataView, frame: number): number {
+  return view.getUint16(frame + FRAME + AT.id, true);
 }
 
 /** Null: the ids do not rise from record to record, as bytes. */
-export function listOf(pack: Uint8Array, rows: number): Listed | null {
-  const view = viewOf(pack);
+export function listOf(all: Uint8Array, view: DataView, from: number, rows: number): Listed | null {
   const list = new Uint8Array(rows * ENTRY);
   const into = viewOf(list);
-  let [at, before, beforeLength] = [0, 0, -1];
+  let [at, before, beforeLength] = [from, 0, -1];
   for (let entry = 0; entry < list.length; entry += ENTRY) {
     const start = at + FRAME;
     at = start + view.getUint32(at, true);
@@ -26,15 +49,16 @@ export function listOf(pack: Uint8Array, rows: number): Listed | null {
     const length = view.getUint16(start + AT.id, true);
     if (beforeLength >= 0 && !rises(view, before, beforeLength, id, length)) return null;
     [before, beforeLength] = [id, length];
-    into.setUint32(entry, at, true);
-    into.setUint32(entry + CRC, crc32(pack.subarray(start, at)), true);
+    into.setUint32(entry, at - from, true);
+    into.setUint32(entry + CRC, crc32(all.subarray(start, at)), true);
     into.setInt32(entry + SLOT, view.getInt32(start + AT.slot, true), true);
   }
-  const id = FRAME + AT.texts + view.getUint16(FRAME + AT.head, true);
+  const id = from + FRAME + AT.texts + view.getUint16(from + FRAME + AT.head, true);
   return {
     list,
-    first: pack.subarray(id, id + view.getUint16(FRAME + AT.id, true)),
-    last: pack.subarray(before, before + beforeLength),
+    first: all.subarray(id, id + idLength(view, from)),
+    last: all.subarray(before, before + beforeLength),
+    records: all.subarray(from, at),
   };
 }
 

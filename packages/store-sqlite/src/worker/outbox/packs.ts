@@ -73,14 +73,14 @@ export class Packs {
   }
 
   /** Whether these ids lie where no other row's does. */
-  fits({ first, last }: Listed): boolean {
+  fits({ first, last }: Pick<Listed, "first" | "last">): boolean {
     const below = this.#below.get(last) as { last: Uint8Array } | undefined;
     return (
       (below === undefined || Buffer.compare(below.last, first) < 0) && this.#overlapping.get(first, last) === undefined
     );
   }
 
-  add(pack: Pack, { list, first, last }: Listed, records: Uint8Array): void {
+  add(pack: Pack, { list, first, last, records }: Listed): void {
     this.#insert.run(pack.place, pack.rows, pack.bytes, pack.storedAt, first, last, list, records);
   }
 

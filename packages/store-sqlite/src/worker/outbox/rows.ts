@@ -1,11 +1,11 @@
 import type { SQLInputValue, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { AT, FLAG, FRAME, PACK_BYTES, partsOf, slotOf, viewOf } from "../../record/layout.ts";
+import { AT, FLAG, FRAME, partsOf, slotOf, viewOf } from "../../record/layout.ts";
 import type { Database } from "../file/database.ts";
 import { SQLITE, sqliteCode } from "../fault.ts";
 import { BoundReached } from "../group.ts";
 import { PUT, type PutArgs } from "../protocol.ts";
-import { idOf, listOf } from "./pack.ts";
+import { idOf, listOf, rowsIn } from "./pack.ts";
 import type { Pack, Packs } from "./packs.ts";
 
 /** Fewer rows are stored as loose ones: a pack costs as much as some of them. */
@@ -85,11 +85,20 @@ export class Rows {
     const view = viewOf(pack);
     const counters = this.#counters.get() as unknown as Counters;
     if (this.#full) limit.rows = 0;
-    if (this.#asPack(pack, rows, wall, counters, limit)) return results;
     this.#top = this.#packs.top();
     let at = 0;
     let i = 0;
+    let loose = 0;
     while (i < rows) {
+      if (i >= loose && this.#packing && !limit.single) {
+        // As many as a pack takes, or none of them.
+        const count = rowsIn(view, at, rows - i);
+        const end = this.#asPack(pack, view, at, count, wall, counters, limit, i);
+        i += end === null ? 0 : count;
+        loose = end === null ? i + count : i;
+        at = end ?? at;
+        if (end !== null) continue;
+      }
       const together = !limit.single && i + TOGETHER <= Math.min(rows, limit.rows);
       const end = together ? this.#several(pack, view, at, wall, counters, limit, results, i) : null;
       if (end !== null) {
@@ -116,18 +125,29 @@ export class Rows {
     return results;
   }
 
-  /** Stores them as they came, in one piece. False: nothing was written, they have to go one by one. */
-  #asPack(records: Uint8Array, rows: number, wall: number, counters: Counters, limit: Limit): boolean {
-    if (!this.#packing || limit.single || limit.rows < rows || rows < PACKED || records.length > PACK_BYTES)
-      return false;
-    const bytes = records.length - rows * FRAME;
-    if (!this.#fits(counters, bytes)) return false;
-    const listed = listOf(records, rows);
-    if (listed === null || !this.#packs.fits(listed)) return false;
+  /** @returns where the following row begins, or null: these must go one by one, and nothing was written. */
+  #asPack(
+    all: Uint8Array,
+    view: DataView,
+    from: number,
+    rows: number,
+    wall: number,
+    counters: Counters,
+    limit: Limit,
+    first: number,
+  ): number | null {
+    if (rows < PACKED || first + rows > limit.rows) return null;
+    const listed = listOf(all, view, from, rows);
+    if (listed === null || !this.#packs.fits(listed)) return null;
+    const bytes = listed.records.length - rows * FRAME;
+    if (!this.#fits(counters, bytes)) return null;
     const pack: Pack = { place: counters.next, rows, storedAt: wall, bytes };
-    this.#guarded(limit, 0, () => this.#packs.add(pack, listed, records));
-    this.#count.run(counters.next + rows, counters.rows + rows, counters.bytes + bytes);
-    return true;
+    this.#guarded(limit, first, () => this.#packs.add(pack, listed));
+    counters.next += rows;
+    counters.rows += rows;
+    counters.bytes += bytes;
+    if (this.#top === null || Buffer.compare(listed.last, this.#top) > 0) this.#top = listed.last;
+    return from + listed.records.length;
   }
 
   /**
