@@ -1,10 +1,11 @@
 import type { SQLInputValue, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { AT, FLAG, FRAME, partsOf, slotOf, viewOf } from "../../record/layout.ts";
+import { AT, FRAME, slotOf, viewOf } from "../../record/layout.ts";
 import type { Database } from "../file/database.ts";
 import { SQLITE, sqliteCode } from "../fault.ts";
 import { BoundReached } from "../group.ts";
 import { PUT, type PutArgs } from "../protocol.ts";
+import { compare } from "./compare.ts";
 import { idOf, listOf, rowsIn } from "./pack.ts";
 import type { Pack, Packs } from "./packs.ts";
 
@@ -292,24 +293,4 @@ export class Rows {
   #mayBePacked(id: Uint8Array): boolean {
     return this.#top !== null && Buffer.compare(id, this.#top) <= 0;
   }
-}
-
-/** What a record is beside one that is stored: null if their identities differ, compared as bytes. */
-function compare(given: Uint8Array, stored: Uint8Array): number | null {
-  const [a, b] = [
-    Buffer.from(given.buffer, given.byteOffset, given.length),
-    Buffer.from(stored.buffer, stored.byteOffset, stored.length),
-  ];
-  const [x, y] = [partsOf(viewOf(a)), partsOf(viewOf(b))];
-  const part = (from: "head" | keyof typeof x, to: keyof typeof x | "end"): boolean => {
-    const [af, bf] = from === "head" ? [AT.texts, AT.texts] : [x[from], y[from]];
-    const [at, bt] = to === "end" ? [a.length, b.length] : [x[to], y[to]];
-    return a.compare(b, bf, bt, af, at) === 0;
-  };
-  // Head and id by themselves: their border could lie elsewhere in the same bytes.
-  if (!part("head", "id") || !part("id", "traits")) return null;
-  const keyed = (a[AT.flags] ?? 0) & FLAG.key;
-  return keyed === ((b[AT.flags] ?? 0) & FLAG.key) && part("key", "extra") && part("body", "end")
-    ? PUT.same
-    : PUT.conflict;
 }
