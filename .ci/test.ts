@@ -27,6 +27,7 @@ const STAGES: readonly Stage[] = [
   demo("rabbitmq", 15, BITTEN),
   // No node is away for as long as it takes to store, and the client repeats in place.
   demo("kafka", 10, ["duplicateDeliveries"]),
+  demo("rocketmq", 10, BITTEN),
   crash(10),
 ];
 
