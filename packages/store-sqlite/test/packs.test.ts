@@ -63,7 +63,7 @@ it("what has been relayed of a pack is gone with its last row, and what is stuck
   const path = at("stuck.db");
   await filled(path, ids(30), (n) => (n === 0 ? 7 : null));
   await using outbox = await openOutbox(path);
-  await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(10_000));
+  await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(30_000));
   const rows = await lease.take(20);
   await end(lease, rows.slice(10));
   expect([count(path, "tally_packs"), count(path, "tally_packs_gone")]).toEqual([1, 1]);
@@ -88,7 +88,7 @@ it("what waits behind a parked row is taken out of the packs that are else relay
   await filled(path, ids(30), (n) => (n % 20 === 0 ? 7 : null));
   await filled(path, ids(30, 100), (n) => (n % 20 === 0 ? 7 : null));
   await using outbox = await openOutbox(path);
-  await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(10_000));
+  await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(30_000));
   const [head] = await lease.take(1);
   await lease.park(head!.place, new TallyError("refused", "no"));
   expect(count(path, "tally_packs")).toBe(1);
@@ -123,7 +123,7 @@ it.each([
     });
     const host = recordingHost();
     await using outbox = await openOutbox(path, {}, host);
-    await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(10_000));
+    await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(30_000));
     const taken = await lease.take(100);
     expect(taken.map(({ message }) => message.id)).toEqual(
       all.filter((id) => !(lost as readonly string[]).includes(id)),
@@ -152,7 +152,7 @@ it("the packs of a damaged file are saved, without what has been relayed of them
   await filled(path, ids(30, 200).toReversed());
   {
     await using outbox = await openOutbox(path);
-    await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(10_000));
+    await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(30_000));
     await end(lease, (await lease.take(60)).slice(0, 50));
   }
   spoil(path, "tally_rows_id");
@@ -160,7 +160,7 @@ it("the packs of a damaged file are saved, without what has been relayed of them
   await using outbox = await openOutbox(path, {}, host);
   expect(host.heard).toEqual([expect.stringMatching(/is damaged .* it is kept as/)]);
   expect((await outbox.stats()).rows).toBe(80);
-  await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(10_000));
+  await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(30_000));
   const taken = await lease.take(1_000);
   expect(taken.map(({ message }) => message.id)).toEqual([...ids(100).slice(50), ...ids(30, 200).toReversed()]);
   expect(await outbox.put([row("new"), row(ids(100)[70]!)])).toEqual(["stored", "same"]);
@@ -204,7 +204,7 @@ it("at the bound a pack goes in row by row, as far as there is room, and deletin
   expect(stored).toBeGreaterThan(1_000);
   expect(results.slice(stored).every((result) => result === "full")).toBe(true);
   expect((await outbox.stats()).rows).toBe(stored);
-  await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(10_000));
+  await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(30_000));
   const taken = await lease.take(4_000);
   expect(taken.map(({ message }) => message.id)).toEqual(all.slice(0, stored));
   await lease.park(taken[5]!.place, new TallyError("refused", "no"));
