@@ -194,10 +194,21 @@ export const manyCases: readonly StoreCase[] = [
       const thrown = new Error("no");
       const failing = transactions.run(bad, async (tx) => {
         assert.deepEqual([...new Set(await transactions.put(tx, rows))], ["stored"]);
+        // Looked up among those, before they are undone.
+        assert.deepEqual(await transactions.put(tx, rows.slice(3, 4)), ["same"]);
         throw thrown;
       });
       await assert.rejects(failing, (error) => error === thrown);
       assert.equal((await transactions.outbox.stats()).rows, 0);
+      const others = many(
+        stage,
+        () => ({}),
+        (n) => ({ id: `other-${String(n).padStart(4, "0")}` }),
+      );
+      await transactions.run(await fresh(inbox, inboxKey({ id: "others" })), async (tx) => {
+        assert.deepEqual([...new Set(await transactions.put(tx, others))], ["stored"]);
+        assert.deepEqual([...new Set(await transactions.put(tx, others))], ["same"]);
+      });
       await transactions.run(good, async (tx) => {
         assert.deepEqual(await transactions.put(tx, rows.slice(0, 1)), ["stored"]);
         const results = await transactions.put(tx, rows.toReversed());
@@ -207,10 +218,7 @@ export const manyCases: readonly StoreCase[] = [
         );
       });
       const lease = await stage.lease(transactions.outbox);
-      assert.deepEqual(
-        rowIds(await takeAll(lease)),
-        [rows[0]!, ...rows.slice(1).toReversed()].map(({ message }) => message.id),
-      );
+      assert.deepEqual(rowIds(await takeAll(lease)), idsOf([...others, rows[0]!, ...rows.slice(1).toReversed()]));
     },
   ),
 ];
