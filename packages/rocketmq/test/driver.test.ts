@@ -109,6 +109,11 @@ describe("a session that is over", () => {
   });
 });
 
+it("each session has a connection of its own: what ends one of them is nothing to the others", async () => {
+  for (const plan of [PRODUCER, PRODUCER, CONSUMER]) await open(plan);
+  expect(new Set(proxy.telemetry.map((stream) => stream.getPeer())).size).toBe(3);
+});
+
 it("a send that fails is not repeated", async () => {
   const link = await open();
   proxy.answer = (reply) => reply({ code: 14, details: "away" });
