@@ -23,7 +23,7 @@ export class Child {
     });
   }
 
-  /** Resolves at this many lines; rejects after 45 s, or when it ended before. */
+  /** Resolves at this many lines; rejects after 20 s, or when it ended before. */
   has(count: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const end = (settle: () => void): void => {
@@ -31,7 +31,7 @@ export class Child {
         this.#waiting = () => {};
         settle();
       };
-      const timer = setTimeout(() => end(() => reject(new Error(`${this.lines.length} lines of ${count}`))), 45_000);
+      const timer = setTimeout(() => end(() => reject(new Error(`${this.lines.length} lines of ${count}`))), 20_000);
       this.#waiting = () => (this.lines.length >= count ? end(resolve) : undefined);
       this.process.once("exit", (status) =>
         end(() => reject(new Error(`it ended with ${status} after ${this.lines.length} lines`))),

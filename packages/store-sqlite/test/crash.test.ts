@@ -50,7 +50,7 @@ it.each([
     using sql = new DatabaseSync(path) as DatabaseSync & Disposable;
     expect(sql.prepare("PRAGMA integrity_check").all()).toEqual([{ integrity_check: "ok" }]);
   },
-  180_000,
+  90_000,
 );
 
 it("three processes write one store, and one of them killed hinders nobody", async () => {
@@ -65,7 +65,7 @@ it("three processes write one store, and one of them killed hinders nobody", asy
   const found = new Set(await idsIn(path));
   const told = writers.flatMap((writer) => writer.lines.filter((line) => line !== "open"));
   expect(told.filter((id) => !found.has(id))).toEqual([]);
-}, 120_000);
+}, 60_000);
 
 it("the right to relay goes to the next at once when its holder is killed", async () => {
   const path = join(directory, "relay.db");
@@ -87,7 +87,7 @@ it("the right to relay goes to the next at once when its holder is killed", asyn
   await using lease = await waiting;
   expect(performance.now() - killed).toBeLessThan(1_000);
   expect((await lease.take(10)).map((each) => each.message.id)).toEqual(["1"]);
-}, 120_000);
+}, 60_000);
 
 it("rule 12: a row that a killed process had taken may have been sent: it is given again as a doubtful one, what was put since is not", async () => {
   const path = join(directory, "taken.db");
