@@ -12,7 +12,7 @@ import { expect, it } from "vitest";
 import { filesBelow, root } from "./files.ts";
 
 const documents = filesBelow(".", /\.md$/).filter(({ path }) =>
-  /^(README|docs\/[^/]+|packages\/[^/]+\/README)\.md$/.test(path),
+  /^(README|docs\/[^/]+|(?:examples|packages\/[^/]+)\/README)\.md$/.test(path),
 );
 
 it("programs in the documents type-check", { timeout: 60_000 }, async () => {
@@ -39,6 +39,17 @@ it("what the documents link to is there", () => {
       .map(([, target]) => `${path}: ${target}`),
   );
   expect(dead).toEqual([]);
+});
+
+it("each example stands in the list of them, and is run by a test", () => {
+  const programs = filesBelow("examples", /^[\w-]+\.ts$/)
+    .filter(({ path, text }) => /^examples\/[^/]+$/.test(path) && !path.endsWith(".test.ts") && /^\/\/ +(?:\w+=\S+ )*node /m.test(text))
+    .map(({ path }) => path.slice("examples/".length));
+  expect(programs.length).toBeGreaterThan(8);
+  const list = documents.find(({ path }) => path === "examples/README.md")?.text;
+  const [tests] = filesBelow("examples", /^examples\.test\.ts$/);
+  expect(programs.filter((name) => list?.includes(`](${name})`) !== true)).toEqual([]);
+  expect(programs.filter((name) => tests?.text.includes(`example("${name}"`) !== true)).toEqual([]);
 });
 
 /** What the compiler says of them, where the packages that the examples use can be imported. */
