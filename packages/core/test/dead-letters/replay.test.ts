@@ -215,6 +215,18 @@ test("a session lost in the middle: nothing is lost, nothing takes effect twice"
   expect(ids(seen).toSorted()).toEqual(Array.from({ length: 9 }, (_, i) => `o-${i + 1}`));
 });
 
+test("a session lost in the middle: no more than `most` are replayed, before and after together", async () => {
+  const b = await letterBench();
+  await b.die(9);
+  let replayed = 0;
+  b.tally.on(({ type }) => {
+    if (type === "letter-replayed" && ++replayed === 3) b.broker.faults.loseSessions();
+  });
+  const result = await b.run(b.tally.deadLetters(orders, "billing").replay({ most: 5, perSecond: 1 }));
+  expect(result).toEqual({ matched: 5, replayed: 5, failed: 0, left: 4 });
+  expect(ids(b.letters())).toEqual(["o-6", "o-7", "o-8", "o-9"]);
+});
+
 test("what was on its way when the session was lost comes again, and is counted once", async () => {
   const b = await letterBench();
   await b.die(6, ["a", "b", "c"]);

@@ -3,7 +3,10 @@ import { type MemoryInbox, memoryInbox, type MemoryTx } from "@tallymq/testkit";
 import { afterEach, describe, expect, test } from "vitest";
 import type { TxContext } from "../../src/consume/options.ts";
 import { deadLetter } from "../../src/consume/rulings.ts";
+import type { Events } from "../../src/events.ts";
 import { armFailpoints, type Failpoint } from "../../src/failpoints.ts";
+import { Replays } from "../../src/park/replays.ts";
+import { Runners } from "../../src/park/runners.ts";
 import { topic } from "../../src/topic.ts";
 import { type GuardedBench, turns, type World, world } from "../support/guarded.ts";
 
@@ -74,6 +77,18 @@ function outcome(replay: Promise<number>): { readonly value: Promise<unknown> } 
 }
 
 describe("a replay", () => {
+  test("of a key whose messages the store cannot read says so, not that they ran: the key stays parked", async () => {
+    const w = world();
+    const store = await w.inbox.openInbox({ clock: w.clock, random: {} as never, surfaced: () => {} });
+    const unpark = (): never => expect.fail("nothing was read");
+    const damaged = { ...store, parkedMessages: async () => [], parkedKeys: async () => new Set(["k"]), unpark };
+    const replays = new Replays(damaged, { emit: unpark } as unknown as Events, new Runners());
+    await expect(replays.replay(K)).rejects.toMatchObject({
+      code: "store",
+      message: '[store] orders / billing: key "k" stays parked: the store cannot read what is left of it',
+    });
+  });
+
   test("rule 16: a replay runs the messages in order, each with its effect and mark, removes each, and then the key is free", async () => {
     const w = world();
     const one = await member(w);

@@ -1,6 +1,9 @@
-import { seededRandom } from "@tallymq/testkit";
+import { seededRandom, virtualClock } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { type BreakerInput, type BreakerState, CLOSED, step } from "../../src/publish/breaker.ts";
+import { Breakers } from "../../src/publish/breakers.ts";
+import { TopicLine } from "../../src/publish/topics.ts";
+import type { Runtime } from "../../src/runtime.ts";
 import { topic } from "../../src/topic.ts";
 import { accepted, away, nack, type Rig, rig, type RigOptions, watch } from "../support/scripted-transport.ts";
 
@@ -55,6 +58,28 @@ describe("a breaker, as a value", () => {
   });
 });
 
+describe("a topic and what of it is delayed, each with a breaker", () => {
+  it("have one limit for their rows: the lower one, whichever opened first", async () => {
+    const clock = virtualClock();
+    const units = [1, 0];
+    const random = { unit: () => units.shift() ?? 1, bytes: (n: number) => new Uint8Array(n) };
+    const limits: (readonly [string, number][])[] = [];
+    const nothing = (): void => {};
+    const breakers = new Breakers({
+      runtime: { clock, random, events: { emit: nothing } } as unknown as Runtime,
+      policy: { after: 3, wait: { min: 1_000, max: 8_000 } },
+      ...{ waiting: () => [], spills: () => false, spill: nothing, enter: nothing, left: nothing, withdraw: nothing },
+      limited: (topics) => limits.push([...topics]),
+    });
+    for (const line of [new TopicLine(bad), new TopicLine(bad)]) breakers.undeclared(line, true);
+    expect(limits.at(-1)).toEqual([["bad", 0]]);
+    await clock.advance(501); // the second one wants a probe by now
+    expect([limits.length, limits.at(-1)]).toEqual([3, [["bad", 0]]]);
+    await clock.advance(1_000); // and the first one
+    expect([limits.length, limits.at(-1)]).toEqual([4, [["bad", 1]]]);
+  });
+});
+
 describe("one topic that the broker does not take", () => {
   it("does not keep others from being published, and goes on when it is taken again", async () => {
     const r = half();
@@ -84,6 +109,17 @@ describe("one topic that the broker does not take", () => {
     expect([r.count("breaker-open"), r.count("breaker-closed"), r.publisher.breakers]).toEqual([1, 1, []]);
     expect(r.publisher.live).toBe(0);
     await r.publisher.close(1_000);
+    expect(r.clock.pending()).toBe(0);
+  });
+
+  it("leaves no timer behind when the publisher closes meanwhile", async () => {
+    const r = half();
+    const stuck = Array.from({ length: 30 }, (_, n) => watch(r.publisher.publish(bad, `a${n}`)));
+    await r.clock.runUntil(() => r.publisher.breakers.length === 1, 10_000);
+    const closing = r.publisher.close(100);
+    await r.clock.advance(100);
+    await closing;
+    expect(stuck.filter((p) => p.state !== "rejected")).toEqual([]);
     expect(r.clock.pending()).toBe(0);
   });
 
