@@ -43,7 +43,10 @@ it("what the documents link to is there", () => {
 
 it("each example stands in the list of them, and is run by a test", () => {
   const programs = filesBelow("examples", /^[\w-]+\.ts$/)
-    .filter(({ path, text }) => /^examples\/[^/]+$/.test(path) && !path.endsWith(".test.ts") && /^\/\/ +(?:\w+=\S+ )*node /m.test(text))
+    .filter(
+      ({ path, text }) =>
+        /^examples\/[^/]+$/.test(path) && !path.endsWith(".test.ts") && /^\/\/ +(?:\w+=\S+ )*node /m.test(text),
+    )
     .map(({ path }) => path.slice("examples/".length));
   expect(programs.length).toBeGreaterThan(8);
   const list = documents.find(({ path }) => path === "examples/README.md")?.text;
