@@ -5,19 +5,7 @@ import { deadLetter, TallyError, topic } from "../../src/index.ts";
 import { bodyHash } from "../../src/inbox/hash.ts";
 import type { FreshClaim } from "../../src/spi.ts";
 import { asJson } from "../support/receiving.ts";
-import { ids, letterBench, type LetterBench, type Order, orders } from "../support/letters.ts";
-
-/** A consumer of billing that can do it now. */
-async function working(b: LetterBench, of = orders): Promise<{ readonly id: string | null; readonly n: number }[]> {
-  const seen: { id: string | null; n: number }[] = [];
-  await b.run(
-    b.tally
-      .consumer("billing")
-      .on(of, ({ n }, { id }) => void seen.push({ id, n }))
-      .start(),
-  );
-  return seen;
-}
+import { ids, letterBench, type Order, orders, working } from "../support/letters.ts";
 
 test("each letter is its message again, for its group alone, with all that the message had", async () => {
   const b = await letterBench();
@@ -197,52 +185,6 @@ describe("the order of a key", () => {
     expect(ids(b.letters())).toEqual(["o-2", "o-4", "o-6"]);
     expect(ids(b.queued("billing"))).toEqual(["o-1", "o-3", "o-5"]);
   });
-});
-
-test("a session lost in the middle: nothing is lost, nothing takes effect twice", async () => {
-  const b = await letterBench();
-  await b.die(9, ["a", "b"]);
-  const seen = await working(b);
-  let replayed = 0;
-  b.tally.on(({ type }) => {
-    if (type === "letter-replayed" && ++replayed === 4) b.broker.faults.loseSessions();
-  });
-  const result = await b.run(b.tally.deadLetters(orders, "billing").replay({ where: ({ id }) => id !== "o-2" }));
-  expect(result.failed).toBe(0);
-  await b.run(b.tally.deadLetters(orders, "billing").replay());
-  await b.pass(60_000);
-  expect(b.letters()).toEqual([]);
-  expect(ids(seen).toSorted()).toEqual(Array.from({ length: 9 }, (_, i) => `o-${i + 1}`));
-});
-
-test("a session lost in the middle: no more than `most` are replayed, before and after together", async () => {
-  const b = await letterBench();
-  await b.die(9);
-  let replayed = 0;
-  b.tally.on(({ type }) => {
-    if (type === "letter-replayed" && ++replayed === 3) b.broker.faults.loseSessions();
-  });
-  const result = await b.run(b.tally.deadLetters(orders, "billing").replay({ most: 5, perSecond: 1 }));
-  expect(result).toEqual({ matched: 5, replayed: 5, failed: 0, left: 4 });
-  expect(ids(b.letters())).toEqual(["o-6", "o-7", "o-8", "o-9"]);
-});
-
-test("what was on its way when the session was lost comes again, and is counted once", async () => {
-  const b = await letterBench();
-  await b.die(6, ["a", "b", "c"]);
-  const seen = await working(b);
-  b.broker.faults.every("send", 1).delayVerdict(2_000);
-  const replay = b.run(b.tally.deadLetters(orders, "billing").replay());
-  await b.pass(1_000);
-  // The receiving session alone: the verdicts still come, for letters that are not ours to ack any more.
-  b.broker.faults.on("settle").loseSession();
-  b.broker.faults.on("settle").loseSession();
-  expect(await replay).toEqual({ matched: 6, replayed: 6, failed: 0, left: 0 });
-  b.broker.faults.clear();
-  await b.run(b.tally.deadLetters(orders, "billing").replay());
-  await b.pass(30_000);
-  expect(b.letters()).toEqual([]);
-  expect(ids(seen).toSorted()).toEqual(["o-1", "o-2", "o-3", "o-4", "o-5", "o-6"]);
 });
 
 test("what waiting may mend ends the call, and the letter stays", async () => {

@@ -109,3 +109,18 @@ export async function letterBench(of: Topic<Order> = orders): Promise<LetterBenc
 
 export const ids = (messages: readonly { readonly id: string | null }[]): (string | null)[] =>
   messages.map(({ id }) => id);
+
+/** A consumer of billing that can do it now. */
+export async function working(
+  b: LetterBench,
+  of = orders,
+): Promise<{ readonly id: string | null; readonly n: number }[]> {
+  const seen: { id: string | null; n: number }[] = [];
+  await b.run(
+    b.tally
+      .consumer("billing")
+      .on(of, ({ n }, { id }) => void seen.push({ id, n }))
+      .start(),
+  );
+  return seen;
+}
