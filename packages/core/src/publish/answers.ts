@@ -16,7 +16,7 @@ export interface AnswersOptions {
   readonly aborted: (caller: Caller, error: TallyError) => void;
 }
 
-/** Who waits for a message, and what they are told. What becomes of the message is the publisher's. */
+/** Who waits for a message, and what they are told. What becomes of the message itself is decided in `ends.ts`. */
 export class Answers {
   readonly #runtime: Runtime;
   readonly #deadline: number;

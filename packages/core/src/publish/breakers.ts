@@ -10,7 +10,7 @@ import {
 } from "./breaker.ts";
 import type { Entry } from "./entry.ts";
 import { Queue } from "./queue.ts";
-import type { TopicLine } from "./topics.ts";
+import type { TopicLine } from "./topic-line.ts";
 import { BACKOFF, ENDED, HELD, WAITING } from "./transitions.ts";
 
 /** One topic's breaker, and what it keeps out of the window. */

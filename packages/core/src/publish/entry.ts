@@ -7,7 +7,7 @@ import type { Caller } from "./callers.ts";
 import type { Queue, Queued } from "./queue.ts";
 import type { Batch } from "./senders.ts";
 import type { Draft } from "./snapshot.ts";
-import type { TopicLine } from "./topics.ts";
+import type { TopicLine } from "./topic-line.ts";
 import { HELD, type State } from "./transitions.ts";
 import type { Timed } from "./wheel.ts";
 import type { Admitted } from "./window.ts";

@@ -1,20 +1,20 @@
-// One thing: what of a publisher's messages lies in a store, or comes out of one.
 import { TallyError } from "../error.ts";
-import type { Outgoing } from "../message.ts";
 import { slotOf } from "../outbox/fence.ts";
 import type { OutboxMode, SpillPolicy } from "../outbox/options.ts";
 import { Outbox } from "../outbox/outbox.ts";
-import type { RelayOutcome } from "../outbox/relay.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Proof } from "../port/sending.ts";
-import type { TopicPlan } from "../port/topic-plan.ts";
-import type { OutboxStore, PutResult, Row } from "../stores.ts";
-import { Entry } from "./entry.ts";
+import type { OutboxStore, PutResult } from "../stores.ts";
+import type { Breakers } from "./breakers.ts";
+import type { Ends } from "./ends.ts";
+import type { Entry } from "./entry.ts";
 import type { Wire } from "./lanes.ts";
-import { asError, unstored } from "./rejections.ts";
+import { unstored } from "./rejections.ts";
+import type { Relayed } from "./relayed.ts";
 import type { Senders } from "./senders.ts";
-import type { TopicLine, Topics } from "./topics.ts";
+import type { Timers } from "./timers.ts";
 import { BACKOFF, ENDED, next, OVERDUE, WAITING, WIRE } from "./transitions.ts";
+import type { Turns } from "./turns.ts";
 
 /** The stores that a publisher serves, open; at least one of them, and when the first takes over. */
 export interface Spill {
@@ -28,35 +28,21 @@ export interface Spill {
 export interface SpillingOptions {
   readonly runtime: Runtime;
   readonly spill: Spill;
-  /** Copies of a message that could not be stored have so long for their verdicts, in milliseconds. */
-  readonly verdictWithin: number;
+  readonly breakers: Breakers;
+  readonly ends: Ends;
+  readonly relayed: Relayed;
   readonly senders: Senders;
+  readonly timers: Timers;
+  readonly turns: Turns;
   readonly wire: Wire;
-  readonly topics: Topics;
-  /** Every message between its call and its end, except those that only wait for the window. */
-  waiting(): Iterable<Entry>;
-  /** Its topic is kept from the broker. */
-  bars(entry: Entry): boolean;
-  /** Its turn has come after all: `takes` is asked anew. */
-  route(entry: Entry): void;
-  arm(entry: Entry): void;
-  reject(entry: Entry): void;
-  /** Answers who waits for it. */
-  stored(entry: Entry, proof: Proof): void;
-  end(entry: Entry): void;
-  /** Into the window, ahead of those that wait. */
-  relay(entry: Entry): void;
 }
-
-/** Rows without a key that go one way, as far as the broker has several. */
-const TOGETHER = 256;
 
 /** What a row in the outbox vouches for. */
 export const STORED: Proof = Object.freeze({ routed: "unverified", persisted: "yes", replicated: "unverified" });
 
 /**
- * Between publisher and outboxes: messages that are to be stored, and rows that are on their way to the broker. Each store
- * has its own fence and relay; on their way the rows of both are alike.
+ * Between publisher and outboxes: which messages are to be stored, where, and what follows from that. Each store has its own
+ * fence and relay; on their way to the broker the rows of both are alike ({@link Relayed}).
  *
  * The rows that this process has put for one key are in one store at a time, so that two relays cannot part them: what is
  * published goes behind those that are there ({@link #of}), and a transaction's publish, which has no choice, is refused
@@ -66,8 +52,6 @@ export class Spilling {
   readonly #o: SpillingOptions;
   readonly #fallback: Outbox<Entry> | null;
   readonly #transactions: Outbox<Entry> | null;
-  readonly #relayed: Map<Entry, OutboxStore> = new Map();
-  #lastPlan: TopicPlan | null = null;
 
   constructor(options: SpillingOptions) {
     this.#o = options;
@@ -94,7 +78,7 @@ export class Spilling {
     if (entry.put !== null) return this.#release(entry, entry.put);
     const outbox = this.#of(entry);
     if (outbox === null) return false;
-    const turn = this.#o.bars(entry) ? "store" : outbox.turn(entry);
+    const turn = this.#o.breakers.bars(entry) ? "store" : outbox.turn(entry);
     if (turn === "store") this.#spill(entry, outbox);
     return turn !== "direct";
   }
@@ -122,22 +106,13 @@ export class Spilling {
     this.#transactions?.usable(usable);
   }
 
-  /** Rows on their way. */
-  get relayed(): Iterable<Entry> {
-    return this.#relayed.keys();
-  }
-
   /** Of these topics so many rows may be on their way, at most. */
   limit(topics: ReadonlyMap<string, number>): void {
     this.#fallback?.limit(topics);
     this.#transactions?.limit(topics);
   }
 
-  /** A relayed row has come to its end. */
-  forget(entry: Entry): void {
-    this.#relayed.delete(entry);
-  }
-
+  /** Rows are not parked any more, or gone, by a person's word. */
   rowsChanged(): void {
     this.#fallback?.rowsChanged();
     this.#transactions?.rowsChanged();
@@ -156,7 +131,7 @@ export class Spilling {
   }
 
   #outbox(store: OutboxStore, spillAfter: number | null): Outbox<Entry> {
-    const { runtime, spill, route } = this.#o;
+    const { relayed, runtime, spill, turns } = this.#o;
     return new Outbox<Entry>({
       runtime,
       store,
@@ -165,10 +140,10 @@ export class Spilling {
       spill: () => this.#spillAll(false),
       put: (entry, result) => this.#put(entry, result),
       again: (entry) => {
-        if (entry.state === WAITING) route(entry);
+        if (entry.state === WAITING) turns.route(entry);
       },
-      send: (row, done) => this.#relay(store, row, done),
-      withdraw: (slot) => this.#withdraw(store, slot),
+      send: (row, done) => relayed.send(store, row, done),
+      withdraw: (slot) => relayed.withdrawAll(store, slot),
     });
   }
 
@@ -188,7 +163,7 @@ export class Spilling {
    * @param wire What is on the wire as well: its time is up.
    */
   #spillAll(wire: boolean): void {
-    for (const entry of this.#o.waiting()) {
+    for (const entry of this.#o.ends.waiting()) {
       const { state } = entry;
       if (entry.mode === "off" || entry.relayed !== null || entry.put !== null) continue;
       const outbox = this.#of(entry);
@@ -217,7 +192,7 @@ export class Spilling {
     if (entry.batch !== null) this.#o.wire.forget(entry);
     entry.queue?.remove(entry);
     entry.state = next(entry.state, "spill");
-    this.#o.arm(entry);
+    this.#o.timers.arm(entry);
     outbox.store(entry, {
       destination: this.#o.runtime.transport.name,
       slot,
@@ -242,83 +217,20 @@ export class Spilling {
 
   #put(entry: Entry, result: PutResult | TallyError): void {
     if (entry.state === ENDED) return; // accepted meanwhile: the row will be a duplicate, with the same id
+    const { ends, runtime, timers } = this.#o;
     if (entry.put !== null) {
       entry.state = next(entry.state, "stored");
-      return this.#o.end(entry);
+      return ends.end(entry);
     }
     const { topic, id } = entry.message;
-    const { runtime } = this.#o;
     if (result === "stored" || result === "same") {
       entry.state = next(entry.state, "stored");
       runtime.events.emit({ type: "spilled", topic, id, doubtful: entry.doubted || entry.open > 0 });
-      this.#o.stored(entry, STORED);
-      return this.#o.end(entry);
+      return ends.accept(entry, STORED, "stored");
     }
     entry.lastError = unstored(id, topic, result);
     entry.state = next(entry.state, entry.open === 0 ? "unstoredLast" : "unstored");
-    if (entry.state === ENDED) return this.#o.reject(entry);
-    entry.actAt = runtime.clock.now() + this.#o.verdictWithin;
-    this.#o.arm(entry);
+    if (entry.state === ENDED) ends.reject(entry);
+    else timers.expect(entry);
   }
-
-  /** A stored row on its way to the broker: tracked like any message, without a caller, and never given up. */
-  #relay(store: OutboxStore, row: Row, done: (outcome: RelayOutcome) => void): void {
-    const { message } = row;
-    // Counted from `publish()`, by the wall clock: the broker keeps it for what is left.
-    const delayMs = message.delayMs === 0 ? 0 : leftOf(message, this.#o.runtime.clock.wall());
-    const plan = this.#plan(message);
-    let line: TopicLine;
-    try {
-      line = delayMs > 0 ? this.#o.topics.delayed(plan, delayMs) : this.#o.topics.line(plan);
-    } catch (thrown) {
-      return done({ is: "refused", error: asError(thrown, message.id) });
-    }
-    const entry = new Entry(line, delayMs === message.delayMs ? message : { ...message, delayMs });
-    entry.relayed = done;
-    entry.validated = true;
-    entry.doubted = row.doubtful;
-    entry.kept = keptOf(row);
-    entry.slot = row.slot;
-    this.#relayed.set(entry, store);
-    this.#o.relay(entry);
-  }
-
-  /** The last one again: rows of one topic come together. */
-  #plan({ topic: name, ordered }: Outgoing): TopicPlan {
-    const last = this.#lastPlan;
-    if (last !== null && last.name === name && last.ordered === ordered) return last;
-    return (this.#lastPlan = { name, ordered, groups: [] });
-  }
-
-  /**
-   * The lease is gone, or a row of this slot is refused: what has no copy out is another relay's business, or has to wait
-   * behind that row. What has one is ended by its verdict.
-   */
-  #withdraw(store: OutboxStore, slot: number | null): void {
-    for (const [entry, of] of this.#relayed) {
-      if (of !== store || entry.open > 0 || entry.state === ENDED || (slot !== null && entry.slot !== slot)) continue;
-      this.withdraw(entry);
-    }
-  }
-
-  /** Gives a row back into the store; it has no copy on the wire. */
-  withdraw(entry: Entry): void {
-    entry.relayed?.({ is: "withdrawn", doubtful: entry.doubted });
-    entry.state = next(entry.state, "withdrawnLast");
-    this.#o.end(entry);
-  }
-}
-
-/**
- * Where a row goes. A copy in doubt went somewhere, and the next one goes there too. What else has no key goes by its place in
- * the store, many rows in one direction: should this process die while the row is on its way, the next one sends it to where
- * this one did, without a word of it in the store.
- */
-function keptOf({ doubtful, lane, message, place }: Row): number | null {
-  if (doubtful && lane !== null) return lane;
-  return message.key === null ? Math.floor(place / TOGETHER) : null;
-}
-
-function leftOf({ delayMs, time }: Outgoing, wall: number): number {
-  return Math.max(0, Math.min(delayMs, delayMs + time - wall));
 }

@@ -1,111 +1,11 @@
-// One thing: topics between being known and being declared, session after session; what waits for that waits in their lines.
 import { fullJitter } from "../backoff.ts";
 import { atMost, sleep } from "../clock.ts";
 import { TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
-import { DEDUPE_FOR_MS } from "../outbox/age.ts";
 import type { TopicPlan } from "../port/topic-plan.ts";
-import type { Topic } from "../topic.ts";
-import { TopicBreaker } from "./breakers.ts";
 import type { Entry } from "./entry.ts";
-import { Queue } from "./queue.ts";
 import { TimeLimit } from "./time-limit.ts";
-
-/** Messages of one ordered key, in the order of their calls; only the head may have a copy out. */
-interface KeyLine {
-  head: Entry;
-  tail: Entry;
-}
-
-/** A topic as a program names it, or as a row does, which says no more than the plan. */
-type Named = TopicPlan & Partial<Pick<Topic<never>, "outbox" | "dedupeFor">>;
-
-/** What the publisher keeps for each topic. */
-export class TopicLine {
-  plan: TopicPlan;
-  /** The topic that was last seen to say no more than `plan`. */
-  source: Named;
-  /** See `AuditSubject.outboxMs`, with an outbox. */
-  outboxMs = 0;
-  /** Calls of `publish()` so far. */
-  seq = 0;
-  /** The longest delay that is declared with it; 0: it is for what goes out at once. */
-  delayMs = 0;
-  /** Declared in the session in use. */
-  ready = false;
-  /** Why it cannot be declared in the session that is opening. */
-  refusal: TallyError | null = null;
-  declaring = false;
-  readonly breaker: TopicBreaker = new TopicBreaker();
-  /** Ready to go but for the declaration. */
-  readonly waiting: Queue<Entry> = new Queue();
-  /** In flight by the caller's own id; generated ids are unique and not in it. */
-  readonly byId: Map<string, Entry> = new Map();
-  readonly #keys: Map<string, KeyLine> = new Map();
-  /**
-   * Rows of a key on their way from the outbox have a line of their own: a new message of the key may be waiting for them to
-   * be gone, and they must not stand behind it.
-   */
-  readonly #rows: Map<string, KeyLine> = new Map();
-
-  constructor(topic: Named) {
-    this.plan = { name: topic.name, ordered: topic.ordered, groups: topic.groups };
-    this.source = topic;
-    this.stores(topic);
-  }
-
-  stores({ outbox, dedupeFor = DEDUPE_FOR_MS }: Named): void {
-    if (outbox !== "off") this.outboxMs = Math.max(this.outboxMs, dedupeFor);
-  }
-
-  /** Takes a place behind the earlier messages of its key. */
-  lineUp(entry: Entry): void {
-    const [lines, key] = [this.#linesOf(entry), entry.message.key ?? ""];
-    const line = lines.get(key);
-    if (line === undefined) lines.set(key, { head: entry, tail: entry });
-    else {
-      line.tail.nextOfKey = entry;
-      entry.prevOfKey = line.tail;
-      line.tail = entry;
-    }
-  }
-
-  /** Whether messages of this key, rows apart, have not ended. */
-  hasKey(key: string | null): boolean {
-    return this.#keys.has(key ?? "");
-  }
-
-  /** Whether it is the first of its key that has not ended. */
-  isHead(entry: Entry): boolean {
-    return entry.prevOfKey === null;
-  }
-
-  /** Leaves its place, wherever that is; gives the new head if the head left. */
-  stepOut(entry: Entry): Entry | null {
-    const { prevOfKey: before, nextOfKey: after } = entry;
-    entry.prevOfKey = null;
-    entry.nextOfKey = null;
-    const [lines, key] = [this.#linesOf(entry), entry.message.key ?? ""];
-    if (before === null && after === null) {
-      lines.delete(key);
-      return null;
-    }
-    if (before !== null) before.nextOfKey = after;
-    if (after !== null) after.prevOfKey = before;
-    const line = lines.get(key);
-    if (line === undefined) return null;
-    if (before !== null) {
-      if (after === null) line.tail = before;
-      return null;
-    }
-    if (after !== null) line.head = after;
-    return after;
-  }
-
-  #linesOf({ relayed }: Entry): Map<string, KeyLine> {
-    return relayed === null ? this.#keys : this.#rows;
-  }
-}
+import { type Named, TopicLine } from "./topic-line.ts";
 
 export interface TopicsOptions {
   readonly runtime: Runtime;
@@ -124,7 +24,7 @@ const PATIENCE_MS = 2_500;
 /** Declarations under way at the same time, at most, while a session opens. */
 const AT_ONCE = 8;
 
-/** The topics published to so far, and their declaration: on each new session, and at their first use. */
+/** The topics published to so far, and their declaration: on each new session, and at their first use. What waits for it waits in their lines. */
 export class Topics {
   readonly #o: TopicsOptions;
   readonly #lines: Map<string, TopicLine> = new Map();
@@ -153,10 +53,7 @@ export class Topics {
 
   /** @throws TallyError `bad-config` when the topic is known with another order. */
   line(plan: Named): TopicLine {
-    let line = this.#lines.get(plan.name);
-    if (line === undefined) this.#lines.set(plan.name, (line = new TopicLine(plan)));
-    else if (line.source !== plan) merge(line, plan);
-    return line;
+    return lineOf(this.#lines, plan);
   }
 
   /**
@@ -165,9 +62,7 @@ export class Topics {
    * @throws TallyError `bad-config` as `line`
    */
   delayed(plan: TopicPlan, ms: number): TopicLine {
-    let line = this.#delayed.get(plan.name);
-    if (line === undefined) this.#delayed.set(plan.name, (line = new TopicLine(plan)));
-    else if (line.source !== plan) merge(line, plan);
+    const line = lineOf(this.#delayed, plan);
     if (ms > line.delayMs) {
       line.delayMs = Math.min(2 ** Math.ceil(Math.log2(ms)), this.#o.runtime.transport.traits.longestDelay);
       line.ready = false;
@@ -309,19 +204,9 @@ export class Topics {
   }
 }
 
-/** Two places in a program may each make the topic, with the groups that they know: nothing is published past any of them. */
-function merge(line: TopicLine, topic: Named): void {
-  const { plan } = line;
-  if (topic.ordered !== plan.ordered) {
-    throw new TallyError(
-      "bad-config",
-      `topic ${plan.name} is published to as ordered and as unordered; it can be one of them`,
-    );
-  }
-  line.source = topic;
-  line.stores(topic);
-  const more = topic.groups.filter((group) => !plan.groups.includes(group));
-  if (more.length === 0) return;
-  line.plan = { ...plan, groups: [...plan.groups, ...more] };
-  line.ready = false;
+function lineOf(lines: Map<string, TopicLine>, topic: Named): TopicLine {
+  let line = lines.get(topic.name);
+  if (line === undefined) lines.set(topic.name, (line = new TopicLine(topic)));
+  else line.merge(topic);
+  return line;
 }

@@ -10,7 +10,7 @@ import type { Taken } from "./intake.ts";
 import type { PublishOptions, Receipt } from "./options.ts";
 import { aborted, asError, assertValid, unstored } from "./rejections.ts";
 import { STORED } from "./spilling.ts";
-import type { TopicLine } from "./topics.ts";
+import type { TopicLine } from "./topic-line.ts";
 
 export interface TransactedOptions {
   readonly runtime: Runtime;
