@@ -1,5 +1,5 @@
 // One thing: the closed list of events, its table, and what counts and hands them out.
-import type { AuditFinding } from "./audit/finding.ts";
+import type { AuditFinding } from "./port/audit.ts";
 import { type ErrorCode, oneLine, type TallyError } from "./error.ts";
 
 /** One thing that takes memory, and how much of it at most, in bytes. */

@@ -31,7 +31,8 @@ export type {
   TxConsumerOptions,
   TxContext,
 } from "./consume/options.ts";
-export type { AuditFinding, AuditReport, Severity } from "./audit/finding.ts";
+export type { AuditReport } from "./audit/report.ts";
+export type { AuditFinding, Severity } from "./port/audit.ts";
 export type { HealthOptions } from "./health/options.ts";
 export type { CheckName, Finding, Health, HealthCheck, HealthStatus } from "./health/report.ts";
 export type { Parked } from "./park/parked.ts";

@@ -36,6 +36,9 @@ export interface Outgoing {
   readonly delayMs: number;
 }
 
+/** One that is still being made. `seq` is 0 until the call is taken. */
+export type Draft = { -readonly [K in keyof Outgoing]: Outgoing[K] };
+
 /** A message that came in. Null where a foreign sender gave nothing. */
 export interface Incoming {
   readonly id: string | null;

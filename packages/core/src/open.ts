@@ -1,9 +1,10 @@
 import { Auditor } from "./audit/auditor.ts";
-import type { AuditSubject } from "./audit/finding.ts";
+import type { Durability } from "./audit/report.ts";
+import type { AuditSubject } from "./port/audit.ts";
 import { atMost } from "./clock.ts";
 import { createConsumerBuilder, type WatchedConsumer } from "./consume/consumer.ts";
 import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "./consume/options.ts";
-import { type Durability, Members } from "./consume/members.ts";
+import { Members } from "./consume/members.ts";
 import type { ConsumerPorts } from "./consume/ports.ts";
 import { DeadLetterOffice } from "./dead-letters/office.ts";
 import { describe, TallyError } from "./error.ts";

@@ -1,4 +1,4 @@
-import type { Durability } from "./consume/members.ts";
+import type { Durability } from "./audit/report.ts";
 import type { Duration } from "./duration.ts";
 import { TallyError } from "./error.ts";
 import type { Listener } from "./events.ts";

@@ -1,4 +1,4 @@
-import type { AuditReport } from "./audit/finding.ts";
+import type { AuditReport } from "./audit/report.ts";
 import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions, TxContext } from "./consume/options.ts";
 import type { DeadLetterQueue } from "./dead-letters/queue.ts";
 import type { Duration } from "./duration.ts";

@@ -1,9 +1,10 @@
 import type { Clock } from "../clock.ts";
-import type { Durability } from "../consume/members.ts";
+
 import { describe, TallyError } from "../error.ts";
 import type { Events } from "../events.ts";
 import type { InboxStore } from "../stores.ts";
-import { type AuditFinding, type AuditPort, type AuditReport, type AuditSubject, sorted } from "./finding.ts";
+import type { AuditFinding, AuditPort, AuditSubject } from "../port/audit.ts";
+import { type AuditReport, type Durability, sorted } from "./report.ts";
 import { inboxFindings } from "./inbox.ts";
 
 export interface AuditorOptions {

@@ -1,4 +1,4 @@
-import type { AuditFinding, Severity } from "./finding.ts";
+import type { AuditFinding, Severity } from "../port/audit.ts";
 
 /** What a check of an adapter says of itself. */
 export interface AuditCheck {

@@ -1,5 +1,5 @@
 import type { InboxStore } from "../stores.ts";
-import type { AuditFinding, AuditSubject } from "./finding.ts";
+import type { AuditFinding, AuditSubject } from "../port/audit.ts";
 
 const WHY = "a redelivery to a member that has another inbox has its effect again";
 

@@ -1,9 +1,9 @@
 import { TallyError } from "../error.ts";
 import { largestOf } from "../memory.ts";
+import type { Draft } from "../message.ts";
 import { coderOf } from "../platform/zip.ts";
 import { allocate } from "../slab.ts";
 import type { Traits } from "../port/transport.ts";
-import type { Draft } from "../publish/snapshot.ts";
 import { type Compression, inflatedMost } from "./options.ts";
 
 type Compressing = Compression & { readonly name: string; readonly maxBytes: number | null };

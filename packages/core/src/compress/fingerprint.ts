@@ -1,4 +1,4 @@
-import { bodyHash } from "../inbox/hash.ts";
+import { bodyHash } from "../hash.ts";
 import type { Incoming } from "../message.ts";
 
 const GZIP_LEAST = 18;

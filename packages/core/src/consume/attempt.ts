@@ -1,11 +1,11 @@
 import type { TallyError } from "../error.ts";
 import type { Hold } from "../inbox/claims.ts";
 import { idOf } from "../message.ts";
-import type { ReplaySource } from "../park/runners.ts";
 import type { Delivery, Settlement } from "../port/receiving.ts";
 import type { AwayKeys } from "./away.ts";
 import type { LaneItem } from "./lanes.ts";
 import type { Context } from "./options.ts";
+import type { ReplaySource } from "./replay-source.ts";
 import type { TopicSubscription } from "./subscription.ts";
 
 /** What a delivery came by, and is settled by: a receiver session, or the replay of a parked message. */

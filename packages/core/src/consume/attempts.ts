@@ -4,10 +4,10 @@ import type { TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { InboxTransactions, ParkedPlace } from "../stores.ts";
 import { parkedDelivery } from "../park/copy.ts";
-import { type Ran, ReplaySource } from "../park/runners.ts";
+import type { Ran } from "../park/runners.ts";
 import { Attempt, Job } from "./attempt.ts";
 import { inflated } from "../compress/inflate.ts";
-import { readBody } from "./body.ts";
+import { readBody } from "../body.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Delays } from "./delays.ts";
 import { Failures } from "./failures.ts";
@@ -21,6 +21,7 @@ import type { ConsumerPolicy } from "./options.ts";
 import type { ConsumerPorts } from "./ports.ts";
 import type { TopicSubscription } from "./subscription.ts";
 import { Quiet } from "./quiet.ts";
+import { ReplaySource } from "./replay-source.ts";
 import type { ReceiverSession } from "./session.ts";
 
 /**
@@ -65,7 +66,10 @@ export class Attempts {
       ack: (job) => this.#ack(job),
       end: (job) => this.#end(job),
       rested: () => this.#rested(),
-      bury: (job, death) => (this.#guard === null ? letters.send(job, death) : this.#guard.bury(job, death)),
+      bury: (job, death) =>
+        this.#guard === null
+          ? letters.send(job.subscription.topic.name, job.id, job.delivery.message, death)
+          : this.#guard.bury(job, death),
       parks: (job) => this.#guard?.parks(job) ?? false,
       park: (job, reason) => this.#guard!.park(job, reason),
       drop: (job) => this.#guard?.drop(job) ?? null,

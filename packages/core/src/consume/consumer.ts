@@ -1,4 +1,4 @@
-import type { AuditSubject } from "../audit/finding.ts";
+import type { AuditSubject } from "../port/audit.ts";
 import { deadLetterTopic } from "../dead-letters/letter.ts";
 import { TallyError } from "../error.ts";
 import type { SubscriptionStatus } from "../health/health.ts";

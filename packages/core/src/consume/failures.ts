@@ -5,7 +5,7 @@ import { CONFLICT, type Death } from "../dead-letters/letter.ts";
 import { LONGEST_TIMER } from "../duration.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
-import { FULL_POLL_MS } from "../park/parking.ts";
+import { FULL_POLL_MS } from "./parking.ts";
 import type { Job } from "./attempt.ts";
 import { type Decision, decide, type HandlingError, isNotItsOwn, RELEASE, RETRY, type Wait } from "./decide.ts";
 import { type Hands, waysOf } from "./hands.ts";

@@ -4,7 +4,7 @@ import { TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { type Answer, Claims, type Hold } from "../inbox/claims.ts";
 import { inboxKey } from "../inbox/identity.ts";
-import { Parking } from "../park/parking.ts";
+import { Parking } from "./parking.ts";
 import type { Runtime } from "../runtime.ts";
 import type { InboxKey, InboxStore } from "../stores.ts";
 import type { Job } from "./attempt.ts";
@@ -156,7 +156,7 @@ export class Guard {
       await this.#end(job, job.claim, { is: "dead", reason: reasonText(death.reason) });
       failpoint("dead-letter.marked");
     }
-    await this.#letters.send(job, death);
+    await this.#letters.send(job.subscription.topic.name, job.id, job.delivery.message, death);
   }
 
   /** Whether the key of this delivery can be parked with it. */

@@ -1,13 +1,8 @@
 import { type Clock, sleep } from "../clock.ts";
+import type { Durability } from "../audit/report.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { MembersPort } from "../port/transport.ts";
-
-/**
- * What a finding about how safely messages are kept leads to: `enforce` refuses to start, `warn` says it, `off` does not
- * look.
- */
-export type Durability = "warn" | "enforce" | "off";
 
 /** Taking a seat may take so long; it is tried again with the next session. */
 const SIT_WITHIN_MS = 10_000;

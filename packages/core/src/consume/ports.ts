@@ -1,4 +1,4 @@
-import type { AuditSubject } from "../audit/finding.ts";
+import type { AuditSubject } from "../port/audit.ts";
 import type { MemoryBound } from "../memory.ts";
 import type { Members } from "./members.ts";
 import type { Runners } from "../park/runners.ts";

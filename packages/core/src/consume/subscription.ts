@@ -5,7 +5,7 @@ import type { Runtime } from "../runtime.ts";
 import { SessionKeeper } from "../session/keeper.ts";
 import type { SubscriptionStatus } from "../health/health.ts";
 import { creditFor, largestOf } from "../memory.ts";
-import type { AuditSubject } from "../audit/finding.ts";
+import type { AuditSubject } from "../port/audit.ts";
 import type { Delivery } from "../port/receiving.ts";
 import type { TopicPlan } from "../port/topic-plan.ts";
 import type { Topic } from "../topic.ts";

@@ -1,6 +1,6 @@
 import type { Publish } from "../publish/options.ts";
-import type { Job } from "../consume/attempt.ts";
 import { failpoint } from "../failpoints.ts";
+import type { Incoming } from "../message.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Topic } from "../topic.ts";
 import { type Death, deadLetterTopic, letter, reasonText } from "./letter.ts";
@@ -20,13 +20,16 @@ export class DeadLetters {
     this.#runtime = runtime;
   }
 
-  /** Resolves when the broker has the letter: only then may the delivery be acked. @throws TallyError as `publish()` does */
-  async send(job: Job, death: Death): Promise<void> {
-    const { message } = job.delivery;
-    const from = job.subscription.topic.name;
+  /**
+   * Resolves when the broker has the letter: only then may the delivery be acked.
+   * @param from The topic subscribed to.
+   * @param id The message's own id, or what the consumer's `id` made of it.
+   * @throws TallyError as `publish()` does
+   */
+  async send(from: string, id: string | null, message: Incoming, death: Death): Promise<void> {
     let to = this.#topics.get(from);
     if (to === undefined) this.#topics.set(from, (to = deadLetterTopic(from, this.#group)));
-    const { topic, options, own } = letter(to, from, this.#group, job.id, message, death, this.#runtime.clock.wall());
+    const { topic, options, own } = letter(to, from, this.#group, id, message, death, this.#runtime.clock.wall());
     // Two producers may use one id, and the publisher would take the second letter for the first.
     const line = options.id === undefined ? null : `${topic.name}\0${options.id}`;
     while (line !== null && this.#out.has(line)) await this.#out.get(line);
@@ -45,7 +48,7 @@ export class DeadLetters {
       type: "dead-lettered",
       topic: from,
       group: this.#group,
-      id: job.id,
+      id,
       reason: reasonText(death.reason),
     });
   }

@@ -1,5 +1,5 @@
 import type { Codec } from "../codec.ts";
-import { bodyHash, textHash } from "../inbox/hash.ts";
+import { bodyHash, textHash } from "../hash.ts";
 import { type Incoming, RESERVED_PREFIX } from "../message.ts";
 import { utf8Length } from "../policy.ts";
 import { MAX_HEADER_BYTES, MAX_NAME_BYTES } from "../publish/snapshot.ts";

@@ -1,5 +1,5 @@
 import { inflatedNow } from "../compress/inflate.ts";
-import { readBody } from "../consume/body.ts";
+import { readBody } from "../body.ts";
 import type { Incoming } from "../message.ts";
 import type { Topic } from "../topic.ts";
 import { DEAD_HEADER } from "./letter.ts";

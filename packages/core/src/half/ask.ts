@@ -1,4 +1,4 @@
-import { readMessage } from "../consume/body.ts";
+import { readMessage } from "../body.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Incoming, Outgoing } from "../message.ts";
 import type { Decision } from "../port/half.ts";

@@ -1,4 +1,4 @@
-import { readMessage } from "../consume/body.ts";
+import { readMessage } from "../body.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Events } from "../events.ts";
 import { fingerprint } from "../compress/fingerprint.ts";

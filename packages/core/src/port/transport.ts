@@ -1,5 +1,5 @@
 // The port: an adapter moves bytes once and reports; it has no retry, no time-out and no queue of its own.
-import type { AuditPort } from "../audit/finding.ts";
+import type { AuditPort } from "./audit.ts";
 import type { Clock, Random } from "../clock.ts";
 import type { HalfMessagePort } from "./half.ts";
 import type { Receiver, ReceiverEvents, Subscription } from "./receiving.ts";

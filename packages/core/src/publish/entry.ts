@@ -1,4 +1,5 @@
 import type { TallyError } from "../error.ts";
+import type { Draft } from "../message.ts";
 import type { OutboxMode } from "../outbox/options.ts";
 import type { Spillable } from "../outbox/outbox.ts";
 import type { RelayOutcome } from "../outbox/relay.ts";
@@ -6,7 +7,6 @@ import type { PutResult } from "../stores.ts";
 import type { Caller } from "./callers.ts";
 import type { Queue, Queued } from "./queue.ts";
 import type { Batch } from "./senders.ts";
-import type { Draft } from "./snapshot.ts";
 import type { TopicLine } from "./topic-line.ts";
 import { HELD, type State } from "./transitions.ts";
 import type { Timed } from "./wheel.ts";

@@ -1,11 +1,12 @@
 import { compressed } from "../compress/compress.ts";
-import { bodyHash } from "../inbox/hash.ts";
+import { bodyHash } from "../hash.ts";
+import type { Draft } from "../message.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SchemaResult } from "../schema.ts";
 import type { Topic } from "../topic.ts";
 import type { Own, PublishOptions } from "./options.ts";
 import { assertValid } from "./rejections.ts";
-import { type Draft, snapshot } from "./snapshot.ts";
+import { snapshot } from "./snapshot.ts";
 
 /** A call that was taken: its snapshot, and what its schema will say of it; null: it has said yes. */
 export interface Taken {

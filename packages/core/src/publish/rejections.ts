@@ -1,6 +1,6 @@
 import { describe, TallyError } from "../error.ts";
+import type { Draft } from "../message.ts";
 import { describeIssues, type SchemaResult } from "../schema.ts";
-import type { Draft } from "./snapshot.ts";
 
 /** @throws TallyError `schema` */
 export function assertValid(message: Draft, result: SchemaResult<unknown>): void {

@@ -2,7 +2,7 @@ import { type Duration, milliseconds } from "../duration.ts";
 import { describe, TallyError } from "../error.ts";
 import { uuidV7 } from "../ids.ts";
 import { largestGiven } from "../compress/compress.ts";
-import { type Outgoing, RESERVED_PREFIX } from "../message.ts";
+import { type Draft, RESERVED_PREFIX } from "../message.ts";
 import { nearest, utf8Length } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Topic } from "../topic.ts";
@@ -27,9 +27,6 @@ const KNOWN: ReadonlySet<string> = new Set([
   "delay",
   "tx",
 ] satisfies (keyof PublishOptions)[]);
-
-/** The snapshot of one call: nothing that the caller does later changes it. `seq` is 0 until the call is taken. */
-export type Draft = { -readonly [K in keyof Outgoing]: Outgoing[K] };
 
 /**
  * Checks and encodes a call to `publish()`, before anything else happens. Does not validate against the schema.

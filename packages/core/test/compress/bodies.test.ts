@@ -5,7 +5,7 @@ import * as zlib from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { fingerprint } from "../../src/compress/fingerprint.ts";
 import { inflated, inflatedNow } from "../../src/compress/inflate.ts";
-import { bodyHash } from "../../src/inbox/hash.ts";
+import { bodyHash } from "../../src/hash.ts";
 import { coderOf } from "../../src/platform/zip.ts";
 import { type TopicOptions, topic } from "../../src/topic.ts";
 import { thrownBy } from "../support/refused.ts";

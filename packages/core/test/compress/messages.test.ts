@@ -15,7 +15,7 @@ import {
 } from "../../src/index.ts";
 import { compressed, largestGiven } from "../../src/compress/compress.ts";
 import { inflated } from "../../src/compress/inflate.ts";
-import type { Draft } from "../../src/publish/snapshot.ts";
+import type { Draft } from "../../src/message.ts";
 import { turns, world } from "../support/guarded.ts";
 import { bench } from "../support/receiving.ts";
 import { thrownBy } from "../support/refused.ts";

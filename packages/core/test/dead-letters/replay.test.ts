@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { seededRandom } from "@tallymq/testkit";
 import { deadLetter, TallyError, topic } from "../../src/index.ts";
-import { bodyHash } from "../../src/inbox/hash.ts";
+import { bodyHash } from "../../src/hash.ts";
 import type { FreshClaim } from "../../src/spi.ts";
 import { asJson } from "../support/receiving.ts";
 import { ids, letterBench, type Order, orders, working } from "../support/letters.ts";

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { deadLetter, retry } from "../../src/consume/rulings.ts";
 import { TallyError } from "../../src/error.ts";
-import { bodyHash } from "../../src/inbox/hash.ts";
+import { bodyHash } from "../../src/hash.ts";
 import { topic } from "../../src/topic.ts";
 import { turns, world } from "../support/guarded.ts";
 import { asJson, bench } from "../support/receiving.ts";

@@ -1,8 +1,8 @@
-import { describe, TallyError } from "../error.ts";
-import { inflated } from "../compress/inflate.ts";
-import type { Incoming } from "../message.ts";
-import { describeIssues, type SchemaResult } from "../schema.ts";
-import type { Topic } from "../topic.ts";
+import { describe, TallyError } from "./error.ts";
+import { inflated } from "./compress/inflate.ts";
+import type { Incoming } from "./message.ts";
+import { describeIssues, type SchemaResult } from "./schema.ts";
+import type { Topic } from "./topic.ts";
 
 /**
  * What the handler gets: decoded, then validated, and the schema's output. A promise only if the schema is asynchronous.

@@ -1,4 +1,4 @@
-import type { TopicPlan } from "../port/topic-plan.ts";
+import type { TopicPlan } from "./topic-plan.ts";
 
 /**
  * - `error`: messages or effects are lost or doubled in the ordinary run of things (a restart, a full queue). Refused under
@@ -23,16 +23,6 @@ export interface AuditFinding {
   readonly fix: string;
 }
 
-/** What `tally.audit()` gives: plain data, fit for JSON. */
-export interface AuditReport {
-  /** Wall clock, milliseconds. */
-  readonly at: number;
-  /** The worst finding's severity; `ok` without any. */
-  readonly status: Severity | "ok";
-  /** Errors first. */
-  readonly findings: readonly AuditFinding[];
-}
-
 /** A topic that this process publishes to, or consumes for a group. */
 export interface AuditSubject {
   readonly topic: TopicPlan;
@@ -52,10 +42,4 @@ export interface AuditSubject {
 export interface AuditPort {
   /** Makes and changes nothing. What cannot be seen is a finding of severity `info`. One try. @throws TallyError */
   look(subjects: readonly AuditSubject[], signal: AbortSignal): Promise<readonly AuditFinding[]>;
-}
-
-const RANK: Readonly<Record<Severity, number>> = { error: 0, warning: 1, info: 2 };
-
-export function sorted(findings: readonly AuditFinding[]): readonly AuditFinding[] {
-  return findings.toSorted((a, b) => RANK[a.severity] - RANK[b.severity]);
 }

@@ -1,6 +1,6 @@
-import type { Job } from "../consume/attempt.ts";
-import type { Failures } from "../consume/failures.ts";
-import type { TopicSubscription } from "../consume/subscription.ts";
+import type { Job } from "./attempt.ts";
+import type { Failures } from "./failures.ts";
+import type { TopicSubscription } from "./subscription.ts";
 import { TallyError } from "../error.ts";
 import { failpoint } from "../failpoints.ts";
 import { storeError } from "../inbox/claims.ts";
@@ -8,7 +8,7 @@ import { BY_PLACE } from "../inbox/identity.ts";
 import { fingerprint } from "../compress/fingerprint.ts";
 import type { Runtime } from "../runtime.ts";
 import type { FreshClaim, InboxKey, InboxStore, ParkResult } from "../stores.ts";
-import { parkedCopy } from "./copy.ts";
+import { parkedCopy } from "../park/copy.ts";
 
 /** What {@link Parking} asks of who runs the attempts. */
 export interface ParkingHands {
