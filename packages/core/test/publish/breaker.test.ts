@@ -2,7 +2,7 @@ import { seededRandom, virtualClock } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { type BreakerInput, type BreakerState, CLOSED, step } from "../../src/publish/breaker.ts";
 import { Breakers } from "../../src/publish/breakers.ts";
-import { TopicLine } from "../../src/publish/topics.ts";
+import { TopicLine } from "../../src/publish/topic-line.ts";
 import type { Runtime } from "../../src/runtime.ts";
 import { topic } from "../../src/topic.ts";
 import { accepted, away, nack, type Rig, rig, type RigOptions, watch } from "../support/scripted-transport.ts";
