@@ -2,8 +2,8 @@ import { Worker } from "node:worker_threads";
 import { type Clock, type StoreHost, TallyError } from "@tallymq/core/spi";
 import { type Failure, type Now, type OpenArgs, type Replies, REPLY, WIDTH } from "./worker/protocol.ts";
 
-/** Callers that one turn of the event loop answers, about. */
-const MOST_WOKEN = 1_000;
+/** Callers that one turn of the event loop answers, about: what they put next is a message by itself, see {@link Puts}. */
+const MOST_WOKEN = Number(process.env.TW ?? 500);
 /** An answer for many. */
 type Weighty = { readonly codes?: { readonly length: number } } | null;
 
@@ -137,12 +137,14 @@ export class Client {
   }
 
   #replies(replies: Replies): void {
-    if (this.#answers.length > 0) this.#answers = [...this.#answers, ...replies];
-    else this.#handOut(replies);
+    // Not here: a port hands over message after message for as long as there are any, and timers wait meanwhile.
+    if (this.#answers.length === 0) setImmediate(() => this.#handOut());
+    this.#answers = this.#answers.length === 0 ? replies : [...this.#answers, ...replies];
   }
 
   /** A commit may answer thousands, whose next steps all run before anything else does: so many a turn, timers and sockets in between. */
-  #handOut(replies: Replies, most: number = MOST_WOKEN): void {
+  #handOut(most: number = MOST_WOKEN): void {
+    const replies = this.#answers;
     let woken = 0;
     let next = 0;
     for (; next < replies.length && woken < most; next += WIDTH) {
@@ -162,13 +164,13 @@ export class Client {
       }
     }
     this.#answers = next < replies.length ? replies.slice(next) : NONE;
-    if (this.#answers.length > 0) setImmediate(() => this.#handOut(this.#answers));
+    if (this.#answers.length > 0) setImmediate(() => this.#handOut());
     else if (this.#pending.size === 0 && this.#over === null) this.#worker.unref();
   }
 
   #end(error: TallyError): void {
     this.#over ??= error;
-    this.#handOut(this.#answers, Number.POSITIVE_INFINITY);
+    this.#handOut(Number.POSITIVE_INFINITY);
     const [pending, lost] = [[...this.#pending.values()], this.#lost];
     this.#pending.clear();
     this.#lost = new Set();

@@ -6,7 +6,7 @@ import { RecordReader } from "../src/record/unpack.ts";
 import { row } from "./open.ts";
 
 function record(of: NewRow): Uint8Array<ArrayBuffer> {
-  const pack = new Pack(new ArrayBuffer(PACK_BYTES));
+  const pack = new Pack(new ArrayBuffer(PACK_BYTES), false);
   expect(pack.add(of, new Heads())).toBe(true);
   return Uint8Array.from(pack.bytes.subarray(FRAME, pack.used));
 }

@@ -11,7 +11,7 @@ import type {
 } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
 import { FRAME } from "../record/layout.ts";
-import { checkRow, Heads, packFor } from "../record/pack.ts";
+import { checkRow, Heads, packAlone } from "../record/pack.ts";
 import type { HalfLine, PreparedLine } from "../worker/outbox/halves.ts";
 import type { Records } from "../worker/protocol.ts";
 import { unpackRows } from "./records.ts";
@@ -31,7 +31,7 @@ export class SqliteHalves implements HalfStore {
 
   async prepare({ name, row }: NewHalf, leaseMs: number): Promise<Prepared> {
     checkRow(row);
-    const pack = packFor(row, this.#heads);
+    const pack = packAlone(row, this.#heads);
     const record = new Uint8Array(pack.bytes.subarray(FRAME, pack.used));
     const owner = { destination: row.destination, producer: row.message.producer, name };
     const now = this.#client.now();

@@ -1,6 +1,6 @@
 import type { NewRow, PutResult, TallyError } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
-import { checkRow, Heads, type Pack, packFor, Packs } from "../record/pack.ts";
+import { checkRow, Heads, type Pack, packAlone, packFor, Packs } from "../record/pack.ts";
 import type { PutAnswer, PutArgs } from "../worker/protocol.ts";
 
 const RESULTS: readonly PutResult[] = ["stored", "same", "conflict", "full"];
@@ -24,6 +24,8 @@ export class Puts {
   #pack: Pack | null = null;
   /** Of each row in the pack, whose it is. */
   #callers: Caller[] = [];
+  /** Bytes that the worker has and has not answered. */
+  #waiting = 0;
 
   constructor(client: Client) {
     this.#client = client;
@@ -56,12 +58,16 @@ export class Puts {
     const [pack, callers] = [this.#pack, this.#callers];
     if (pack === null) return;
     [this.#pack, this.#callers] = [null, []];
+    const { used, rows } = pack;
+    const common = pack.finish();
     const bytes = pack.bytes.buffer;
-    const args: PutArgs = { bytes, used: pack.used, rows: pack.rows, wall: this.#client.host.clock.wall() };
-    this.#client.post("put", args, (value, error) => this.#answered(callers, value as PutAnswer, error), bytes);
+    this.#waiting += used;
+    const args: PutArgs = { bytes, used, common, rows, wall: this.#client.host.clock.wall(), waiting: this.#waiting };
+    this.#client.post("put", args, (value, error) => this.#answered(used, callers, value as PutAnswer, error), bytes);
   }
 
-  #answered(callers: readonly Caller[], answer: PutAnswer, error: TallyError | null): void {
+  #answered(used: number, callers: readonly Caller[], answer: PutAnswer, error: TallyError | null): void {
+    this.#waiting -= used;
     if (error !== null) for (const caller of callers) caller.reject(error);
     else {
       this.#packs.back(answer.pack);
@@ -90,6 +96,6 @@ export function resultsOf(codes: Uint8Array): readonly PutResult[] {
 /** Rows in packs of their own, for a transaction that puts them itself. */
 export function packAll(rows: readonly NewRow[], heads: Heads): readonly Pack[] {
   const packs: Pack[] = [];
-  for (const row of rows) if (packs.at(-1)?.add(row, heads) !== true) packs.push(packFor(row, heads));
+  for (const row of rows) if (packs.at(-1)?.add(row, heads) !== true) packs.push(packAlone(row, heads));
   return packs;
 }

@@ -37,6 +37,47 @@ export const AT = {
   texts: 56,
 } as const;
 
+/**
+ * A record among others of its topic: what they have in common (head, traits, `dedupeFor`) lies beside them once, see {@link COMMON}.
+ * Only what has no lane, and nothing native, is written so. Behind the texts id, key and extra comes the body, up to the end.
+ */
+export const SHORT_FORMAT = 2;
+
+export const SHORT = {
+  /** As in {@link AT}. */
+  format: 0,
+  flags: 1,
+  /** u8: the number of its {@link COMMON}. */
+  common: 2,
+  /** u8: bytes of the id. */
+  id: 3,
+  /** u16: bytes of the key. */
+  key: 4,
+  /** u16 */
+  attempt: 6,
+  /** i32, -1: none */
+  slot: 8,
+  /** u32: bytes of extra. */
+  extra: 12,
+  /** f64 */
+  seq: 16,
+  /** f64 */
+  time: 24,
+  texts: 32,
+} as const;
+
+/** What short records have in common, one behind the other, each: */
+export const COMMON = {
+  /** u16: bytes of the head. */
+  head: 0,
+  /** u16: bytes of the traits. */
+  traits: 2,
+  /** u32, seconds */
+  dedupeFor: 4,
+  /** Head, traits. */
+  texts: 8,
+} as const;
+
 /** Records on their way to the worker lie one behind the other in a pack, before each its length, u32. */
 export const FRAME = 4;
 /** Fits some hundred small messages; a larger one gets a pack of its own size. */
@@ -74,6 +115,24 @@ export function partsOf(view: DataView, from = 0, end: number = view.byteLength)
 
 /** The slot, or null, without reading the rest. */
 export function slotOf(view: DataView): number | null {
-  const slot = view.getInt32(AT.slot, true);
+  const slot = slotAt(view, 0);
   return slot < 0 ? null : slot;
+}
+
+/** Of the record that begins there, short or not; -1: none. */
+export function slotAt(view: DataView, from: number): number {
+  return view.getInt32(from + (isShort(view, from) ? SHORT.slot : AT.slot), true);
+}
+
+/** Where the id of the record that begins there lies, short or not. */
+export function idAt(view: DataView, from: number): number {
+  return isShort(view, from) ? from + SHORT.texts : from + AT.texts + view.getUint16(from + AT.head, true);
+}
+
+export function idLength(view: DataView, from: number): number {
+  return isShort(view, from) ? view.getUint8(from + SHORT.id) : view.getUint16(from + AT.id, true);
+}
+
+function isShort(view: DataView, from: number): boolean {
+  return view.getUint8(from) === SHORT_FORMAT;
 }

@@ -1,26 +1,41 @@
 import { serialize } from "node:v8";
 import { type NewRow, TallyError } from "@tallymq/core/spi";
-import { AT, FLAG, FORMAT, FRAME, PACK_BYTES } from "./layout.ts";
+import { AT, COMMON, FLAG, FORMAT, FRAME, PACK_BYTES, SHORT, SHORT_FORMAT, viewOf } from "./layout.ts";
 
 /** Packs that are kept for later. */
 const MOST_FREE = 8;
 
 /** UTF-16 units whose bytes are counted in 16 bits, escapes included. */
 const MOST_ID = 10_000;
+/** UTF-16 units of an id whose bytes are counted in 8 bits, and of a key with 16. */
+const MOST_SHORT_ID = 85;
+const MOST_SHORT_KEY = 21_845;
+/** Of one pack. They are stored with every page of it. */
+const MOST_COMMONS = 8;
+const MOST_COMMON_BYTES = 512;
 const NO_BYTES: Uint8Array = new Uint8Array(0);
 const encoder = new TextEncoder();
 
-/** Rows on their way to the worker: records one behind the other in one transferable buffer. */
+/** Rows on their way to the worker: records one behind the other in one transferable buffer, behind them what they have in common. */
 export class Pack {
   rows = 0;
+  /** Of the records. */
   used = 0;
   readonly bytes: Buffer<ArrayBuffer>;
   readonly #view: DataView;
+  readonly #shares: boolean;
+  readonly #commons: Head[] = [];
+  /** Of what records have in common, which comes behind them. */
+  #commonBytes = 0;
 
-  /** @param buffer What is in it is written over. */
-  constructor(buffer: ArrayBuffer) {
+  /**
+   * @param buffer What is in it is written over.
+   * @param shares Records may be short ones. Else each stands for itself.
+   */
+  constructor(buffer: ArrayBuffer, shares: boolean) {
     this.bytes = Buffer.from(buffer);
     this.#view = new DataView(buffer);
+    this.#shares = shares;
   }
 
   /**
@@ -32,34 +47,79 @@ export class Pack {
     const head = heads.of(row);
     const extra = extraOf(row);
     const native = nativeOf(row);
+    const common = this.#shares && isCommon(row) ? this.#commonOf(head) : null;
+    const fresh = common === this.#commons.length ? head.common.length : 0;
     // 3 bytes are the most that one UTF-16 unit takes.
     const most =
       FRAME +
-      AT.texts +
-      head.head.length +
-      head.traits.length +
+      (common === null ? AT.texts + head.head.length + head.traits.length : SHORT.texts) +
       3 * (message.id.length + (message.key?.length ?? 0)) +
       extra.length +
       native.length +
       message.body.length;
-    if (this.used + most > this.bytes.length) return false;
-    const [view, bytes] = [this.#view, this.bytes];
+    if (this.used + most + this.#commonBytes + fresh > this.bytes.length) return false;
+    if (fresh > 0) {
+      this.#commons.push(head);
+      this.#commonBytes += fresh;
+    }
     const start = this.used + FRAME;
+    const end = common === null ? this.#full(row, start, head, extra, native) : this.#short(row, start, common, extra);
+    this.#view.setUint32(this.used, end - start, true);
+    this.used = end;
+    this.rows++;
+    return true;
+  }
+
+  /** Writes down what records have in common. @returns its bytes, behind the records. */
+  finish(): number {
+    let at = this.used;
+    for (const { common } of this.#commons) {
+      this.bytes.set(common, at);
+      at += common.length;
+    }
+    return at - this.used;
+  }
+
+  /** The number of what this row has in common with others, which may be the next; null: there is no more room for such. */
+  #commonOf(head: Head): number | null {
+    const commons = this.#commons;
+    const at = commons.indexOf(head);
+    if (at >= 0) return at;
+    return commons.length < MOST_COMMONS && head.common.length <= MOST_COMMON_BYTES ? commons.length : null;
+  }
+
+  #short(row: NewRow, start: number, common: number, extra: Uint8Array): number {
+    const { message } = row;
+    const [view, bytes] = [this.#view, this.bytes];
+    let at = start + SHORT.texts;
+    const idBytes = this.#text(message.id, at);
+    at += idBytes;
+    const keyBytes = message.key === null ? 0 : bytes.write(message.key, at, "utf8");
+    at += keyBytes;
+    if (extra.length > 0) bytes.set(extra, at);
+    at += extra.length;
+    bytes.set(message.body, at);
+    view.setUint8(start + SHORT.format, SHORT_FORMAT);
+    view.setUint8(start + SHORT.flags, flagsOf(row));
+    view.setUint8(start + SHORT.common, common);
+    view.setUint8(start + SHORT.id, idBytes);
+    view.setUint16(start + SHORT.key, keyBytes, true);
+    view.setUint16(start + SHORT.attempt, message.attempt, true);
+    view.setInt32(start + SHORT.slot, row.slot ?? -1, true);
+    view.setUint32(start + SHORT.extra, extra.length, true);
+    view.setFloat64(start + SHORT.seq, message.seq, true);
+    view.setFloat64(start + SHORT.time, message.time, true);
+    return at + message.body.length;
+  }
+
+  #full(row: NewRow, start: number, head: Head, extra: Uint8Array, native: Uint8Array): number {
+    const { message } = row;
+    const [view, bytes] = [this.#view, this.bytes];
     let at = start + AT.texts;
     bytes.set(head.head, at);
     at += head.head.length;
-
-    // ASCII nearly always: a call into the encoder would cost more than the walk.
-    const { id } = message;
-    let idBytes = 0;
-    for (; idBytes < id.length; idBytes++) {
-      const unit = id.charCodeAt(idBytes);
-      if (unit >= 0x80) break;
-      bytes[at + idBytes] = unit;
-    }
-    if (idBytes < id.length) idBytes += bytes.write(id.slice(idBytes), at + idBytes, "utf8");
+    const idBytes = this.#text(message.id, at);
     at += idBytes;
-
     bytes.set(head.traits, at);
     at += head.traits.length;
     const keyBytes = message.key === null ? 0 : bytes.write(message.key, at, "utf8");
@@ -69,16 +129,8 @@ export class Pack {
     if (native.length > 0) bytes.set(native, at);
     at += native.length;
     bytes.set(message.body, at);
-    at += message.body.length;
-
     view.setUint8(start + AT.format, FORMAT);
-    view.setUint8(
-      start + AT.flags,
-      (message.ordered ? FLAG.ordered : 0) |
-        (row.doubtful ? FLAG.doubtful : 0) |
-        (message.key === null ? 0 : FLAG.key) |
-        (row.lane === null ? 0 : FLAG.lane),
-    );
+    view.setUint8(start + AT.flags, flagsOf(row));
     view.setUint16(start + AT.head, head.head.length, true);
     view.setUint16(start + AT.id, idBytes, true);
     view.setUint32(start + AT.traits, head.traits.length, true);
@@ -88,13 +140,22 @@ export class Pack {
     view.setInt32(start + AT.slot, row.slot ?? -1, true);
     view.setInt32(start + AT.lane, row.lane ?? 0, true);
     view.setUint32(start + AT.attempt, message.attempt, true);
-    view.setUint32(start + AT.dedupeFor, Math.floor((row.dedupeForMs ?? 0) / 1_000), true);
+    view.setUint32(start + AT.dedupeFor, head.dedupeFor, true);
     view.setFloat64(start + AT.seq, message.seq, true);
     view.setFloat64(start + AT.time, message.time, true);
-    view.setUint32(start - FRAME, at - start, true);
-    this.used = at;
-    this.rows++;
-    return true;
+    return at + message.body.length;
+  }
+
+  /** ASCII nearly always: a call into the encoder would cost more than the walk. @returns its bytes. */
+  #text(text: string, at: number): number {
+    const { bytes } = this;
+    let length = 0;
+    for (; length < text.length; length++) {
+      const unit = text.charCodeAt(length);
+      if (unit >= 0x80) return length + bytes.write(text.slice(length), at + length, "utf8");
+      bytes[at + length] = unit;
+    }
+    return length;
   }
 }
 
@@ -111,14 +172,13 @@ export class Packs {
   }
 }
 
-/** A pack that this row fits into, however large it is. */
-export function packFor(row: NewRow, heads: Heads, packs: Packs = new Packs()): Pack {
-  const pack = new Pack(packs.get());
-  if (pack.add(row, heads)) return pack;
-  return packAlone(row, heads, PACK_BYTES);
+/** A pack that this row fits into, however large it is, and more like it. */
+export function packFor(row: NewRow, heads: Heads, packs: Packs): Pack {
+  const pack = new Pack(packs.get(), true);
+  return pack.add(row, heads) ? pack : packAlone(row, heads, PACK_BYTES);
 }
 
-/** A pack for this row and no other, not much larger than it. */
+/** A pack for this row, which stands for itself, not much larger than it but for the room to spare. */
 export function packAlone(row: NewRow, heads: Heads, spare = 1_024): Pack {
   const { message } = row;
   const texts = JSON.stringify([
@@ -135,7 +195,7 @@ export function packAlone(row: NewRow, heads: Heads, spare = 1_024): Pack {
     message.topic,
     row.destination,
   ]).length;
-  const pack = new Pack(new ArrayBuffer(spare + message.body.length + 3 * texts + nativeOf(row).length));
+  const pack = new Pack(new ArrayBuffer(spare + message.body.length + 3 * texts + nativeOf(row).length), false);
   if (!pack.add(row, heads))
     throw new TallyError("store", "a message does not fit the size that was computed for it", { id: message.id });
   return pack;
@@ -156,36 +216,78 @@ export function checkRow(row: NewRow): void {
 interface Head {
   readonly head: Uint8Array;
   readonly traits: Uint8Array;
+  readonly dedupeFor: number;
+  /** All of it, as short records have it beside them. */
+  readonly common: Uint8Array;
+  readonly row: NewRow;
 }
 
-/** What the messages of one topic have in common, encoded once. */
+/** What the messages of a topic have in common, encoded once for the last topics. */
 export class Heads {
-  #row: NewRow | null = null;
-  #head: Head | null = null;
+  readonly #heads: Head[] = [];
 
   of(row: NewRow): Head {
-    const [last, { message }] = [this.#row, row];
-    if (
-      this.#head !== null &&
-      last !== null &&
-      last.destination === row.destination &&
-      last.message.topic === message.topic &&
-      last.message.producer === message.producer &&
-      last.message.run === message.run &&
-      last.message.type === message.type &&
-      last.message.contentType === message.contentType &&
-      last.message.contentEncoding === message.contentEncoding
-    ) {
-      return this.#head;
+    const heads = this.#heads;
+    for (let at = 0; at < heads.length; at++) {
+      const head = heads[at] as Head;
+      if (isAlike(head.row, row)) return head;
     }
-    const head = encoder.encode(JSON.stringify([row.destination, message.producer, message.topic]));
-    const traits = encoder.encode(
-      JSON.stringify([message.run, message.type, message.contentType, message.contentEncoding]),
-    );
-    // Without the body: it would be held for as long as the topic does not change.
-    this.#row = { ...row, message: { ...message, body: NO_BYTES, native: null } };
-    return (this.#head = { head, traits });
+    if (heads.length === MOST_COMMONS) heads.shift();
+    const head = headOf(row);
+    heads.push(head);
+    return head;
   }
+}
+
+function isAlike(a: NewRow, b: NewRow): boolean {
+  return (
+    a.destination === b.destination &&
+    a.dedupeForMs === b.dedupeForMs &&
+    a.message.topic === b.message.topic &&
+    a.message.producer === b.message.producer &&
+    a.message.run === b.message.run &&
+    a.message.type === b.message.type &&
+    a.message.contentType === b.message.contentType &&
+    a.message.contentEncoding === b.message.contentEncoding
+  );
+}
+
+function headOf(row: NewRow): Head {
+  const { message, destination } = row;
+  const head = encoder.encode(JSON.stringify([destination, message.producer, message.topic]));
+  const traits = encoder.encode(
+    JSON.stringify([message.run, message.type, message.contentType, message.contentEncoding]),
+  );
+  const dedupeFor = Math.floor((row.dedupeForMs ?? 0) / 1_000);
+  const common = new Uint8Array(COMMON.texts + head.length + traits.length);
+  const view = viewOf(common);
+  view.setUint16(COMMON.head, head.length, true);
+  view.setUint16(COMMON.traits, traits.length, true);
+  view.setUint32(COMMON.dedupeFor, dedupeFor, true);
+  common.set(head, COMMON.texts);
+  common.set(traits, COMMON.texts + head.length);
+  // Without the body: it would be held for as long as messages of its topic come.
+  return { head, traits, dedupeFor, common, row: { ...row, message: { ...message, body: NO_BYTES, native: null } } };
+}
+
+/** Whether this is one like most, with what fits the numbers of a short record. */
+function isCommon({ lane, message: { id, key, native, attempt } }: NewRow): boolean {
+  return (
+    lane === null &&
+    native === null &&
+    id.length <= MOST_SHORT_ID &&
+    (key === null || key.length <= MOST_SHORT_KEY) &&
+    attempt <= 0xffff
+  );
+}
+
+function flagsOf({ doubtful, lane, message }: NewRow): number {
+  return (
+    (message.ordered ? FLAG.ordered : 0) |
+    (doubtful ? FLAG.doubtful : 0) |
+    (message.key === null ? 0 : FLAG.key) |
+    (lane === null ? 0 : FLAG.lane)
+  );
 }
 
 function extraOf({ message }: NewRow): Uint8Array {

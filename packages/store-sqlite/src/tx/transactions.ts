@@ -69,7 +69,14 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
     const wall = this.#client.host.clock.wall();
     const codes = packAll(rows, this.#heads).map((pack) =>
       // A handler puts a row or two: what is not used of the pack does not travel.
-      tx.put({ bytes: pack.bytes.buffer.slice(0, pack.used), used: pack.used, rows: pack.rows, wall }),
+      tx.put({
+        bytes: pack.bytes.buffer.slice(0, pack.used),
+        used: pack.used,
+        common: 0,
+        rows: pack.rows,
+        wall,
+        waiting: 0,
+      }),
     );
     return (await Promise.all(codes)).flatMap(resultsOf);
   }

@@ -14,6 +14,11 @@ import { vacuumStep } from "./vacuum.ts";
 
 /** A commit takes no more than about this much: its pages stay in memory until then. */
 const COMMIT_BYTES = 8 * 1024 * 1024;
+/**
+ * And no more than about half of what its callers wait for, so that they fill the other half while this one is on its way to
+ * the disk; but this much in any case, since a commit has a price of its own.
+ */
+const LEAST_BYTES = Number(process.env.TL ?? 64) * 1024;
 
 function serve(port: MessagePort, args: OpenArgs): void {
   let replies: unknown[] = [];
@@ -60,8 +65,8 @@ function serve(port: MessagePort, args: OpenArgs): void {
   const round = (first: Requests): void => {
     let deleted = false;
     for (let list: Requests | undefined = first; list !== undefined;) {
-      let bytes = 0;
-      for (; list !== undefined && bytes < COMMIT_BYTES; list = next(port)) {
+      let [bytes, enough] = [0, COMMIT_BYTES];
+      for (; list !== undefined && bytes < enough; list = next(port)) {
         for (let at = 0; at < list.length; at += WIDTH) {
           const request: Request = { n: list[at] as number, op: list[at + 1] as Request["op"], args: list[at + 2] };
           if (request.op === "close") {
@@ -73,7 +78,11 @@ function serve(port: MessagePort, args: OpenArgs): void {
             port.close();
             return;
           }
-          if (request.op === "put") bytes += (request.args as PutArgs).used;
+          if (request.op === "put") {
+            const { used, waiting } = request.args as PutArgs;
+            bytes += used;
+            enough = Math.min(COMMIT_BYTES, Math.max(LEAST_BYTES, waiting / 2));
+          }
           pump.take(request);
         }
       }

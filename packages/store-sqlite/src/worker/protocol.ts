@@ -89,9 +89,14 @@ export const PUT = { stored: 0, same: 1, conflict: 2, full: 3 } as const;
 
 export interface PutArgs {
   readonly bytes: ArrayBuffer;
+  /** Bytes of its records, which come first. */
   readonly used: number;
+  /** Bytes behind them: what short ones have in common. */
+  readonly common: number;
   readonly rows: number;
   readonly wall: number;
+  /** Bytes of all packs that are not answered yet, this one included; 0: of no account. */
+  readonly waiting: number;
 }
 
 export interface PutAnswer {

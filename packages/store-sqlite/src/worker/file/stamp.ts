@@ -12,9 +12,11 @@ import { Fault } from "../fault.ts";
  * | 3 | marks that lie by the beginning of their id, in inboxes made by it |
  * | 4 | how far rows have been given to a relay |
  * | 5 | rows that lie together in packs |
+ * | 6 | what the records of a pack have in common lies beside them |
  */
-export const STORE_FORMAT = 5;
-export const PACKS_SINCE = 5;
+export const STORE_FORMAT = 6;
+/** Rows are put together since then: in a store of format 5, which has packs of its own, they would have to be of another kind. */
+export const PACKS_SINCE = 6;
 /** The last one that adds what nobody has to know of. */
 const SHARED_FORMAT = 4;
 

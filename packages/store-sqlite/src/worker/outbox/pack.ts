@@ -1,11 +1,16 @@
-// The bytes of a stored pack: records one behind the other, each behind its length, and a list of them. Nothing here knows SQLite.
+// The bytes of a stored pack: records one behind the other, each behind its length, and a list of them, with what short ones have in
+// common behind it and its checksum in between. Nothing here knows SQLite.
 import { crc32 } from "node:zlib";
-import { AT, FRAME, viewOf } from "../../record/layout.ts";
+import { FRAME, SHORT, idAt, idLength, slotAt, viewOf } from "../../record/layout.ts";
+import { Commons } from "../../record/short.ts";
 
 /** Of each record: where it ends (u32), its checksum (u32), its slot (i32, -1: none). */
 const ENTRY = 12;
 const CRC = 4;
 const SLOT = 8;
+/** Of what lies behind the list. */
+const CRC_BYTES = 4;
+const NONE: Uint8Array = new Uint8Array(0);
 
 /**
  * Bytes of a pack that lie in one page of ours, its numbers aside: so that a page that is damaged costs no more rows than if they
@@ -20,43 +25,49 @@ export interface Listed {
   readonly records: Uint8Array;
 }
 
-/** How many records from here on one pack takes; fewer than two: they are large. */
-export function rowsIn(view: DataView, from: number, most: number): number {
-  let [at, rows, left] = [from, 0, PAGE - idLength(view, from)];
+/** How many records from here on one pack takes; fewer than two: they are large. @param common Bytes of what they have in common. */
+export function rowsIn(view: DataView, from: number, most: number, common: number): number {
+  let [at, rows, left] = [from, 0, PAGE - common - idLength(view, from + FRAME)];
   for (; rows < most; rows++) {
     const bytes = FRAME + view.getUint32(at, true);
     // The last id is beside the records once more.
-    if (left < bytes + ENTRY + idLength(view, at)) break;
+    if (left < bytes + ENTRY + idLength(view, at + FRAME)) break;
     left -= bytes + ENTRY;
     at += bytes;
   }
   return rows;
 }
 
-function idLength(view: DataView, frame: number): number {
-  return view.getUint16(frame + FRAME + AT.id, true);
+/** What records have in common as it lies behind their list. */
+export function commonsBehind(bytes: Uint8Array): Uint8Array {
+  if (bytes.length === 0) return bytes;
+  const behind = new Uint8Array(CRC_BYTES + bytes.length);
+  viewOf(behind).setUint32(0, crc32(bytes), true);
+  behind.set(bytes, CRC_BYTES);
+  return behind;
 }
 
-/** Null: the ids do not rise from record to record, as bytes. */
-export function listOf(all: Uint8Array, view: DataView, from: number, rows: number): Listed | null {
-  const list = new Uint8Array(rows * ENTRY);
+/** Null: the ids do not rise from record to record, as bytes. @param behind See {@link commonsBehind}. */
+export function listOf(all: Uint8Array, view: DataView, from: number, rows: number, behind: Uint8Array): Listed | null {
+  const entries = rows * ENTRY;
+  const list = new Uint8Array(entries + behind.length);
   const into = viewOf(list);
   let [at, before, beforeLength] = [from, 0, -1];
-  for (let entry = 0; entry < list.length; entry += ENTRY) {
+  for (let entry = 0; entry < entries; entry += ENTRY) {
     const start = at + FRAME;
     at = start + view.getUint32(at, true);
-    const id = start + AT.texts + view.getUint16(start + AT.head, true);
-    const length = view.getUint16(start + AT.id, true);
+    const [id, length] = [idAt(view, start), idLength(view, start)];
     if (beforeLength >= 0 && !rises(view, before, beforeLength, id, length)) return null;
     [before, beforeLength] = [id, length];
     into.setUint32(entry, at - from, true);
     into.setUint32(entry + CRC, crc32(all.subarray(start, at)), true);
-    into.setInt32(entry + SLOT, view.getInt32(start + AT.slot, true), true);
+    into.setInt32(entry + SLOT, slotAt(view, start), true);
   }
-  const id = from + FRAME + AT.texts + view.getUint16(from + FRAME + AT.head, true);
+  list.set(behind, entries);
+  const id = idAt(view, from + FRAME);
   return {
     list,
-    first: all.subarray(id, id + idLength(view, from)),
+    first: all.subarray(id, id + idLength(view, from + FRAME)),
     last: all.subarray(before, before + beforeLength),
     records: all.subarray(from, at),
   };
@@ -87,12 +98,17 @@ function rises(view: DataView, a: number, aLength: number, b: number, bLength: n
 export class PackBytes {
   readonly #list: DataView;
   readonly #records: Buffer;
+  readonly #commons: Commons;
   /** Where each record begins by the lengths in front of them, once that was needed. */
   #starts: readonly number[] | null = null;
 
-  constructor(list: Uint8Array, records: Uint8Array) {
-    this.#list = viewOf(list);
+  constructor(rows: number, list: Uint8Array, records: Uint8Array) {
+    this.#list = viewOf(list.subarray(0, rows * ENTRY));
     this.#records = Buffer.from(records.buffer, records.byteOffset, records.byteLength);
+    const behind = list.subarray(rows * ENTRY);
+    const commons = behind.subarray(CRC_BYTES);
+    const whole = commons.length > 0 && crc32(commons) === viewOf(behind).getUint32(0, true);
+    this.#commons = new Commons(whole ? commons : NONE);
   }
 
   slot(row: number): number | null {
@@ -104,8 +120,18 @@ export class PackBytes {
     return (row + 1) * ENTRY > this.#list.byteLength ? -1 : this.#list.getUint32(row * ENTRY + CRC, true);
   }
 
-  /** Null: its bytes are not what was stored. Where it lies is said twice, so that one wrong byte spoils one record at most. */
+  /** As it stands for itself; null: its bytes, or what it has in common with others, are not what was stored. */
   record(row: number): Uint8Array | null {
+    const stored = this.#stored(row);
+    try {
+      return stored === null ? null : this.#commons.expand(stored);
+    } catch {
+      return null;
+    }
+  }
+
+  /** Null: its bytes are not what was stored. Where it lies is said twice, so that one wrong byte spoils one record at most. */
+  #stored(row: number): Uint8Array | null {
     const listed = this.bytes(row);
     if (crc32(listed) === this.crc(row)) return listed;
     this.#starts ??= this.#walk();
@@ -146,10 +172,10 @@ export class PackBytes {
 
 /** Null: these bytes are too short for a record. */
 export function idOf(record: Uint8Array): Uint8Array | null {
-  if (record.length < AT.texts) return null;
+  if (record.length < SHORT.texts) return null;
   const view = viewOf(record);
-  const at = AT.texts + view.getUint16(AT.head, true);
-  return record.subarray(at, at + view.getUint16(AT.id, true));
+  const at = idAt(view, 0);
+  return record.subarray(at, at + idLength(view, 0));
 }
 
 /** Which rows of a pack are gone, a bit each. */

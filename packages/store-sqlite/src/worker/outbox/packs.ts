@@ -124,9 +124,9 @@ export class Packs {
     return bytes;
   }
 
-  #read({ place }: Pack): PackBytes {
+  #read({ place, rows }: Pack): PackBytes {
     const { list, records } = this.#bytes.get(place) as { list: Uint8Array; records: Uint8Array };
-    return new PackBytes(list, records);
+    return new PackBytes(rows, list, records);
   }
 
   gone({ place, rows }: Pack): Gone {

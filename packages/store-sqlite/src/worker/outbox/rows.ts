@@ -1,12 +1,13 @@
 import type { SQLInputValue, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { AT, FRAME, slotOf, viewOf } from "../../record/layout.ts";
+import { FRAME, idAt, idLength, slotAt, slotOf, viewOf } from "../../record/layout.ts";
+import { Commons } from "../../record/short.ts";
 import type { Database } from "../file/database.ts";
 import { SQLITE, sqliteCode } from "../fault.ts";
 import { BoundReached } from "../group.ts";
 import { PUT, type PutArgs } from "../protocol.ts";
 import { compare } from "./compare.ts";
-import { idOf, listOf, rowsIn } from "./pack.ts";
+import { commonsBehind, idOf, listOf, rowsIn } from "./pack.ts";
 import type { Pack, Packs } from "./packs.ts";
 
 /** Fewer rows are stored as loose ones: a pack costs as much as some of them. */
@@ -37,6 +38,7 @@ export class Rows {
   readonly #insert: StatementSync;
   readonly #together: StatementSync;
   readonly #values: SQLInputValue[] = Array.from({ length: TOGETHER * COLUMNS }, () => null);
+  readonly #last: StatementSync;
   readonly #stored: StatementSync;
   readonly #find: StatementSync;
   readonly #counters: StatementSync;
@@ -45,6 +47,8 @@ export class Rows {
   readonly #aside: StatementSync;
   /** Ids up to here may be in a pack. */
   #top: Uint8Array | null = null;
+  /** Ids beyond are in no row, packed or loose: most that come. Null: there are no rows. Undefined: to be looked up. */
+  #greatest: Uint8Array | null | undefined;
   /** From the first job that met the bound to the end of its commit: who came later is not stored either. */
   #full = false;
 
@@ -62,6 +66,7 @@ export class Rows {
     this.#together = db.sql.prepare(
       insert + Array.from({ length: TOGETHER }, () => "(?, ?, ?, ?, ?, ?, 0)").join(", "),
     );
+    this.#last = db.sql.prepare("SELECT id FROM tally_rows ORDER BY id DESC LIMIT 1");
     this.#stored = db.sql.prepare("SELECT place FROM tally_rows WHERE place >= ? AND place < ?");
     this.#find = db.sql.prepare("SELECT nth, record FROM tally_rows WHERE id = ? ORDER BY nth");
     this.#counters = db.sql.prepare("SELECT next, rows, bytes FROM tally_outbox");
@@ -80,43 +85,48 @@ export class Rows {
   }
 
   /** @returns one code a row. */
-  put({ bytes, used, rows, wall }: PutArgs, limit: Limit): Uint8Array<ArrayBuffer> {
+  put({ bytes, used, common, rows, wall }: PutArgs, limit: Limit): Uint8Array<ArrayBuffer> {
     const results = new Uint8Array(rows);
     const pack = new Uint8Array(bytes, 0, used);
     const view = viewOf(pack);
+    const commons = new Commons(new Uint8Array(bytes, used, common));
+    const behind = commonsBehind(commons.bytes);
     const counters = this.#counters.get() as unknown as Counters;
     if (this.#full) limit.rows = 0;
     this.#top = this.#packs.top();
+    this.#greatest = undefined;
     let at = 0;
     let i = 0;
     let loose = 0;
     while (i < rows) {
       if (i >= loose && this.#packing && !limit.single) {
         // As many as a pack takes, or none of them.
-        const count = rowsIn(view, at, rows - i);
-        const end = this.#asPack(pack, view, at, count, wall, counters, limit, i);
+        const count = rowsIn(view, at, rows - i, behind.length);
+        const end = this.#asPack(pack, view, at, count, behind, wall, counters, limit, i);
         i += end === null ? 0 : count;
         loose = end === null ? i + count : i;
         at = end ?? at;
         if (end !== null) continue;
       }
       const together = !limit.single && i + TOGETHER <= Math.min(rows, limit.rows);
-      const end = together ? this.#several(pack, view, at, wall, counters, limit, results, i) : null;
+      const end = together ? this.#several(pack, view, at, commons, wall, counters, limit, results, i) : null;
       if (end !== null) {
+        this.#greatest = undefined;
         at = end;
         i += TOGETHER;
         continue;
       }
       const length = view.getUint32(at, true);
-      const record = pack.subarray(at + FRAME, at + FRAME + length);
+      const record = commons.expand(pack.subarray(at + FRAME, at + FRAME + length));
       at += FRAME + length;
-      if (i < limit.rows && this.#fits(counters, length)) {
+      this.#greatest = undefined;
+      if (i < limit.rows && this.#fits(counters, record.length)) {
         const result = this.#guarded(limit, i, () => this.#one(record, counters.next, wall));
         results[i] = result;
         if (result === PUT.stored) {
           counters.next++;
           counters.rows++;
-          counters.bytes += length;
+          counters.bytes += record.length;
         }
       } else results[i] = PUT.full;
       i++;
@@ -132,14 +142,15 @@ export class Rows {
     view: DataView,
     from: number,
     rows: number,
+    behind: Uint8Array,
     wall: number,
     counters: Counters,
     limit: Limit,
     first: number,
   ): number | null {
     if (rows < PACKED || first + rows > limit.rows) return null;
-    const listed = listOf(all, view, from, rows);
-    if (listed === null || !this.#packs.fits(listed)) return null;
+    const listed = listOf(all, view, from, rows, behind);
+    if (listed === null || !(this.#isBeyond(listed.first) || this.#packs.fits(listed))) return null;
     const bytes = listed.records.length - rows * FRAME;
     if (!this.#fits(counters, bytes)) return null;
     const pack: Pack = { place: counters.next, rows, storedAt: wall, bytes };
@@ -148,6 +159,7 @@ export class Rows {
     counters.rows += rows;
     counters.bytes += bytes;
     if (this.#top === null || Buffer.compare(listed.last, this.#top) > 0) this.#top = listed.last;
+    if (this.#isBeyond(listed.last)) this.#greatest = listed.last;
     return from + listed.records.length;
   }
 
@@ -172,7 +184,7 @@ export class Rows {
         this.#aside.run(place, bytes.slot(row), pack.storedAt, bytes.crc(row), bytes.bytes(row));
       } else {
         kept += record.length;
-        this.#moved.run(place, id, bytes.slot(row), pack.storedAt, bytes.crc(row), record);
+        this.#moved.run(place, id, bytes.slot(row), pack.storedAt, crc32(record), record);
       }
     }
     this.left(damaged.length, pack.bytes - kept);
@@ -212,6 +224,7 @@ export class Rows {
     pack: Uint8Array,
     view: DataView,
     from: number,
+    commons: Commons,
     wall: number,
     counters: Counters,
     limit: Limit,
@@ -223,15 +236,14 @@ export class Rows {
     let at = from;
     let bytes = 0;
     for (let row = 0, value = 0; row < TOGETHER; row++) {
-      const length = view.getUint32(at, true);
       const start = at + FRAME;
-      at = start + length;
-      bytes += length;
-      const record = pack.subarray(start, at);
-      const slot = view.getInt32(start + AT.slot, true);
-      const idAt = start + AT.texts + view.getUint16(start + AT.head, true);
-      const id = pack.subarray(idAt, idAt + view.getUint16(start + AT.id, true));
+      at = start + view.getUint32(at, true);
+      const stored = pack.subarray(start, at);
+      const id = pack.subarray(idAt(view, start), idAt(view, start) + idLength(view, start));
       if (this.#mayBePacked(id)) return null;
+      const slot = slotAt(view, start);
+      const record = commons.expand(stored);
+      bytes += record.length;
       values[value++] = next + row;
       values[value++] = id;
       values[value++] = slot < 0 ? null : slot;
@@ -272,8 +284,7 @@ export class Rows {
 
   #one(record: Uint8Array, place: number, wall: number): number {
     const view = viewOf(record);
-    const idAt = AT.texts + view.getUint16(AT.head, true);
-    const id = record.subarray(idAt, idAt + view.getUint16(AT.id, true));
+    const id = record.subarray(idAt(view, 0), idAt(view, 0) + idLength(view, 0));
     const slot = slotOf(view);
     const crc = crc32(record);
     const packed = this.#mayBePacked(id) ? this.#packs.find(id) : null;
@@ -288,6 +299,15 @@ export class Rows {
     // The same id on another topic, or of another producer.
     this.#insert.run(place, id, slot, wall, crc, record, (found.at(-1)?.nth ?? -1) + 1);
     return PUT.stored;
+  }
+
+  #isBeyond(id: Uint8Array): boolean {
+    if (this.#greatest === undefined) {
+      const loose = (this.#last.get() as { id: Uint8Array } | undefined)?.id ?? null;
+      const top = this.#top;
+      this.#greatest = loose === null || (top !== null && Buffer.compare(loose, top) < 0) ? top : loose;
+    }
+    return this.#greatest === null || Buffer.compare(id, this.#greatest) > 0;
   }
 
   #mayBePacked(id: Uint8Array): boolean {
