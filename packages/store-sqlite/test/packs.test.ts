@@ -16,7 +16,7 @@ const proof = { routed: "yes", persisted: "yes", replicated: "yes" } as const;
 const ids = (count: number, from = 0): readonly string[] =>
   Array.from({ length: count }, (_, n) => `id-${String(from + n).padStart(6, "0")}`);
 
-function count(path: string, table: "tally_packs" | "tally_rows" | "tally_packs_gone"): number {
+function count(path: string, table: "tally_packs" | "tally_rows" | "tally_packs_gone" | "tally_damaged_rows"): number {
   return withFile(path, (sql) => Number(sql.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.["n"]));
 }
 
@@ -40,10 +40,10 @@ it("rows that were put together and whose ids rise are one row of the file; othe
   const path = at("packed.db");
   await filled(path, ids(100));
   // A page each.
-  expect([count(path, "tally_packs"), count(path, "tally_rows")]).toEqual([3, 0]);
+  expect([count(path, "tally_packs"), count(path, "tally_rows")]).toEqual([2, 0]);
   await filled(path, ids(100, 200));
   await filled(path, ids(100, 100));
-  expect([count(path, "tally_packs"), count(path, "tally_rows")]).toEqual([9, 0]);
+  expect([count(path, "tally_packs"), count(path, "tally_rows")]).toEqual([6, 0]);
   await filled(path, ids(100, 300).toReversed());
   await filled(path, ids(10, 400));
   // Between those of the first pack, and those of a loose row among them.
@@ -55,8 +55,21 @@ it("rows that were put together and whose ids rise are one row of the file; othe
     path,
     ids(50, 380).map((id) => `${id}a`),
   );
-  expect([count(path, "tally_packs"), count(path, "tally_rows")]).toEqual([9, 210]);
+  expect([count(path, "tally_packs"), count(path, "tally_rows")]).toEqual([6, 210]);
   expect((await idsIn(path)).length).toBe(510);
+});
+
+it("an identity that a row by itself has is not put into a pack, also where both come in one call", async () => {
+  const path = at("mixed.db");
+  await using outbox = await openOutbox(path);
+  // A page of rows that rise, one of rows that do not, and one of rows that rise around one of these.
+  const first = ids(45);
+  const loose = ids(45, 100).toReversed();
+  const last = ids(45, 80);
+  const results = await outbox.put([...first, ...loose, ...last].map((id) => row(id)));
+  expect(results.slice(0, 90)).toEqual(Array.from({ length: 90 }, () => "stored"));
+  expect(results.slice(90)).toEqual(last.map((id) => (loose.includes(id) ? "same" : "stored")));
+  expect((await outbox.stats()).rows).toBe(90 + 20);
 });
 
 it("what has been relayed of a pack is gone with its last row, and what is stuck keeps no more room than it needs", async () => {
@@ -146,6 +159,35 @@ function startOf(blob: Buffer, row: number): number {
   return offset;
 }
 
+it("what the rows of a pack have in common is not what was stored: those that need it are set aside, the others go on", async () => {
+  const path = at("damaged-common.db");
+  const all = ids(30).map((id, n) => {
+    const each = row(id);
+    // Who has anything native stands for himself.
+    return n % 3 === 0 ? { ...each, message: { ...each.message, native: { n } } } : each;
+  });
+  {
+    await using outbox = await openOutbox(path);
+    await outbox.put(all);
+  }
+  withFile(path, (sql) => {
+    const list = Buffer.from(sql.prepare("SELECT list FROM tally_packs").get()?.["list"] as Uint8Array);
+    const orders = list.indexOf("orders");
+    expect(orders).toBeGreaterThan(30 * 12);
+    list[orders] = "O".charCodeAt(0);
+    sql.prepare("UPDATE tally_packs SET list = ?").run(list);
+  });
+  const host = recordingHost();
+  await using outbox = await openOutbox(path, {}, host);
+  await using lease = await outbox.lease(["broker"], () => {}, AbortSignal.timeout(30_000));
+  const taken = await lease.take(100);
+  expect(taken.map(({ message }) => message.native)).toEqual(Array.from({ length: 10 }, (_, n) => ({ n: 3 * n })));
+  expect(host.heard.length).toBe(20);
+  expect(count(path, "tally_damaged_rows")).toBe(20);
+  await end(lease, taken);
+  expect(await outbox.stats()).toEqual({ rows: 0, parked: 0, oldestAt: null });
+});
+
 it("the packs of a damaged file are saved, without what has been relayed of them", async () => {
   const path = at("saved.db");
   await filled(path, ids(100));
@@ -178,22 +220,42 @@ it("a store of format 4, which knew no packs: its rows go first, and it is upgra
   expect(await idsIn(path)).toEqual([...ids(60).toReversed(), ...ids(30, 100)]);
 });
 
-it("while somebody has a store of format 4 open it stays one, and nothing is put that he would not see", async () => {
-  const path = at("shared.db");
-  await filled(path, ids(30).toReversed());
-  const older = (sql: DatabaseSync): void => sql.exec("UPDATE tally_store SET format = 4");
-  withFile(path, older);
+it("a store of format 5: its packs, whose rows stand for themselves each, are relayed, and it is upgraded", async () => {
+  const path = at("format-5.db");
   {
-    await using _first = await openOutbox(path);
-    // As if it were of a version that knows no more.
-    withFile(path, older);
-    await filled(path, ids(30, 100));
-    expect([format(path), count(path, "tally_packs"), count(path, "tally_rows")]).toEqual([4, 0, 60]);
+    await using outbox = await openOutbox(path);
+    await outbox.put(ids(60).map((id) => ({ ...row(id), lane: 1 })));
   }
-  await filled(path, ids(30, 200));
-  expect([format(path), count(path, "tally_packs")]).toEqual([STORE_FORMAT, 1]);
-  expect((await idsIn(path)).length).toBe(90);
+  withFile(path, (sql) => {
+    const lists = sql.prepare("SELECT rows, list FROM tally_packs").all() as { rows: number; list: Uint8Array }[];
+    expect(lists.map(({ rows, list }) => list.length - 12 * rows)).toEqual(lists.map(() => 0));
+    expect(lists.reduce((sum, { rows }) => sum + rows, 0)).toBe(60);
+  });
+  asFormat(path, 5);
+  await filled(path, ids(30, 100));
+  expect(format(path)).toBe(STORE_FORMAT);
+  expect(await idsIn(path)).toEqual([...ids(60), ...ids(30, 100)]);
 });
+
+it.each([4, 5])(
+  "while somebody has a store of format %i open it stays one, and nothing is put that he would not see",
+  async (then) => {
+    const path = at(`shared-${then}.db`);
+    await filled(path, ids(30).toReversed());
+    const older = (sql: DatabaseSync): void => sql.exec(`UPDATE tally_store SET format = ${then}`);
+    withFile(path, older);
+    {
+      await using _first = await openOutbox(path);
+      // As if it were of a version that knows no more.
+      withFile(path, older);
+      await filled(path, ids(30, 100));
+      expect([format(path), count(path, "tally_packs"), count(path, "tally_rows")]).toEqual([then, 0, 60]);
+    }
+    await filled(path, ids(30, 200));
+    expect([format(path), count(path, "tally_packs")]).toEqual([STORE_FORMAT, 1]);
+    expect((await idsIn(path)).length).toBe(90);
+  },
+);
 
 it("at the bound a pack goes in row by row, as far as there is room, and deleting makes room for the rest", async () => {
   const path = at("bound.db");

@@ -1,7 +1,10 @@
 import type { NewRow, Row } from "@tallymq/core/spi";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { FRAME, PACK_BYTES } from "../src/record/layout.ts";
-import { Heads, Pack } from "../src/record/pack.ts";
+import { AT, FORMAT, FRAME, PACK_BYTES, SHORT_FORMAT } from "../src/record/layout.ts";
+import { Heads } from "../src/record/heads.ts";
+import { Pack } from "../src/record/pack.ts";
+import { Commons } from "../src/record/short.ts";
 import { RecordReader } from "../src/record/unpack.ts";
 import { row } from "./open.ts";
 
@@ -9,6 +12,20 @@ function record(of: NewRow): Uint8Array<ArrayBuffer> {
   const pack = new Pack(new ArrayBuffer(PACK_BYTES), false);
   expect(pack.add(of, new Heads())).toBe(true);
   return Uint8Array.from(pack.bytes.subarray(FRAME, pack.used));
+}
+
+/** As they are stored when they come together. */
+function together(rows: readonly NewRow[]): { readonly records: readonly Uint8Array[]; readonly commons: Commons } {
+  const [pack, heads] = [new Pack(new ArrayBuffer(PACK_BYTES), true), new Heads()];
+  for (const each of rows) expect(pack.add(each, heads)).toBe(true);
+  const common = pack.finish();
+  const records: Uint8Array[] = [];
+  for (let at = 0; at < pack.used;) {
+    const end = at + FRAME + pack.bytes.readUInt32LE(at);
+    records.push(pack.bytes.subarray(at + FRAME, end));
+    at = end;
+  }
+  return { records, commons: new Commons(pack.bytes.subarray(pack.used, pack.used + common)) };
 }
 
 function unpack(bytes: Uint8Array<ArrayBuffer>): Row {
@@ -58,5 +75,80 @@ describe("a record", () => {
     expect(spoilt.map(({ place }) => place)).toEqual([]);
     // Who keeps one message keeps no more than a few others.
     expect(Math.max(...rows.map(({ message }) => message.body.buffer.byteLength))).toBeLessThanOrEqual(8_192);
+  });
+});
+
+describe("records that come together", () => {
+  const texts = (maxLength: number) => fc.string({ unit: fc.constantFrom("a", "é", "字", "😀", '"'), maxLength });
+  const alike = (topic: string, type: string | null, dedupeForMs: number | null) => ({ topic, type, dedupeForMs });
+  const shared = fc.record({
+    of: fc.constantFrom(alike("orders", null, null), alike("orders", "t", 5_000), alike("bills", "t", 60_000)),
+    slot: fc.option(fc.nat(65_535)),
+    lane: fc.option(fc.nat(9), { freq: 9 }),
+    doubtful: fc.boolean(),
+    ordered: fc.boolean(),
+    id: texts(90),
+    key: fc.option(texts(30)),
+    attempt: fc.oneof(fc.nat(3), fc.constant(70_000)),
+    seq: fc.maxSafeNat(),
+    time: fc.maxSafeNat(),
+    headers: fc.dictionary(fc.constantFrom("a", "b"), texts(5)),
+    correlationId: fc.option(texts(5)),
+    delayMs: fc.nat(9),
+    native: fc.option(fc.record({ n: fc.nat() }), { freq: 9 }),
+    body: fc.uint8Array({ maxLength: 1_100 }),
+  });
+
+  it("are, each, what they would be by themselves, though most are shorter", () => {
+    let short = 0;
+    fc.assert(
+      fc.property(fc.array(shared, { maxLength: 20 }), (all) => {
+        const rows = all.map(({ of, slot, lane, doubtful, ...message }): NewRow => {
+          const { topic, type, dedupeForMs } = of;
+          const plain = row("m");
+          return {
+            ...plain,
+            slot,
+            lane,
+            doubtful,
+            dedupeForMs,
+            message: { ...plain.message, ...message, topic, type },
+          };
+        });
+        const { records, commons } = together(rows);
+        expect(records.map((each) => [...commons.expand(each)])).toEqual(rows.map((each) => [...record(each)]));
+        short += records.filter((each) => each[AT.format] === SHORT_FORMAT).length;
+      }),
+    );
+    expect(short).toBeGreaterThan(0);
+  });
+
+  it("of more topics than have room beside them, or with much in common, stand for themselves", () => {
+    const of = (topic: string): NewRow => ({ ...row("m"), message: { ...row("m").message, topic } });
+    const topics = Array.from({ length: 10 }, (_, n) => `topic-${n}`);
+    const { records, commons } = together([...topics, "x".repeat(600), ...topics].map(of));
+    const formats = records.map((each) => each[AT.format]);
+    const full = [FORMAT, FORMAT];
+    const eight = Array.from({ length: 8 }, () => SHORT_FORMAT);
+    expect(formats).toEqual([...eight, ...full, FORMAT, ...eight, ...full]);
+    expect(records.map((each) => unpack(Uint8Array.from(commons.expand(each))).message.topic)).toEqual([
+      ...topics,
+      "x".repeat(600),
+      ...topics,
+    ]);
+  });
+
+  it("cannot be read beside what others have in common", () => {
+    const { records } = together([row("m")]);
+    expect(() => new Commons(new Uint8Array(0)).expand(records[0] as Uint8Array)).toThrow(RangeError);
+  });
+
+  it("do not fit where what they have in common does not", () => {
+    const heads = new Heads();
+    const alone = new Pack(new ArrayBuffer(10_000), true);
+    alone.add(row("m"), heads);
+    const room = alone.used + alone.finish() + 3 * "m".length;
+    const fits = (bytes: number): boolean => new Pack(new ArrayBuffer(bytes), true).add(row("m"), heads);
+    expect([fits(room), fits(room - 3)]).toEqual([true, false]);
   });
 });

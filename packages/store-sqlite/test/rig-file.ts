@@ -12,7 +12,7 @@ export function withFile<T>(path: string, work: (sql: DatabaseSync) => T): T {
 }
 
 /** Makes a store what a Tally of then would have made. */
-export function asFormat(path: string, format: 1 | 2 | 4): void {
+export function asFormat(path: string, format: 1 | 2 | 4 | 5): void {
   withFile(path, (sql) => {
     const inbox = sql.prepare("SELECT 1 AS one FROM sqlite_schema WHERE name = 'tally_inbox'").get() !== undefined;
     if (format < 2) sql.exec("DROP TABLE tally_halves");

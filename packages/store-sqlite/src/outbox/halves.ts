@@ -11,7 +11,8 @@ import type {
 } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
 import { FRAME } from "../record/layout.ts";
-import { checkRow, Heads, packAlone } from "../record/pack.ts";
+import { Heads } from "../record/heads.ts";
+import { checkRow, packAlone } from "../record/pack.ts";
 import type { HalfLine, PreparedLine } from "../worker/outbox/halves.ts";
 import type { Records } from "../worker/protocol.ts";
 import { unpackRows } from "./records.ts";

@@ -1,11 +1,17 @@
 import type { NewRow, PutResult, TallyError } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
-import { checkRow, Heads, type Pack, packAlone, packFor, Packs } from "../record/pack.ts";
+import { Heads } from "../record/heads.ts";
+import { checkRow, type Pack, packAlone, packFor, Packs } from "../record/pack.ts";
 import type { PutAnswer, PutArgs } from "../worker/protocol.ts";
 
 const RESULTS: readonly PutResult[] = ["stored", "same", "conflict", "full"];
 /** What nearly every call is answered. */
 const STORED: readonly PutResult[] = Object.freeze(["stored"]);
+
+/** Rows of a pack: who puts a thousand at once has two on their way, and the worker stores one while this thread fills the other. */
+const MOST_ROWS = 512;
+/** What the most was of which so much is left with each pack: after some it follows what is there. */
+const FADE = 0.94;
 
 interface Caller {
   /** Null: none yet. Not made for a call of one row that is stored. */
@@ -26,6 +32,8 @@ export class Puts {
   #callers: Caller[] = [];
   /** Bytes that the worker has and has not answered. */
   #waiting = 0;
+  /** How many these were lately, at most. */
+  #most = 0;
 
   constructor(client: Client) {
     this.#client = client;
@@ -44,7 +52,7 @@ export class Puts {
   }
 
   #add(row: NewRow, caller: Caller): void {
-    if (this.#pack?.add(row, this.#heads) !== true) {
+    if (this.#callers.length === MOST_ROWS || this.#pack?.add(row, this.#heads) !== true) {
       const full = this.#pack !== null;
       this.#hand();
       // A full pack leaves at once: the worker stores it while this thread fills the next.
@@ -62,7 +70,8 @@ export class Puts {
     const common = pack.finish();
     const bytes = pack.bytes.buffer;
     this.#waiting += used;
-    const args: PutArgs = { bytes, used, common, rows, wall: this.#client.host.clock.wall(), waiting: this.#waiting };
+    this.#most = Math.max(this.#waiting, this.#most * FADE);
+    const args: PutArgs = { bytes, used, common, rows, wall: this.#client.host.clock.wall(), waiting: this.#most };
     this.#client.post("put", args, (value, error) => this.#answered(used, callers, value as PutAnswer, error), bytes);
   }
 
@@ -73,6 +82,7 @@ export class Puts {
       this.#packs.back(answer.pack);
       settle(callers, answer.codes);
     }
+    (callers as Caller[]).length = 0;
   }
 }
 

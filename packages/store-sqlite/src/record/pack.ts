@@ -1,6 +1,7 @@
 import { serialize } from "node:v8";
 import { type NewRow, TallyError } from "@tallymq/core/spi";
-import { AT, COMMON, FLAG, FORMAT, FRAME, PACK_BYTES, SHORT, SHORT_FORMAT, viewOf } from "./layout.ts";
+import type { Head, Heads } from "./heads.ts";
+import { AT, FLAG, FORMAT, FRAME, PACK_BYTES, SHORT, SHORT_FORMAT } from "./layout.ts";
 
 /** Packs that are kept for later. */
 const MOST_FREE = 8;
@@ -10,6 +11,8 @@ const MOST_ID = 10_000;
 /** UTF-16 units of an id whose bytes are counted in 8 bits, and of a key with 16. */
 const MOST_SHORT_ID = 85;
 const MOST_SHORT_KEY = 21_845;
+/** What is larger does not lie in packs, where so many and no fewer share a page. */
+const MOST_SHORT_BODY = 1_024;
 /** Of one pack. They are stored with every page of it. */
 const MOST_COMMONS = 8;
 const MOST_COMMON_BYTES = 512;
@@ -213,66 +216,10 @@ export function checkRow(row: NewRow): void {
   }
 }
 
-interface Head {
-  readonly head: Uint8Array;
-  readonly traits: Uint8Array;
-  readonly dedupeFor: number;
-  /** All of it, as short records have it beside them. */
-  readonly common: Uint8Array;
-  readonly row: NewRow;
-}
-
-/** What the messages of a topic have in common, encoded once for the last topics. */
-export class Heads {
-  readonly #heads: Head[] = [];
-
-  of(row: NewRow): Head {
-    const heads = this.#heads;
-    for (let at = 0; at < heads.length; at++) {
-      const head = heads[at] as Head;
-      if (isAlike(head.row, row)) return head;
-    }
-    if (heads.length === MOST_COMMONS) heads.shift();
-    const head = headOf(row);
-    heads.push(head);
-    return head;
-  }
-}
-
-function isAlike(a: NewRow, b: NewRow): boolean {
-  return (
-    a.destination === b.destination &&
-    a.dedupeForMs === b.dedupeForMs &&
-    a.message.topic === b.message.topic &&
-    a.message.producer === b.message.producer &&
-    a.message.run === b.message.run &&
-    a.message.type === b.message.type &&
-    a.message.contentType === b.message.contentType &&
-    a.message.contentEncoding === b.message.contentEncoding
-  );
-}
-
-function headOf(row: NewRow): Head {
-  const { message, destination } = row;
-  const head = encoder.encode(JSON.stringify([destination, message.producer, message.topic]));
-  const traits = encoder.encode(
-    JSON.stringify([message.run, message.type, message.contentType, message.contentEncoding]),
-  );
-  const dedupeFor = Math.floor((row.dedupeForMs ?? 0) / 1_000);
-  const common = new Uint8Array(COMMON.texts + head.length + traits.length);
-  const view = viewOf(common);
-  view.setUint16(COMMON.head, head.length, true);
-  view.setUint16(COMMON.traits, traits.length, true);
-  view.setUint32(COMMON.dedupeFor, dedupeFor, true);
-  common.set(head, COMMON.texts);
-  common.set(traits, COMMON.texts + head.length);
-  // Without the body: it would be held for as long as messages of its topic come.
-  return { head, traits, dedupeFor, common, row: { ...row, message: { ...message, body: NO_BYTES, native: null } } };
-}
-
 /** Whether this is one like most, with what fits the numbers of a short record. */
-function isCommon({ lane, message: { id, key, native, attempt } }: NewRow): boolean {
+function isCommon({ lane, message: { id, key, native, attempt, body } }: NewRow): boolean {
   return (
+    body.length <= MOST_SHORT_BODY &&
     lane === null &&
     native === null &&
     id.length <= MOST_SHORT_ID &&

@@ -9,7 +9,8 @@ import {
 import type { Client } from "../client.ts";
 import { packAll, resultsOf } from "../outbox/puts.ts";
 import { SqliteOutbox } from "../outbox/store.ts";
-import { Heads } from "../record/pack.ts";
+import { Heads } from "../record/heads.ts";
+import {} from "../record/pack.ts";
 import { AGAIN, type EnterArgs, type LeaveArgs, TURN } from "../worker/protocol.ts";
 import { type SqliteTx, TxHandle } from "./handle.ts";
 import { TurnWatch } from "./watch.ts";

@@ -18,7 +18,7 @@ const COMMIT_BYTES = 8 * 1024 * 1024;
  * And no more than about half of what its callers wait for, so that they fill the other half while this one is on its way to
  * the disk; but this much in any case, since a commit has a price of its own.
  */
-const LEAST_BYTES = Number(process.env.TL ?? 64) * 1024;
+const LEAST_BYTES = 64 * 1024;
 
 function serve(port: MessagePort, args: OpenArgs): void {
   let replies: unknown[] = [];

@@ -8,6 +8,7 @@ import { BoundReached } from "../group.ts";
 import { PUT, type PutArgs } from "../protocol.ts";
 import { compare } from "./compare.ts";
 import { commonsBehind, idOf, listOf, rowsIn } from "./pack.ts";
+import { KnownIds } from "./known-ids.ts";
 import type { Pack, Packs } from "./packs.ts";
 
 /** Fewer rows are stored as loose ones: a pack costs as much as some of them. */
@@ -38,17 +39,13 @@ export class Rows {
   readonly #insert: StatementSync;
   readonly #together: StatementSync;
   readonly #values: SQLInputValue[] = Array.from({ length: TOGETHER * COLUMNS }, () => null);
-  readonly #last: StatementSync;
   readonly #stored: StatementSync;
   readonly #find: StatementSync;
   readonly #counters: StatementSync;
   readonly #count: StatementSync;
   readonly #moved: StatementSync;
   readonly #aside: StatementSync;
-  /** Ids up to here may be in a pack. */
-  #top: Uint8Array | null = null;
-  /** Ids beyond are in no row, packed or loose: most that come. Null: there are no rows. Undefined: to be looked up. */
-  #greatest: Uint8Array | null | undefined;
+  readonly #ids: KnownIds;
   /** From the first job that met the bound to the end of its commit: who came later is not stored either. */
   #full = false;
 
@@ -66,7 +63,7 @@ export class Rows {
     this.#together = db.sql.prepare(
       insert + Array.from({ length: TOGETHER }, () => "(?, ?, ?, ?, ?, ?, 0)").join(", "),
     );
-    this.#last = db.sql.prepare("SELECT id FROM tally_rows ORDER BY id DESC LIMIT 1");
+    this.#ids = new KnownIds(db, packs);
     this.#stored = db.sql.prepare("SELECT place FROM tally_rows WHERE place >= ? AND place < ?");
     this.#find = db.sql.prepare("SELECT nth, record FROM tally_rows WHERE id = ? ORDER BY nth");
     this.#counters = db.sql.prepare("SELECT next, rows, bytes FROM tally_outbox");
@@ -93,8 +90,7 @@ export class Rows {
     const behind = commonsBehind(commons.bytes);
     const counters = this.#counters.get() as unknown as Counters;
     if (this.#full) limit.rows = 0;
-    this.#top = this.#packs.top();
-    this.#greatest = undefined;
+    this.#ids.begin();
     let at = 0;
     let i = 0;
     let loose = 0;
@@ -111,7 +107,6 @@ export class Rows {
       const together = !limit.single && i + TOGETHER <= Math.min(rows, limit.rows);
       const end = together ? this.#several(pack, view, at, commons, wall, counters, limit, results, i) : null;
       if (end !== null) {
-        this.#greatest = undefined;
         at = end;
         i += TOGETHER;
         continue;
@@ -119,7 +114,6 @@ export class Rows {
       const length = view.getUint32(at, true);
       const record = commons.expand(pack.subarray(at + FRAME, at + FRAME + length));
       at += FRAME + length;
-      this.#greatest = undefined;
       if (i < limit.rows && this.#fits(counters, record.length)) {
         const result = this.#guarded(limit, i, () => this.#one(record, counters.next, wall));
         results[i] = result;
@@ -150,7 +144,7 @@ export class Rows {
   ): number | null {
     if (rows < PACKED || first + rows > limit.rows) return null;
     const listed = listOf(all, view, from, rows, behind);
-    if (listed === null || !(this.#isBeyond(listed.first) || this.#packs.fits(listed))) return null;
+    if (listed === null || !(this.#ids.isBeyond(listed.first) || this.#packs.fits(listed))) return null;
     const bytes = listed.records.length - rows * FRAME;
     if (!this.#fits(counters, bytes)) return null;
     const pack: Pack = { place: counters.next, rows, storedAt: wall, bytes };
@@ -158,8 +152,7 @@ export class Rows {
     counters.next += rows;
     counters.rows += rows;
     counters.bytes += bytes;
-    if (this.#top === null || Buffer.compare(listed.last, this.#top) > 0) this.#top = listed.last;
-    if (this.#isBeyond(listed.last)) this.#greatest = listed.last;
+    this.#ids.packed(listed.last);
     return from + listed.records.length;
   }
 
@@ -193,7 +186,7 @@ export class Rows {
 
   /** Stores one record. @returns its code */
   one(record: Uint8Array, wall: number): number {
-    this.#top = this.#packs.top();
+    this.#ids.begin();
     const counters = this.#counters.get() as { next: number; rows: number; bytes: number };
     if (this.#maxSum !== null && counters.bytes + record.length > this.#maxSum) return PUT.full;
     const result = this.#one(record, counters.next, wall);
@@ -240,7 +233,7 @@ export class Rows {
       at = start + view.getUint32(at, true);
       const stored = pack.subarray(start, at);
       const id = pack.subarray(idAt(view, start), idAt(view, start) + idLength(view, start));
-      if (this.#mayBePacked(id)) return null;
+      if (this.#ids.mayBePacked(id)) return null;
       const slot = slotAt(view, start);
       const record = commons.expand(stored);
       bytes += record.length;
@@ -253,6 +246,7 @@ export class Rows {
     }
     if (!this.#fits(counters, bytes)) return null;
     const stored = this.#guarded(limit, first, () => Number(this.#together.run(...values).changes));
+    this.#ids.loose();
     counters.next += TOGETHER;
     counters.rows += TOGETHER;
     counters.bytes += bytes;
@@ -287,7 +281,8 @@ export class Rows {
     const id = record.subarray(idAt(view, 0), idAt(view, 0) + idLength(view, 0));
     const slot = slotOf(view);
     const crc = crc32(record);
-    const packed = this.#mayBePacked(id) ? this.#packs.find(id) : null;
+    this.#ids.loose();
+    const packed = this.#ids.mayBePacked(id) ? this.#packs.find(id) : null;
     const there = packed === null ? null : compare(record, packed);
     if (there !== null) return there;
     if (this.#insert.run(place, id, slot, wall, crc, record, 0).changes === 1) return PUT.stored;
@@ -299,18 +294,5 @@ export class Rows {
     // The same id on another topic, or of another producer.
     this.#insert.run(place, id, slot, wall, crc, record, (found.at(-1)?.nth ?? -1) + 1);
     return PUT.stored;
-  }
-
-  #isBeyond(id: Uint8Array): boolean {
-    if (this.#greatest === undefined) {
-      const loose = (this.#last.get() as { id: Uint8Array } | undefined)?.id ?? null;
-      const top = this.#top;
-      this.#greatest = loose === null || (top !== null && Buffer.compare(loose, top) < 0) ? top : loose;
-    }
-    return this.#greatest === null || Buffer.compare(id, this.#greatest) > 0;
-  }
-
-  #mayBePacked(id: Uint8Array): boolean {
-    return this.#top !== null && Buffer.compare(id, this.#top) <= 0;
   }
 }
