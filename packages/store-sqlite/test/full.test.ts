@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { packAll } from "../src/outbox/puts.ts";
-import { Heads } from "../src/record/pack.ts";
+import { Heads } from "../src/record/heads.ts";
 import { openStore } from "../src/worker/file/open.ts";
 import { Group } from "../src/worker/group.ts";
 import { kindOf } from "../src/worker/kinds.ts";
@@ -47,7 +47,7 @@ it("at the bound a commit of many calls is begun anew a few times, not for each 
       // The second half would each have to be tried, and each would undo what all before it have stored.
       const rows = [row(`${n}`.padStart(4, "0"), n < CALLS ? body : body.subarray(0, 16_000))];
       for (const { bytes, used, rows: count } of packAll(rows, heads))
-        group.add({ n, run: room.put({ bytes: bytes.buffer, used, rows: count, wall: 1 }) });
+        group.add({ n, run: room.put({ bytes: bytes.buffer, used, common: 0, rows: count, wall: 1, waiting: 0 }) });
     }
     group.commit();
     const flat = codes.flat();

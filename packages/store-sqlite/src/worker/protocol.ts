@@ -95,7 +95,7 @@ export interface PutArgs {
   readonly common: number;
   readonly rows: number;
   readonly wall: number;
-  /** Bytes of all packs that are not answered yet, this one included; 0: of no account. */
+  /** Bytes of all packs that waited for their answers at once lately, this one included; 0: nobody waits for more than this. */
   readonly waiting: number;
 }
 
