@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { TallyError } from "../../src/error.ts";
 import { deadLetter, delay, type Ruling, topic } from "../../src/index.ts";
 import { delaying, type Order } from "../support/delaying.ts";
+import { turns, world } from "../support/guarded.ts";
 import { bench } from "../support/receiving.ts";
 
 const orders = topic<Order>("orders", { groups: ["billing", "audit"] });
@@ -126,6 +127,55 @@ describe("a delivery of no ordered key, whose attempts in place are used up", ()
     expect(b.runs).toHaveLength(3);
     expect(b.of("busy")).toEqual([]);
     expect(b.of("dead-lettered")).toHaveLength(1);
+  });
+
+  test("waits no longer than the broker can, where onError leaves the wait to the consumer", async () => {
+    const w = world();
+    const a = await w.process({ longestDelay: 2_000 });
+    await a.consumer({ attempts: 1, retryMin: "1m", retryMax: "1m" }).on(orders, fail).start();
+    for (let n = 0; n < 20; n++) {
+      a.receiver.deliver({ id: `o-${n}` });
+      await turns();
+    }
+    expect(a.receiver.settled).toHaveLength(20);
+    const waits = a.of("delayed").map(({ afterMs }) => afterMs);
+    expect([waits.length, Math.max(...waits)]).toEqual([20, 2_000]);
+  });
+
+  test("starts of processes that were killed count: it is a dead letter, not one more copy", async () => {
+    const w = world();
+    const options = { attempts: 1, maxAttempts: 3 };
+    for (let n = 1; n <= 2; n++) {
+      const killed = await w.process({ longestDelay: HOUR });
+      await killed
+        .consumer(options)
+        .on(orders, () => new Promise<never>(() => {}))
+        .start();
+      killed.receiver.deliver({ id: "o-1" });
+      await turns();
+      killed.kill();
+      await w.pass(16_000);
+    }
+    const last = await w.process({ longestDelay: HOUR });
+    await last.consumer(options).on(orders, fail).start();
+    last.receiver.deliver({ id: "o-1" });
+    await w.until(() => last.receiver.settled.length > 0, 5_000);
+    expect(last.of("delayed")).toEqual([]);
+    const [letter] = last.letters;
+    expect(letter?.options.headers).toMatchObject({ "dead-attempts": "3" });
+    expect(letter?.options.headers?.["dead-reason"]).toContain("came 3 times");
+  });
+
+  test("of a topic that the broker turns out not to delay is released, and no more copies are tried", async () => {
+    await using b = await delaying();
+    await b.start(orders, { attempts: 1, retryMin: 10, retryMax: 20 }, () => b.runs.length < 4 && fail());
+    b.broker.faults.on("send", 2).refuse(new TallyError("unsupported", "no delays here"));
+    void b.tally.publish(orders, { n: 1 });
+    await b.pass(500);
+    expect([b.runs.length, b.of("delayed"), b.of("released").length]).toEqual([4, [], 3]);
+    const said = b.of("surfaced").map((event) => (event as { text: string }).text);
+    expect(said.filter((text) => text.includes("no delays here"))).toHaveLength(1);
+    expect(b.queue("orders")).toEqual([]);
   });
 
   test("onError is told how often it was delayed, and decides", async () => {

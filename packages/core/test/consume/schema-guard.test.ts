@@ -109,6 +109,26 @@ describe("a subscription whose schema fails the first 20 bodies", () => {
     expect(a.receiver.settled).toHaveLength(30);
   });
 
+  test("a readable body whose handler fails again and again counts as one", async () => {
+    const w = world();
+    const a = await w.process();
+    let ran = 0;
+    await a
+      .consumer({ lanes: 4, onError: (_e, { id }) => (id === "m50" ? retry({ after: 1 }) : deadLetter("no")) })
+      .on(strict, () => {
+        if (++ran < 150) throw new Error("not yet");
+      })
+      .start();
+    a.receiver.deliver(right(0));
+    await turns();
+    a.receiver.deliver(...range(1, 49).map(wrong), right(50));
+    await w.until(() => ran > 120, 60_000);
+    expect(a.of("subscription-paused")).toEqual([]);
+    a.receiver.deliver(wrong(51));
+    await turns();
+    expect(a.of("subscription-paused")).toMatchObject([{ failed: 50, bodies: 52 }]);
+  });
+
   test("what runs is let finish and is acked; what waits comes again elsewhere; other topics go on", async () => {
     const w = world();
     const a = await w.process();
