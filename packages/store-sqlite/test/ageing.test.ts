@@ -43,6 +43,17 @@ it("a clock that jumped back ages nothing, and a claim of before the restart is 
   expect(bucket(path)).toBe(1);
 });
 
+it("a monotonic clock that has gone back is another boot's, also under the same name: its claims are over", async () => {
+  const path = join(directory, "unnamed.db");
+  const inbox = await openInbox(path);
+  expect((await inbox.claim([KEY], 60_000))[0]?.state).toBe("fresh");
+  await inbox[Symbol.asyncDispose]();
+  // As where boots have no names: the last one had been up for longer than this one has.
+  withFile(path, (sql) => sql.exec("UPDATE tally_inbox SET monotonic = monotonic + 1e9"));
+  await using again = await openInbox(path);
+  expect((await again.claim([KEY], 60_000))[0]).toMatchObject({ state: "fresh", attempt: 2 });
+});
+
 it("old buckets are dropped whole", async () => {
   const path = join(directory, "dropped.db");
   const host = recordingHost();

@@ -344,13 +344,21 @@ describe("a decision that comes too late", () => {
     const w = halfWorld();
     const a = await w.process(() => "rollback");
     const gate = Promise.withResolvers<Decision>();
-    const run = watch(a.half.run({ n: 1 }, () => gate.promise, { id: "m1" }));
+    const signals: AbortSignal[] = [];
+    const work = ({ signal }: { readonly signal: AbortSignal }): Promise<Decision> => (
+      signals.push(signal),
+      gate.promise
+    );
+    const run = watch(a.half.run({ n: 1 }, work, { id: "m1" }));
     await turns();
     a.freeze(true);
     await w.pass(20_000);
     a.freeze(false);
     await w.pass(60_000);
-    expect(a.asked).toEqual([]);
+    // It has its lease again, and keeps it.
+    const b = await w.process(() => "rollback");
+    await w.pass(20_000);
+    expect([a.asked, b.asked, signals.map(({ aborted }) => aborted)]).toEqual([[], [], [false]]);
     gate.resolve("commit");
     await w.pass(2_000);
     expect([run.value?.decision, w.sent()]).toEqual(["commit", ["m1"]]);

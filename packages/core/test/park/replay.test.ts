@@ -5,6 +5,7 @@ import type { TxContext } from "../../src/consume/options.ts";
 import { deadLetter } from "../../src/consume/rulings.ts";
 import type { Events } from "../../src/events.ts";
 import { armFailpoints, type Failpoint } from "../../src/failpoints.ts";
+import { KeysOfInbox } from "../../src/park/keys.ts";
 import { Replays } from "../../src/park/replays.ts";
 import { Runners } from "../../src/park/runners.ts";
 import { topic } from "../../src/topic.ts";
@@ -323,6 +324,26 @@ describe("a replay", () => {
 });
 
 describe("a purge", () => {
+  test("ends with the messages that were there when it began, though as many come as it removes", async () => {
+    const w = world();
+    const one = await member(w);
+    await parkedKey(w, one, 3);
+    const store = await w.inbox.openInbox({ clock: w.clock, random: {} as never, surfaced: () => {} });
+    let removed = 0;
+    const filling = {
+      ...store,
+      async unpark(place: number): Promise<boolean> {
+        if (++removed > 3) expect.fail("it was not there");
+        const [first] = await store.parkedMessages(K.group, K.topic, K.key, 1);
+        await store.park({ ...K, message: { ...first!.message, id: `later-${removed}` }, reason: "behind" }, null);
+        return await store.unpark(place);
+      },
+    };
+    const events = { emit: () => {} } as unknown as Events;
+    expect(await new KeysOfInbox(filling, events, new Runners()).purge(K)).toBe(3);
+    expect(left(w.inbox)).toEqual(["later-1", "later-2", "later-3"]);
+  });
+
   test("of a key removes its messages and frees it; a redelivery is acked without running", async () => {
     const w = world();
     const one = await member(w);

@@ -122,6 +122,14 @@ describe("sent if, and only if, the transaction commits", () => {
     expect([b.r.count("tx-published"), b.r.count("tx-undone"), b.r.publisher.live]).toEqual([1, 0, 0]);
   });
 
+  it("its row says for how long its topic's ids are deduplicated, whoever relays it", async () => {
+    const b = await bench();
+    const brief = topic<Order>("brief", { dedupeFor: "1h" });
+    b.r.away = away;
+    await b.handle((tx) => b.r.publisher.publish(brief, order(1), { id: "m1", tx }));
+    expect(b.inbox.outbox.rows.map((row) => [row.message.id, row.dedupeForMs])).toEqual([["m1", 3_600_000]]);
+  });
+
   it("rule 20: with { tx } a handler that throws takes its messages back, and its key is free at once", async () => {
     const b = await bench();
     const failed = await b.handle(async (tx) => {
