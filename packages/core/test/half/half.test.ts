@@ -258,9 +258,9 @@ describe("check", () => {
     expect(p.of("half-decided")).toMatchObject([{ decision: "commit", by: "person" }]);
   });
 
-  it("a person's commit of an ordered one is sent too", async () => {
+  it("a person's commit of an ordered one is sent too, at once, however long it was put off", async () => {
     const w = halfWorld();
-    const p = await w.process(undefined, { topic: ordered });
+    const p = await w.process(undefined, { topic: ordered, checkMin: "5m", checkMax: "5m" });
     await p.half.run({ n: 1 }, () => "unknown", { id: "m1" });
     expect(await p.half.decide("m1", "commit")).toBe("commit");
     await w.pass(2_000);
