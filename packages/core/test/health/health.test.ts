@@ -20,6 +20,7 @@ interface Rig {
   stats: OutboxStats;
   halves: HalfStats;
   keys: readonly ParkedKey[];
+  dropped: { readonly messages: number; readonly at: number } | null;
   /** What the stores do instead of answering. */
   outbox: (() => Promise<never>) | null;
   inbox: (() => Promise<never>) | null;
@@ -45,6 +46,7 @@ function rig({ stores = true, spills = true }: { readonly stores?: boolean; read
     stats: { rows: 0, parked: 0, oldestAt: null },
     halves: { undecided: 0, parked: 0, oldestAt: null },
     keys: [],
+    dropped: null,
     outbox: null,
     inbox: null,
     closed: false,
@@ -62,7 +64,7 @@ function rig({ stores = true, spills = true }: { readonly stores?: boolean; read
       : [],
     inbox: stores ? { parked: () => r.inbox?.() ?? Promise.resolve(r.keys) } : null,
     audit: () => r.audit,
-    dropped: () => null,
+    dropped: () => r.dropped,
     halves: stores ? { stats: () => r.outbox?.() ?? Promise.resolve(r.halves) } : null,
   };
   const room = new HealthRoom(sources);
@@ -225,6 +227,21 @@ describe("health()", () => {
     r.halves = { ...r.halves, parked: 0 };
     await r.clock.advance(1_000);
     expect(findings(await r.look())).toMatchObject({ stuck: [{ what: "half messages", status: "degraded" }] });
+  });
+
+  it("shows for an hour what the broker has dropped of half messages, and counts parked keys out up to a thousand", async () => {
+    const r = rig();
+    r.dropped = { messages: 3, at: r.clock.now() };
+    await r.clock.advance(3_599_000);
+    expect(findings(await r.look())).toEqual({
+      stuck: [{ what: "half messages", text: expect.stringMatching(/^the broker has dropped 3,/), status: "degraded" }],
+    });
+    await r.clock.advance(1_000);
+    expect((await r.look()).status).toBe("ok");
+    r.keys = Array.from({ length: 1_000 }, () => ({}) as ParkedKey);
+    expect(findings(await r.look())).toMatchObject({
+      parked: [{ what: "inbox", text: "at least 1000 keys parked, for a person to look at" }],
+    });
   });
 
   it("finds topics that the broker does not take, and topics that a consumer has left", async () => {
