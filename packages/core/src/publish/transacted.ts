@@ -8,7 +8,7 @@ import type { Topic } from "../topic.ts";
 import type { Entry } from "./entry.ts";
 import type { Taken } from "./intake.ts";
 import type { PublishOptions, Receipt } from "./options.ts";
-import { aborted, asError, assertValid, unstored } from "./rejections.ts";
+import { aborted, asError, assertValid, rejection, unstored } from "./rejections.ts";
 import { STORED } from "./spilling.ts";
 import type { TopicLine } from "./topic-line.ts";
 
@@ -164,7 +164,7 @@ export class Transacted {
       if (stored) publishes.puts.push(put);
       return { id, state: "stored", proof: STORED };
     } catch (thrown) {
-      const error = asError(thrown, id);
+      const error = rejection(asError(thrown, id), id, false);
       runtime.events.emit({ type: "rejected", topic, id, code: error.code, mayArrive: false });
       throw error;
     } finally {

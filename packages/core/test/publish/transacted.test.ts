@@ -443,8 +443,69 @@ describe("what cannot be published fails the transaction, with nothing stored or
     });
     expect(failed).toMatchObject({ by: "handler", thrown: { code: "handler", message: /await/ } });
     await b.accept();
-    expect(publish).toMatchObject({ state: "rejected", error: { code: "store" } });
+    expect(publish).toMatchObject({ state: "rejected", error: { code: "store", id: "m1", mayArrive: false } });
     expect([ids(b.r), b.inbox.outbox.rows.length]).toEqual([[], 0]);
+  });
+
+  it("one whose row the store has put when the handler is gone is none, and its key is free", async () => {
+    const b = await bench();
+    const put = b.transactions.put.bind(b.transactions);
+    const gate = Promise.withResolvers<void>();
+    b.transactions.put = async (tx, rows) => {
+      const results = await put(tx, rows);
+      await gate.promise;
+      return results;
+    };
+    let publish: ReturnType<typeof watch> | null = null;
+    const running = watch(
+      b.handle(async (tx) => {
+        publish = watch(b.r.publisher.publish(ordered, order(1), { id: "a1", tx }));
+        // The row is in the transaction by then, and nobody has been told.
+        for (let n = 0; n < 3; n++) await new Promise((resolve) => setImmediate(resolve));
+      }),
+    );
+    await b.settle();
+    expect(running.value).toMatchObject({ by: "handler", thrown: { message: /await/ } });
+    gate.resolve();
+    await b.settle();
+    expect(publish).toMatchObject({ state: "rejected", error: { code: "store", id: "a1" } });
+    const direct = watch(b.r.publisher.publish(ordered, order(2), { id: "a2" }));
+    await b.accept();
+    expect([direct.value?.state, ids(b.r)]).toEqual(["confirmed", ["a2"]]);
+  });
+
+  it("of a handler that the store begins anew only what it publishes then is there, and its key is free after that", async () => {
+    const b = await bench();
+    const run = b.transactions.run.bind(b.transactions);
+    b.transactions.run = async (claim, effect) => {
+      const undone = new Error("undone");
+      await run(claim, async (tx) => {
+        await effect(tx);
+        throw undone;
+      }).catch((error: unknown) => expect(error).toBe(undone));
+      return await run(claim, effect);
+    };
+    let times = 0;
+    const failed = await b.handle((tx) => b.r.publisher.publish(ordered, order(++times), { id: `a${times}`, tx }));
+    await b.accept();
+    expect([failed, times, ids(b.r)]).toEqual([null, 2, ["a2"]]);
+    expect([b.r.count("tx-undone"), b.r.count("tx-published")]).toEqual([1, 1]);
+    const direct = watch(b.r.publisher.publish(ordered, order(3), { id: "a3" }));
+    await b.accept();
+    expect(direct.value).toMatchObject({ state: "confirmed" });
+  });
+
+  it("its number is that of the call among all of its topic", async () => {
+    const b = await bench();
+    void b.r.publisher.publish(plain, order(1), { id: "m1" });
+    await b.accept();
+    await b.handle(async (tx) => {
+      for (const n of [2, 3]) await b.r.publisher.publish(plain, order(n), { id: `m${n}`, tx });
+    });
+    void b.r.publisher.publish(plain, order(4), { id: "m4" });
+    await b.accept();
+    const seqs = new Map(b.r.copies.map(({ message: { id, seq } }) => [id, seq]));
+    expect(["m1", "m2", "m3", "m4"].map((id) => seqs.get(id))).toEqual([1, 2, 3, 4]);
   });
 
   it("a tx that is over, one of somebody else, and none at all are told apart", async () => {
