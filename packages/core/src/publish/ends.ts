@@ -24,7 +24,13 @@ export interface EndsOptions {
 
 /** The messages that have not ended, and how each does: accepted, rejected, withdrawn, or carried on in the background until then. */
 export class Ends {
-  readonly #o: EndsOptions;
+  readonly #runtime: Runtime;
+  readonly #answers: Answers;
+  readonly #breakers: Breakers;
+  readonly #relayed: Relayed;
+  readonly #timers: Timers;
+  readonly #turns: Turns;
+  readonly #wire: Wire;
   /** Without a caller, and sent on in the background: no timer finds those that only wait. */
   readonly #carried: Set<Entry> = new Set();
   #live = 0;
@@ -32,7 +38,13 @@ export class Ends {
   #closed = false;
 
   constructor(options: EndsOptions) {
-    this.#o = options;
+    this.#runtime = options.runtime;
+    this.#answers = options.answers;
+    this.#breakers = options.breakers;
+    this.#relayed = options.relayed;
+    this.#timers = options.timers;
+    this.#turns = options.turns;
+    this.#wire = options.wire;
   }
 
   /** Messages not yet at their end. */
@@ -47,7 +59,7 @@ export class Ends {
 
   /** Every message between its call and its end, rows on their way too, except those that only wait for the window. */
   waiting(): readonly Entry[] {
-    return [...this.#o.timers.items, ...this.#carried, ...this.#o.relayed.entries];
+    return [...this.#timers.items, ...this.#carried, ...this.#relayed.entries];
   }
 
   /** One more that has to come to its end, behind the earlier ones of its key. */
@@ -64,14 +76,13 @@ export class Ends {
 
   /** Its copies are still out, so this is the same message, with a caller again. */
   adopt(entry: Entry, caller: Caller): void {
-    const { timers, turns } = this.#o;
     entry.caller = caller;
     // No more copies were to come; if the last one has had its answer, another one must.
     const again = entry.state === DRAINING && entry.batch === null;
     entry.state = next(entry.state, again ? "adoptedAgain" : "adopted");
     this.#carried.delete(entry);
-    timers.arm(entry);
-    if (again) turns.route(entry);
+    this.#timers.arm(entry);
+    if (again) this.#turns.route(entry);
   }
 
   // ── it is not wanted any more ───────────────────────────────────────────────
@@ -79,11 +90,10 @@ export class Ends {
   /** Answers one caller now; with the last one the message is released. */
   giveUp(caller: Caller, error: TallyError): void {
     const { entry } = caller;
-    const { answers, timers } = this.#o;
-    if (!answers.leave(caller)) return this.release(entry, error);
-    timers.arm(entry);
+    if (!this.#answers.leave(caller)) return this.release(entry, error);
+    this.#timers.arm(entry);
     // The message goes on for the others.
-    answers.rejectOne(caller, error, true);
+    this.#answers.rejectOne(caller, error, true);
   }
 
   /**
@@ -93,24 +103,23 @@ export class Ends {
   release(entry: Entry, error: TallyError, forGood: boolean = this.#closed): void {
     if (entry.state === ENDED) return;
     if (entry.relayed !== null) return this.#refuseRelayed(entry, error);
-    const { answers, timers } = this.#o;
     if (entry.state === SPILLING) {
       // Its row is being written, and what is written is sent.
-      answers.reject(entry, error, true);
-      return timers.rearm(entry);
+      this.#answers.reject(entry, error, true);
+      return this.#timers.rearm(entry);
     }
     const mayArrive = entry.open > 0 || entry.doubted;
     const dropped = forGood || !mayArrive || !entry.message.ordered;
     // The new state before the answers: their events reach users' code, which may publish the same id in that very call.
     if (dropped && entry.open === 0) {
       entry.state = next(entry.state, "withdrawnLast");
-      answers.reject(entry, error, mayArrive);
+      this.#answers.reject(entry, error, mayArrive);
       this.end(entry);
     } else {
       if (dropped) this.drain(entry);
       else this.#carried.add(entry);
-      answers.reject(entry, error, mayArrive);
-      timers.rearm(entry);
+      this.#answers.reject(entry, error, mayArrive);
+      this.#timers.rearm(entry);
     }
   }
 
@@ -119,8 +128,8 @@ export class Ends {
     const timed = entry.state === WIRE;
     entry.state = next(entry.state, "withdrawn");
     entry.queue?.remove(entry);
-    if (timed) this.#o.timers.arm(entry);
-    else this.#o.timers.expect(entry);
+    if (timed) this.#timers.arm(entry);
+    else this.#timers.expect(entry);
   }
 
   /** Its last verdicts may never come, and no session's end will bring them. */
@@ -140,7 +149,7 @@ export class Ends {
 
   /** It is with the broker, or in the outbox. */
   accept(entry: Entry, proof: Proof, state: Receipt["state"]): void {
-    this.#o.answers.accept(entry, proof, state);
+    this.#answers.accept(entry, proof, state);
     entry.relayed?.({ is: "accepted", proof });
     this.end(entry);
   }
@@ -149,29 +158,28 @@ export class Ends {
   reject(entry: Entry): void {
     const error = entry.lastError ?? new TallyError("in-doubt", "no verdict came");
     entry.relayed?.({ is: "refused", error });
-    this.#o.answers.reject(entry, error, entry.doubted);
+    this.#answers.reject(entry, error, entry.doubted);
     this.end(entry);
   }
 
   /** Everybody has been told. Nothing holds it any more, and it holds nobody. */
   end(entry: Entry): void {
     const { line, message } = entry;
-    const { answers, breakers, relayed, runtime, timers, turns, wire } = this.#o;
-    timers.disarm(entry);
-    answers.end(entry);
+    this.#timers.disarm(entry);
+    this.#answers.end(entry);
     if (line.byId.get(message.id) === entry) line.byId.delete(message.id);
     const heir = message.ordered ? line.stepOut(entry) : null;
     this.#live--;
     this.#carried.delete(entry);
-    if (entry.relayed !== null) relayed.forget(entry);
-    breakers.gone(entry);
+    if (entry.relayed !== null) this.#relayed.forget(entry);
+    this.#breakers.gone(entry);
     if (entry.batch !== null) {
-      wire.forget(entry);
+      this.#wire.forget(entry);
       // Its last copy still keeps others from the lane, and only this message's time can tell that it is silent.
-      if (runtime.transport.traits.inFlightPerLane === 1) timers.arm(entry);
+      if (this.#runtime.transport.traits.inFlightPerLane === 1) this.#timers.arm(entry);
     }
-    turns.leave(entry);
-    if (heir !== null) turns.advance(heir);
+    this.#turns.leave(entry);
+    if (heir !== null) this.#turns.advance(heir);
     if (this.#live === 0) this.#idle?.();
   }
 
@@ -186,14 +194,14 @@ export class Ends {
   close(): number {
     this.#closed = true;
     const abandoned = this.#live;
-    for (const entry of this.#o.timers.items) {
+    for (const entry of this.#timers.items) {
       const { id } = entry.message;
       this.release(
         entry,
         new TallyError("closed", `${id} had no verdict when the tally was closed`, { id, retryable: true }),
       );
     }
-    this.#o.timers.stop();
+    this.#timers.stop();
     return abandoned;
   }
 }

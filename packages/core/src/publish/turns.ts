@@ -20,11 +20,17 @@ export interface TurnsOptions {
  * it goes to the broker, into the outbox, or nowhere until the outbox says so.
  */
 export class Turns {
-  readonly #o: TurnsOptions;
+  readonly #breakers: Breakers;
+  readonly #topics: Topics;
+  readonly #wire: Wire;
+  readonly #takes: TurnsOptions["takes"];
   readonly #window: Window<Entry>;
 
   constructor(options: TurnsOptions) {
-    this.#o = options;
+    this.#breakers = options.breakers;
+    this.#topics = options.topics;
+    this.#wire = options.wire;
+    this.#takes = options.takes;
     this.#window = new Window(
       options.policy.window,
       options.policy.windowBytes,
@@ -59,7 +65,7 @@ export class Turns {
 
   /** Sends a held message on its way if nothing holds it any more. */
   advance(entry: Entry): void {
-    if (entry.state === HELD && !entry.inWindow) this.#o.breakers.invite(entry.line);
+    if (entry.state === HELD && !entry.inWindow) this.#breakers.invite(entry.line);
     if (entry.state !== HELD || !entry.validated || !entry.inWindow) return;
     if (entry.message.ordered && !entry.line.isHead(entry)) return;
     entry.state = next(entry.state, "ready");
@@ -71,8 +77,8 @@ export class Turns {
     if (!entry.inWindow) {
       // Its breaker put it out. One that stands in no line meanwhile asks to be let in.
       if (entry.queue === null) this.#window.enter(entry);
-      else this.#o.breakers.invite(entry.line);
-    } else if (!this.#o.takes(entry)) this.#enqueue(entry);
+      else this.#breakers.invite(entry.line);
+    } else if (!this.#takes(entry)) this.#enqueue(entry);
   }
 
   #admitted(entry: Entry): void {
@@ -82,9 +88,8 @@ export class Turns {
   }
 
   #enqueue(entry: Entry): void {
-    const { breakers, topics, wire } = this.#o;
-    if (breakers.holds(entry)) return;
-    if (entry.line.ready) wire.add(entry);
-    else topics.wait(entry);
+    if (this.#breakers.holds(entry)) return;
+    if (entry.line.ready) this.#wire.add(entry);
+    else this.#topics.wait(entry);
   }
 }
