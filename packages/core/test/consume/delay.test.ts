@@ -251,6 +251,19 @@ describe("delay() is refused by name", () => {
     expect(b.runs.map(({ n }) => n)).toEqual([1, 1, 1, 1, 1, 2]);
   });
 
+  test("for longer than the broker can: surfaced with its longest, and released", async () => {
+    const w = world();
+    const a = await w.process({ longestDelay: 2_000 });
+    await a
+      .consumer({ retryMin: 10, retryMax: 20, onError: () => delay({ after: 2_001 }) })
+      .on(orders, fail)
+      .start();
+    a.receiver.deliver({ id: "o-1" });
+    await w.until(() => a.receiver.settled.length > 0, 5_000);
+    expect([a.receiver.settled, a.of("delayed")]).toEqual([["release o-1"], []]);
+    expect(a.of("surfaced")[0]?.text).toContain("[unsupported] delay(): this broker delays by 2000 ms at most");
+  });
+
   test("where the broker delays nothing: surfaced, and released; the default is a release without a word", async () => {
     for (const onError of [(): Ruling => delay({ after: "1s" }), undefined]) {
       const b = bench();

@@ -119,6 +119,15 @@ test("purge() throws away what it is asked to, and nothing else; the identities 
   expect(b.queued("billing")).toEqual([]);
 });
 
+test("purge({ dryRun }) says how many it would throw away, and throws none away", async () => {
+  const b = await letterBench();
+  await b.die(3);
+  const letters = b.tally.deadLetters(orders, "billing");
+  expect(await b.run(letters.purge({ dryRun: true, most: 2 }))).toEqual({ matched: 2, purged: 0, left: 3 });
+  expect(ids(b.letters())).toEqual(["o-1", "o-2", "o-3"]);
+  expect(b.tally.counters()["letter-purged"]).toBeUndefined();
+});
+
 test("calls on one queue take turns; what a predicate throws, and a signal, end one and give back what it holds", async () => {
   const b = await letterBench();
   await b.die(4);
