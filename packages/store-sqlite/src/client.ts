@@ -31,6 +31,8 @@ export class Client {
   #lost: Set<(error: TallyError) => void> = new Set();
   /** Answers of a commit that are not handed out yet. */
   #answers: Replies = [];
+  /** In this turn of the event loop some were. */
+  #handed = false;
   /** Called before a tick's requests leave: those who collect something hand it over. */
   beforeFlush: () => void = () => {};
 
@@ -137,9 +139,9 @@ export class Client {
   }
 
   #replies(replies: Replies): void {
-    // Not here: a port hands over message after message for as long as there are any, and timers wait meanwhile.
-    if (this.#answers.length === 0) setImmediate(() => this.#handOut());
     this.#answers = this.#answers.length === 0 ? replies : [...this.#answers, ...replies];
+    // Once a turn: a port hands over message after message for as long as there are any, and timers would wait meanwhile.
+    if (!this.#handed) this.#handOut();
   }
 
   /** A commit may answer thousands, whose next steps all run before anything else does: so many a turn, timers and sockets in between. */
@@ -164,8 +166,12 @@ export class Client {
       }
     }
     this.#answers = next < replies.length ? replies.slice(next) : NONE;
-    if (this.#answers.length > 0) setImmediate(() => this.#handOut());
-    else if (this.#pending.size === 0 && this.#over === null) this.#worker.unref();
+    if (this.#answers.length === 0 && this.#pending.size === 0 && this.#over === null) this.#worker.unref();
+    this.#handed = true;
+    setImmediate(() => {
+      this.#handed = false;
+      if (this.#answers.length > 0) this.#handOut();
+    });
   }
 
   #end(error: TallyError): void {

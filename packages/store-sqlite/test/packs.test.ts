@@ -59,6 +59,15 @@ it("rows that were put together and whose ids rise are one row of the file; othe
   expect((await idsIn(path)).length).toBe(510);
 });
 
+it("a few rows that are more than the pages hold are not left to themselves", async () => {
+  const path = at("few.db");
+  await filled(path, ids(104));
+  expect(withFile(path, (sql) => sql.prepare("SELECT rows FROM tally_packs").all())).toEqual(
+    [51, 37, 16].map((rows) => ({ rows })),
+  );
+  expect(count(path, "tally_rows")).toBe(0);
+});
+
 it("an identity that a row by itself has is not put into a pack, also where both come in one call", async () => {
   const path = at("mixed.db");
   await using outbox = await openOutbox(path);

@@ -18,6 +18,9 @@ const NONE: Uint8Array = new Uint8Array(0);
  */
 const PAGE = 16_384 - 128;
 
+/** Fewer rows are stored as loose ones: a pack costs as much as some of them. */
+export const LEAST_ROWS = 16;
+
 export interface Listed {
   readonly list: Uint8Array;
   readonly first: Uint8Array;
@@ -35,7 +38,9 @@ export function rowsIn(view: DataView, from: number, most: number, common: numbe
     left -= bytes + ENTRY;
     at += bytes;
   }
-  return rows;
+  // What would be too few for a pack of their own gets some of these.
+  const rest = most - rows;
+  return rest > 0 && rest < LEAST_ROWS && most >= 2 * LEAST_ROWS ? most - LEAST_ROWS : rows;
 }
 
 /** What records have in common as it lies behind their list. */

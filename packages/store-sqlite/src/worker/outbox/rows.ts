@@ -7,12 +7,10 @@ import { SQLITE, sqliteCode } from "../fault.ts";
 import { BoundReached } from "../group.ts";
 import { PUT, type PutArgs } from "../protocol.ts";
 import { compare } from "./compare.ts";
-import { commonsBehind, idOf, listOf, rowsIn } from "./pack.ts";
+import { commonsBehind, idOf, LEAST_ROWS, listOf, rowsIn } from "./pack.ts";
 import { KnownIds } from "./known-ids.ts";
 import type { Pack, Packs } from "./packs.ts";
 
-/** Fewer rows are stored as loose ones: a pack costs as much as some of them. */
-const PACKED = 16;
 /** Rows that one statement stores: a third less time for each than one by one, and no gain beyond. */
 const TOGETHER = 8;
 const COLUMNS = 6;
@@ -142,7 +140,7 @@ export class Rows {
     limit: Limit,
     first: number,
   ): number | null {
-    if (rows < PACKED || first + rows > limit.rows) return null;
+    if (rows < LEAST_ROWS || first + rows > limit.rows) return null;
     const listed = listOf(all, view, from, rows, behind);
     if (listed === null || !(this.#ids.isBeyond(listed.first) || this.#packs.fits(listed))) return null;
     const bytes = listed.records.length - rows * FRAME;
