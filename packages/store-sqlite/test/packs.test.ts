@@ -13,6 +13,8 @@ vi.setConfig({ testTimeout: 60_000 });
 const directory = scratch();
 const at = (name: string): string => join(directory, name);
 const proof = { routed: "yes", persisted: "yes", replicated: "yes" } as const;
+/** How many of these rows share a page. */
+const PAGE = 51;
 const ids = (count: number, from = 0): readonly string[] =>
   Array.from({ length: count }, (_, n) => `id-${String(from + n).padStart(6, "0")}`);
 
@@ -63,22 +65,36 @@ it("a few rows that are more than the pages hold are not left to themselves", as
   const path = at("few.db");
   await filled(path, ids(104));
   expect(withFile(path, (sql) => sql.prepare("SELECT rows FROM tally_packs").all())).toEqual(
-    [51, 37, 16].map((rows) => ({ rows })),
+    [PAGE, 104 - PAGE - 16, 16].map((rows) => ({ rows })),
   );
   expect(count(path, "tally_rows")).toBe(0);
+});
+
+it("a pack fits a page with all that its rows have in common", async () => {
+  const path = at("common.db");
+  await using outbox = await openOutbox(path);
+  await outbox.put(
+    ids(200).map((id, n) => ({ ...row(id), message: { ...row(id).message, topic: `${n % 8}`.repeat(100) } })),
+  );
+  const packs = withFile(path, (sql) =>
+    sql.prepare("SELECT length(first) + length(last) + length(list) + length(records) AS bytes FROM tally_packs").all(),
+  );
+  expect(packs.length).toBeGreaterThan(3);
+  for (const { bytes } of packs) expect(bytes).toBeLessThan(16_384 - 100);
 });
 
 it("an identity that a row by itself has is not put into a pack, also where both come in one call", async () => {
   const path = at("mixed.db");
   await using outbox = await openOutbox(path);
   // A page of rows that rise, one of rows that do not, and one of rows that rise around one of these.
-  const first = ids(45);
-  const loose = ids(45, 100).toReversed();
-  const last = ids(45, 80);
+  const first = ids(PAGE);
+  const loose = ids(PAGE, 100).toReversed();
+  const last = ids(PAGE, 80);
   const results = await outbox.put([...first, ...loose, ...last].map((id) => row(id)));
-  expect(results.slice(0, 90)).toEqual(Array.from({ length: 90 }, () => "stored"));
-  expect(results.slice(90)).toEqual(last.map((id) => (loose.includes(id) ? "same" : "stored")));
-  expect((await outbox.stats()).rows).toBe(90 + 20);
+  expect(new Set(results.slice(0, 2 * PAGE))).toEqual(new Set(["stored"]));
+  expect(results.slice(2 * PAGE)).toEqual(last.map((id) => (loose.includes(id) ? "same" : "stored")));
+  expect((await outbox.stats()).rows).toBe(2 * PAGE + 20);
+  expect(withFile(path, (sql) => sql.prepare("SELECT rows FROM tally_packs").all())).toEqual([{ rows: PAGE }]);
 });
 
 it("what has been relayed of a pack is gone with its last row, and what is stuck keeps no more room than it needs", async () => {

@@ -126,14 +126,14 @@ describe("records that come together", () => {
   it("of more topics than have room beside them, or with much in common, stand for themselves", () => {
     const of = (topic: string): NewRow => ({ ...row("m"), message: { ...row("m").message, topic } });
     const topics = Array.from({ length: 10 }, (_, n) => `topic-${n}`);
-    const { records, commons } = together([...topics, "x".repeat(600), ...topics].map(of));
+    const { records, commons } = together(["x".repeat(600), ...topics, ...topics].map(of));
     const formats = records.map((each) => each[AT.format]);
     const full = [FORMAT, FORMAT];
     const eight = Array.from({ length: 8 }, () => SHORT_FORMAT);
-    expect(formats).toEqual([...eight, ...full, FORMAT, ...eight, ...full]);
+    expect(formats).toEqual([FORMAT, ...eight, ...full, ...eight, ...full]);
     expect(records.map((each) => unpack(Uint8Array.from(commons.expand(each))).message.topic)).toEqual([
-      ...topics,
       "x".repeat(600),
+      ...topics,
       ...topics,
     ]);
   });
