@@ -1,11 +1,10 @@
-// Rows that lie together in a pack: what is in the file, and what becomes of it when it is damaged, of another format, or nearly empty.
+// Rows that lie together in a pack: what is in the file, and what becomes of it when it is damaged, or nearly empty.
 import { join } from "node:path";
-import type { DatabaseSync } from "node:sqlite";
 import { TallyError, type OutboxLease, type Row } from "@tallymq/core/spi";
 import { expect, it, vi } from "vitest";
-import { STORE_FORMAT } from "../src/worker/file/stamp.ts";
 import { idsIn, openOutbox, recordingHost, row } from "./open.ts";
-import { asFormat, spoil } from "./rig-file.ts";
+import { spoil } from "./rig-file.ts";
+import { count, filled, ids } from "./rig-packs.ts";
 import { scratch, withFile } from "./rig.ts";
 
 // A store opens a thread, and the machine may be busy.
@@ -15,25 +14,6 @@ const at = (name: string): string => join(directory, name);
 const proof = { routed: "yes", persisted: "yes", replicated: "yes" } as const;
 /** How many of these rows share a page. */
 const PAGE = 51;
-const ids = (count: number, from = 0): readonly string[] =>
-  Array.from({ length: count }, (_, n) => `id-${String(from + n).padStart(6, "0")}`);
-
-function count(path: string, table: "tally_packs" | "tally_rows" | "tally_packs_gone" | "tally_damaged_rows"): number {
-  return withFile(path, (sql) => Number(sql.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.["n"]));
-}
-
-function format(path: string): unknown {
-  return withFile(path, (sql) => sql.prepare("SELECT format FROM tally_store").get()?.["format"]);
-}
-
-async function filled(
-  path: string,
-  all: readonly string[],
-  slot: (n: number) => number | null = () => null,
-): Promise<void> {
-  await using outbox = await openOutbox(path);
-  expect(new Set(await outbox.put(all.map((id, n) => ({ ...row(id), slot: slot(n) }))))).toEqual(new Set(["stored"]));
-}
 
 const end = (lease: OutboxLease, rows: readonly Row[]): Promise<void> =>
   lease.end(rows.map(({ place }) => ({ place, proof })));
@@ -235,52 +215,6 @@ it("the packs of a damaged file are saved, without what has been relayed of them
   await end(lease, taken);
   expect(await outbox.stats()).toEqual({ rows: 0, parked: 0, oldestAt: null });
 });
-
-it("a store of format 4, which knew no packs: its rows go first, and it is upgraded when nobody else has it open", async () => {
-  const path = at("format-4.db");
-  await filled(path, ids(60).toReversed());
-  asFormat(path, 4);
-  await filled(path, ids(30, 100));
-  expect([format(path), count(path, "tally_packs")]).toEqual([STORE_FORMAT, 1]);
-  expect(await idsIn(path)).toEqual([...ids(60).toReversed(), ...ids(30, 100)]);
-});
-
-it("a store of format 5: its packs, whose rows stand for themselves each, are relayed, and it is upgraded", async () => {
-  const path = at("format-5.db");
-  {
-    await using outbox = await openOutbox(path);
-    await outbox.put(ids(60).map((id) => ({ ...row(id), lane: 1 })));
-  }
-  withFile(path, (sql) => {
-    const lists = sql.prepare("SELECT rows, list FROM tally_packs").all() as { rows: number; list: Uint8Array }[];
-    expect(lists.map(({ rows, list }) => list.length - 12 * rows)).toEqual(lists.map(() => 0));
-    expect(lists.reduce((sum, { rows }) => sum + rows, 0)).toBe(60);
-  });
-  asFormat(path, 5);
-  await filled(path, ids(30, 100));
-  expect(format(path)).toBe(STORE_FORMAT);
-  expect(await idsIn(path)).toEqual([...ids(60), ...ids(30, 100)]);
-});
-
-it.each([4, 5])(
-  "while somebody has a store of format %i open it stays one, and nothing is put that he would not see",
-  async (then) => {
-    const path = at(`shared-${then}.db`);
-    await filled(path, ids(30).toReversed());
-    const older = (sql: DatabaseSync): void => sql.exec(`UPDATE tally_store SET format = ${then}`);
-    withFile(path, older);
-    {
-      await using _first = await openOutbox(path);
-      // As if it were of a version that knows no more.
-      withFile(path, older);
-      await filled(path, ids(30, 100));
-      expect([format(path), count(path, "tally_packs"), count(path, "tally_rows")]).toEqual([then, 0, 60]);
-    }
-    await filled(path, ids(30, 200));
-    expect([format(path), count(path, "tally_packs")]).toEqual([STORE_FORMAT, 1]);
-    expect((await idsIn(path)).length).toBe(90);
-  },
-);
 
 it("at the bound a pack goes in row by row, as far as there is room, and deleting makes room for the rest", async () => {
   const path = at("bound.db");
