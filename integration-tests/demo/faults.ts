@@ -39,6 +39,8 @@ export interface Moment {
   readonly handling: readonly number[];
   /** Publishers have nothing left to publish. */
   readonly published: boolean;
+  /** One of them has the outbox's lease, or there is no outbox. */
+  readonly relaying: boolean;
 }
 
 /** What is done to whom. `strike` ends when the blow has fallen, `heal` when it is made good again. */
@@ -150,6 +152,8 @@ const PRESS_MS = 250;
  */
 const UNDER_FAULTS = 0.3;
 const HOLD_LOOK_MS = 20;
+/** For somebody who relays, so many times the patience: after a fault the broker may let sessions in late. */
+const RELAY_PATIENCE = 3;
 /** And between them so much must come through: they are several faults then, not one. */
 const BREATHS = 0.2;
 
@@ -219,6 +223,7 @@ async function busyMoment(
     const moment = options.moment();
     if (moment.accepted >= due || moment.published) {
       if (waitedSince === null) {
+        if (fault.within?.kind === "relay-killed" && !moment.relaying) await relayed(options, patience, signal);
         options.press("consumers");
         waitedSince = performance.now();
         // Those that began before the press do not stand still, and are over before the blow.
@@ -233,6 +238,20 @@ async function busyMoment(
       if (moment.published || performance.now() - waitedSince > patience) return null;
     }
     await sleep(waitedSince === null ? LOOK_MS[0] : LOOK_MS[1]);
+  }
+}
+
+/**
+ * Until somebody relays, for whom the outage is to be fatal: the last fault may have cost every publisher its session, and in
+ * the outage nobody gets another one. What they publish until then is stored, and would all be through too early.
+ */
+async function relayed({ moment, hold }: DirectorOptions, patience: number, signal: AbortSignal): Promise<void> {
+  const end = performance.now() + RELAY_PATIENCE * patience;
+  hold(true);
+  try {
+    while (!moment().relaying && performance.now() < end) await sleep(HOLD_LOOK_MS, undefined, { signal });
+  } finally {
+    hold(false);
   }
 }
 

@@ -15,7 +15,14 @@ import {
 
 const shop = { publishers: 3, consumers: 3, relays: true, cluster: false, proxy: false };
 const plan = planFaults(1, shop);
-const busy: Moment = { accepted: 0, publishing: [20, 20, 20], pressed: true, handling: [5, 5, 5], published: false };
+const busy: Moment = {
+  accepted: 0,
+  publishing: [20, 20, 20],
+  pressed: true,
+  handling: [5, 5, 5],
+  published: false,
+  relaying: true,
+};
 
 function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
   const folder = mkdtempSync(join(tmpdir(), "tally-faults-"));
@@ -51,6 +58,27 @@ function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
       .map((line) => JSON.parse(line));
   return { options, struck, pressed, records, lines };
 }
+
+test("an outage that is to be fatal for who relays waits until somebody does, and publishers wait with it", async () => {
+  const seen: string[] = [];
+  let looks = 0;
+  const { options } = stage(() => ({ ...busy, accepted: 1_000, relaying: ++looks > 5 }), {
+    plan: plan.slice(-1),
+    hold: (held) => void seen.push(held ? "held" : "go on"),
+  });
+  const blow: DirectorOptions["blow"] = (fault) => {
+    seen.push(`${fault.kind}${looks > 5 ? "" : " too early"}`);
+    return options.blow(fault);
+  };
+  await directFaults({ ...options, blow }, new AbortController().signal);
+  expect(seen.slice(0, 4)).toEqual(["held", "go on", "broker-away", "relay-killed"]);
+});
+
+test("an outage does not wait for ever for somebody who relays", async () => {
+  const { options, struck } = stage(() => ({ ...busy, accepted: 1_000, relaying: false }), { plan: plan.slice(-1) });
+  await directFaults(options, new AbortController().signal);
+  expect(struck[0]).toBe("broker-away");
+});
 
 test("every fault of the plan is fired once, in order, when its share of the messages is accepted", async () => {
   let accepted = 0;

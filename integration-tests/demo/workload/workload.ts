@@ -80,6 +80,7 @@ export class Workload {
       pressed: publishers.every((member) => member !== undefined && (member.status.published || member.status.pressed)),
       handling: this.#alive("consumer", CONSUMERS).map((member) => member?.status.inFlight ?? 0),
       published: this.published,
+      relaying: this.#o.outbox === null || this.#relay() !== undefined,
     };
   }
 
@@ -148,17 +149,22 @@ export class Workload {
     return running.reduce((best, each) => (each.status.inFlight > best.status.inFlight ? each : best), otherwise);
   }
 
-  /** Who holds the lease, by its own word, while rows wait for it; null: that never was. */
+  /** Who holds the lease while rows wait for it; null: that never was. */
   async #relaying(signal: AbortSignal): Promise<{ readonly owner: Member<Job>; readonly rows: number } | null> {
-    const { outbox, fleet, patience } = this.#o;
+    const { outbox, patience } = this.#o;
     const end = performance.now() + patience;
     while (outbox !== null && performance.now() < end) {
       const rows = await orAborted(outbox.rows(), signal);
-      const owner = fleet.of("publisher").find(({ running, status }) => running && status.relays);
+      const owner = this.#relay();
       if (owner !== undefined && rows >= LEAST_ROWS) return { owner, rows };
       await sleep(LOOK_MS, undefined, { signal });
     }
     return null;
+  }
+
+  /** Who holds the lease, by its own word. */
+  #relay(): Member<Job> | undefined {
+    return this.#o.fleet.of("publisher").find(({ running, status }) => running && status.relays);
   }
 
   #kill(member: Member<Job>, waiting: number, signal: AbortSignal): Blow {

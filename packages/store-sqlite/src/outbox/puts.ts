@@ -82,8 +82,8 @@ export class Puts {
       this.#packs.back(answer.pack);
       settle(callers, answer.codes);
     }
-    // What has been answered must not be held. V8 keeps what a map has outgrown until a collection of the whole heap, and with it
-    // the callers of every commit: three quarters of what each small collection had to move, and its pause three times as long.
+    // What has been answered must not be held. Something that V8 has promoted (what the map of open requests has outgrown, it seems)
+    // held the callers of every commit until the whole heap was collected: three quarters of what each small collection moved.
     callers.length = 0;
   }
 }
