@@ -1,9 +1,9 @@
 import { AT, COMMON, FORMAT, SHORT, SHORT_FORMAT, viewOf } from "./layout.ts";
 
 interface Common {
-  readonly head: Uint8Array;
+  /** A record up to its id, with the numbers that are the same in all of them. */
+  readonly start: Uint8Array;
   readonly traits: Uint8Array;
-  readonly dedupeFor: number;
 }
 
 /** What short records have in common, and how they stand for themselves again. */
@@ -22,40 +22,31 @@ export class Commons {
    */
   expand(record: Uint8Array): Uint8Array {
     if (record[SHORT.format] !== SHORT_FORMAT) return record;
-    const from = viewOf(record);
-    const common = (this.#read ??= parse(this.bytes))[from.getUint8(SHORT.common)];
+    const common = (this.#read ??= parse(this.bytes))[record[SHORT.common] ?? -1];
     if (common === undefined) throw new RangeError("a short record of which nothing says what it has in common");
-    const { head, traits } = common;
-    const [id, key, extra] = [
-      from.getUint8(SHORT.id),
-      from.getUint16(SHORT.key, true),
-      from.getUint32(SHORT.extra, true),
-    ];
-    const full = new Uint8Array(record.length - SHORT.texts + AT.texts + head.length + traits.length);
-    const into = viewOf(full);
-    into.setUint8(AT.format, FORMAT);
-    into.setUint8(AT.flags, from.getUint8(SHORT.flags));
-    into.setUint16(AT.head, head.length, true);
-    into.setUint16(AT.id, id, true);
-    into.setUint32(AT.traits, traits.length, true);
-    into.setUint32(AT.key, key, true);
-    into.setUint32(AT.extra, extra, true);
-    into.setInt32(AT.slot, from.getInt32(SHORT.slot, true), true);
-    into.setUint32(AT.attempt, from.getUint16(SHORT.attempt, true), true);
-    into.setUint32(AT.dedupeFor, common.dedupeFor, true);
-    into.setFloat64(AT.seq, from.getFloat64(SHORT.seq, true), true);
-    into.setFloat64(AT.time, from.getFloat64(SHORT.time, true), true);
-    let at: number = AT.texts;
-    full.set(head, at);
-    at += head.length;
-    const behindId = SHORT.texts + id;
-    full.set(record.subarray(SHORT.texts, behindId), at);
-    at += id;
-    full.set(traits, at);
+    const { start, traits } = common;
+    // Of the pool, and every byte is written: a buffer of its own, or a view of it, would cost more than all the rest.
+    const full = Buffer.allocUnsafe(record.length - SHORT.texts + start.length + traits.length);
+    full.set(start);
+    const id = record[SHORT.id] ?? 0;
+    full[AT.id] = id;
+    copy(record, SHORT.flags, full, AT.flags, 1);
+    copy(record, SHORT.key, full, AT.key, 2);
+    copy(record, SHORT.extra, full, AT.extra, 4);
+    copy(record, SHORT.slot, full, AT.slot, 4);
+    copy(record, SHORT.attempt, full, AT.attempt, 2);
+    copy(record, SHORT.seq, full, AT.seq, 16); // and the time
+    copy(record, SHORT.texts, full, start.length, id);
+    full.set(traits, start.length + id);
     // Key, extra and body follow each other in both.
-    full.set(record.subarray(behindId), at + traits.length);
+    full.set(record.subarray(SHORT.texts + id), start.length + id + traits.length);
     return full;
   }
+}
+
+/** Some bytes: a call of `set` needs a view. */
+function copy(from: Uint8Array, at: number, into: Uint8Array, to: number, bytes: number): void {
+  for (let n = 0; n < bytes; n++) into[to + n] = from[at + n] ?? 0;
 }
 
 function parse(bytes: Uint8Array): readonly Common[] {
@@ -65,8 +56,14 @@ function parse(bytes: Uint8Array): readonly Common[] {
     const head = at + COMMON.texts;
     const traits = head + view.getUint16(at + COMMON.head, true);
     const end = traits + view.getUint16(at + COMMON.traits, true);
-    const dedupeFor = view.getUint32(at + COMMON.dedupeFor, true);
-    commons.push({ head: bytes.subarray(head, traits), traits: bytes.subarray(traits, end), dedupeFor });
+    const start = new Uint8Array(AT.texts + traits - head);
+    const into = viewOf(start);
+    into.setUint8(AT.format, FORMAT);
+    into.setUint16(AT.head, traits - head, true);
+    into.setUint32(AT.traits, end - traits, true);
+    into.setUint32(AT.dedupeFor, view.getUint32(at + COMMON.dedupeFor, true), true);
+    start.set(bytes.subarray(head, traits), AT.texts);
+    commons.push({ start, traits: bytes.subarray(traits, end) });
     at = end;
   }
   return commons;
