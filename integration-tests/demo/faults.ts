@@ -124,6 +124,8 @@ export interface DirectorOptions {
   readonly awaitsAnswer: boolean;
   readonly ledger: LedgerWriter;
   moment(): Moment;
+  /** Messages that are accepted and have no effect yet. */
+  waiting(): number;
   /** Null: the moment for it never came. */
   blow(fault: FaultPlan): Promise<Blow | null>;
   press(who: Pressed): void;
@@ -133,7 +135,7 @@ export interface DirectorOptions {
   told(fault: FaultKind | null): void;
   /** Told of each fault that is over. */
   recorded(fault: FaultRecord): void;
-  /** A moment with enough in flight is waited for so long, in milliseconds. @default 10000 */
+  /** A moment with enough in flight is waited for so long, in milliseconds; longer where publishers are held meanwhile. @default 10000 */
   readonly patience?: number;
 }
 
@@ -152,8 +154,13 @@ const PRESS_MS = 250;
  */
 const UNDER_FAULTS = 0.3;
 const HOLD_LOOK_MS = 20;
-/** For somebody who relays, so many times the patience: after a fault the broker may let sessions in late. */
-const RELAY_PATIENCE = 3;
+/**
+ * With publishers held, so many times the patience: it costs no messages. After a fault the broker may let sessions in late, and
+ * the queues that a killed consumer was at may stand still for as long as what it had is its own.
+ */
+const HELD_PATIENCE = 3;
+/** Publishers are held when so many messages wait, and nobody handles one. */
+const LEAST_WAITING = 30;
 /** And between them so much must come through: they are several faults then, not one. */
 const BREATHS = 0.2;
 
@@ -205,8 +212,8 @@ async function fire(options: DirectorOptions, fault: FaultPlan, at: Moment): Pro
  * The moment at which the fault may be fired, with everybody still pressed; null: there was none.
  *
  * Consumers are pressed first, and publishers only when handlers are at work, for a few milliseconds: under pressure they
- * publish as fast as the broker answers, and consumers that are not back yet after the last fault could otherwise be
- * waited for until nothing is left to publish.
+ * publish as fast as the broker answers. While consumers are not back yet after the last fault publishers are held, as soon
+ * as enough waits for them: nothing would be left to publish, or to handle, when they are.
  */
 async function busyMoment(
   options: DirectorOptions,
@@ -218,26 +225,38 @@ async function busyMoment(
   // Where publish() has no answer to wait for, nothing can be kept in flight; and a killed consumer meets no publisher.
   const toPress = options.awaitsAnswer && fault.kind !== "consumer-killed";
   let waitedSince: number | null = null;
-  for (;;) {
-    signal.throwIfAborted();
-    const moment = options.moment();
-    if (moment.accepted >= due || moment.published) {
-      if (waitedSince === null) {
-        if (fault.within?.kind === "relay-killed" && !moment.relaying) await relayed(options, patience, signal);
-        options.press("consumers");
-        waitedSince = performance.now();
-        // Those that began before the press do not stand still, and are over before the blow.
-        if (fault.kind === "consumer-killed") await sleep(SETTLE_MS);
-        continue;
+  let held = false;
+  const hold = (on: boolean): void => {
+    if (on !== held) options.hold((held = on));
+  };
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const moment = options.moment();
+      if (moment.accepted >= due || moment.published) {
+        if (waitedSince === null) {
+          if (fault.within?.kind === "relay-killed" && !moment.relaying) await relayed(options, patience, signal);
+          options.press("consumers");
+          waitedSince = performance.now();
+          // Those that began before the press do not stand still, and are over before the blow.
+          if (fault.kind === "consumer-killed") await sleep(SETTLE_MS);
+          continue;
+        }
+        if (isHandling(moment, fault)) {
+          hold(false);
+          const pressed = toPress ? await pressedMoment(options, fault, signal) : moment;
+          if (pressed !== null && isHandling(pressed, fault)) return pressed;
+          options.press("consumers");
+        }
+        const waiting = options.waiting();
+        if (moment.published && (toPress || waiting <= 0)) return null;
+        hold(waiting >= LEAST_WAITING && !moment.published);
+        if (performance.now() - waitedSince > (held ? HELD_PATIENCE : 1) * patience) return null;
       }
-      if (isHandling(moment, fault)) {
-        const pressed = toPress ? await pressedMoment(options, fault, signal) : moment;
-        if (pressed !== null && isHandling(pressed, fault)) return pressed;
-        options.press("consumers");
-      }
-      if (moment.published || performance.now() - waitedSince > patience) return null;
+      await sleep(waitedSince === null ? LOOK_MS[0] : LOOK_MS[1]);
     }
-    await sleep(waitedSince === null ? LOOK_MS[0] : LOOK_MS[1]);
+  } finally {
+    hold(false);
   }
 }
 
@@ -246,7 +265,7 @@ async function busyMoment(
  * the outage nobody gets another one. What they publish until then is stored, and would all be through too early.
  */
 async function relayed({ moment, hold }: DirectorOptions, patience: number, signal: AbortSignal): Promise<void> {
-  const end = performance.now() + RELAY_PATIENCE * patience;
+  const end = performance.now() + HELD_PATIENCE * patience;
   hold(true);
   try {
     while (!moment().relaying && performance.now() < end) await sleep(HOLD_LOOK_MS, undefined, { signal });

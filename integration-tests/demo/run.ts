@@ -190,6 +190,7 @@ class Run {
           awaitsAnswer: CLIENT[client].awaitsAnswer,
           ledger,
           moment: () => workload.moment(),
+          waiting: () => workload.waiting(),
           press: (who) => workload.press(who),
           hold: (held) => workload.hold(held),
           blow: (fault) => workload.blow(fault, signal),

@@ -73,6 +73,11 @@ export class Effects implements Disposable {
     return Number(this.#database.prepare("select count(distinct id) as n from bills").get()?.["n"]);
   }
 
+  /** How many bills there are: as many, unless an order was billed twice. No row is counted for it. */
+  bills(): number {
+    return Number(this.#database.prepare("select max(n) as n from bills").get()?.["n"] ?? 0);
+  }
+
   /** Each bill, a row of its own, in the order of the commits. */
   *rows(): Generator<EffectRow> {
     for (const row of this.#database.prepare("select n, id, body from bills order by n").iterate()) {

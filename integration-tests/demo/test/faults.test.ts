@@ -37,6 +37,7 @@ function stage(moment: () => Moment, over: Partial<DirectorOptions> = {}) {
     awaitsAnswer: true,
     ledger,
     moment,
+    waiting: () => 0,
     blow: async ({ kind }) => ({
       victim: null,
       waiting: 0,
@@ -78,6 +79,51 @@ test("an outage does not wait for ever for somebody who relays", async () => {
   const { options, struck } = stage(() => ({ ...busy, accepted: 1_000, relaying: false }), { plan: plan.slice(-1) });
   await directFaults(options, new AbortController().signal);
   expect(struck[0]).toBe("broker-away");
+});
+
+test("while nobody handles what waits publishers are held, and longer than they would be waited for", async () => {
+  const seen: string[] = [];
+  let idleUntil = Infinity;
+  const { options } = stage(() => ({ ...busy, accepted: 600, handling: performance.now() < idleUntil ? [0] : [3] }), {
+    plan: plan.slice(2, 3),
+    waiting: () => 100,
+    hold: (held) => void seen.push(held ? "held" : "go on"),
+  });
+  idleUntil = performance.now() + 2 * (options.patience ?? 0);
+  const blow: DirectorOptions["blow"] = (fault) => {
+    seen.push(fault.kind);
+    return options.blow(fault);
+  };
+  await directFaults({ ...options, blow }, new AbortController().signal);
+  expect(seen.slice(0, 3)).toEqual(["held", "go on", "consumer-killed"]);
+});
+
+test("publishers that nobody handles anything for are not held when next to nothing waits, nor for ever", async () => {
+  for (const [waiting, expected] of [
+    [2, []],
+    [100, [true, false]],
+  ] as const) {
+    const seen: boolean[] = [];
+    const { options, struck } = stage(() => ({ ...busy, accepted: 600, handling: [0] }), {
+      plan: plan.slice(2, 3),
+      waiting: () => waiting,
+      hold: (held) => void seen.push(held),
+    });
+    await directFaults(options, new AbortController().signal);
+    expect([seen, struck]).toEqual([expected, []]);
+  }
+});
+
+test("a consumer is killed after all is published as well, if something is left to handle", async () => {
+  let looks = 0;
+  const late = (): Moment => ({ ...busy, accepted: 1_000, published: true, handling: ++looks < 9 ? [0] : [3] });
+  const { options, struck } = stage(late, { plan: plan.slice(2, 3), waiting: () => 5, patience: 5_000 });
+  await directFaults(options, new AbortController().signal);
+  expect(struck).toContain("consumer-killed");
+  looks = 0;
+  const none = stage(late, { plan: plan.slice(2, 3), waiting: () => 0, patience: 5_000 });
+  await directFaults(none.options, new AbortController().signal);
+  expect(none.struck).toEqual([]);
 });
 
 test("every fault of the plan is fired once, in order, when its share of the messages is accepted", async () => {

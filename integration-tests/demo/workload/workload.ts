@@ -84,6 +84,11 @@ export class Workload {
     };
   }
 
+  /** Messages that are accepted and have no effect yet. */
+  waiting(): number {
+    return this.#o.fleet.sum("publisher", "accepted") - this.#o.effects.bills();
+  }
+
   press(who: Pressed): void {
     const { fleet } = this.#o;
     for (const member of fleet.of("publisher")) member.tell({ type: who === "all" ? "press" : "ease" });
