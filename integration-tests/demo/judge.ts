@@ -8,7 +8,7 @@ import {
 } from "@tallymq/testkit/ledger";
 import type { BrokerName, ClientName, Settings, StoreName } from "./arguments.ts";
 import type { Client } from "./clients/client.ts";
-import type { FaultRecord } from "./faults.ts";
+import type { FaultRecord } from "./faults/director.ts";
 import { type Timeline, type TimelineFault, timelineOf } from "./report/timeline.ts";
 
 /** What `--json` writes, exactly. */

@@ -1,5 +1,6 @@
 import { LedgerReader, type Incarnation } from "@tallymq/testkit/ledger";
-import type { FaultKind, FaultRecord } from "../faults.ts";
+import type { FaultRecord } from "../faults/director.ts";
+import type { FaultKind } from "../faults/plan.ts";
 
 /** What a run looked like over time, counted from the ledger's lines. Times are seconds since the first call of `publish()`. */
 export interface Timeline {

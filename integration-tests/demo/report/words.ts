@@ -1,4 +1,4 @@
-import type { FaultKind } from "../faults.ts";
+import type { FaultKind } from "../faults/plan.ts";
 import type { DemoReport } from "../judge.ts";
 import type { Recovery, TimelineFault } from "./timeline.ts";
 

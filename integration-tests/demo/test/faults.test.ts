@@ -3,15 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LedgerWriter } from "@tallymq/testkit/ledger";
 import { onTestFinished, expect, test } from "vitest";
-import {
-  directFaults,
-  type DirectorOptions,
-  type FaultRecord,
-  flat,
-  type Moment,
-  planFaults,
-  type Pressed,
-} from "../faults.ts";
+import { directFaults, type DirectorOptions, type FaultRecord } from "../faults/director.ts";
+import type { Moment, Pressed } from "../faults/moment.ts";
+import { flat, planFaults } from "../faults/plan.ts";
 
 const shop = { publishers: 3, consumers: 3, relays: true, cluster: false, proxy: false };
 const plan = planFaults(1, shop);
@@ -98,20 +92,19 @@ test("while nobody handles what waits publishers are held, and longer than they 
   expect(seen.slice(0, 3)).toEqual(["held", "go on", "consumer-killed"]);
 });
 
-test("publishers that nobody handles anything for are not held when next to nothing waits, nor for ever", async () => {
-  for (const [waiting, expected] of [
-    [2, []],
-    [100, [true, false]],
-  ] as const) {
-    const seen: boolean[] = [];
-    const { options, struck } = stage(() => ({ ...busy, accepted: 600, handling: [0] }), {
-      plan: plan.slice(2, 3),
-      waiting: () => waiting,
-      hold: (held) => void seen.push(held),
-    });
-    await directFaults(options, new AbortController().signal);
-    expect([seen, struck]).toEqual([expected, []]);
-  }
+test.for([
+  ["next to nothing waits", 2, { handling: [0] }, []],
+  ["a handler is at work, and publishers wait for the broker", 100, { handling: [3], pressed: false }, []],
+  ["much waits, and they go on in the end", 100, { handling: [0] }, [true, false]],
+] as const)("publishers are held, or not: %s", async ([, waiting, over, expected]) => {
+  const seen: boolean[] = [];
+  const { options, struck } = stage(() => ({ ...busy, accepted: 600, ...over }), {
+    plan: plan.slice(0, 1),
+    waiting: () => waiting,
+    hold: (held) => void seen.push(held),
+  });
+  await directFaults(options, new AbortController().signal);
+  expect([seen, struck]).toEqual([expected, []]);
 });
 
 test("a consumer is killed after all is published as well, if something is left to handle", async () => {

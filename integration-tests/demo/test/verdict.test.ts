@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { type LedgerOp, LedgerWriter, writeFinal } from "@tallymq/testkit/ledger";
 import { expect, onTestFinished, test } from "vitest";
 import type { Settings } from "../arguments.ts";
-import type { FaultRecord } from "../faults.ts";
+import type { FaultRecord } from "../faults/director.ts";
 import { type DemoReport, type Evidence, judgeRun } from "../judge.ts";
 import { page } from "../report/html.ts";
 import { table } from "../report/table.ts";

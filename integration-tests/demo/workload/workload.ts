@@ -4,7 +4,9 @@ import type { Fleet, Member } from "../../workload/fleet.ts";
 import type { OutboxView } from "../../workload/outbox.ts";
 import { orAborted } from "../../workload/wait.ts";
 import type { DemoBroker } from "../brokers/broker.ts";
-import type { Blow, FaultPlan, Moment, Pressed } from "../faults.ts";
+import type { Blow } from "../faults/director.ts";
+import type { Moment, Pressed } from "../faults/moment.ts";
+import type { FaultPlan } from "../faults/plan.ts";
 import type { Job } from "./job.ts";
 
 export const PUBLISHERS = 3;
