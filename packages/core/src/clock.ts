@@ -39,6 +39,14 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
   });
 }
 
+/** Milliseconds: a close that has used up its time still flushes what it has, and says good-bye. */
+const LEAVE_WITHIN = 1_000;
+
+/** The last steps of a close that may take until `until`: {@link atMost} so long, and a second in any case. */
+export function leave(clock: Clock, until: number, work: Promise<unknown>): Promise<void> {
+  return atMost(clock, Math.max(Math.ceil(until - clock.now()), LEAVE_WITHIN), work);
+}
+
 /** Resolves when `work` has settled, however, or after `ms`: for what may hang and must not be waited for longer. */
 export function atMost(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
   return new Promise((resolve) => {

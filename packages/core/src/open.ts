@@ -1,7 +1,7 @@
 import { Auditor } from "./audit/auditor.ts";
 import type { Durability } from "./audit/report.ts";
 import type { AuditSubject } from "./port/audit.ts";
-import { atMost } from "./clock.ts";
+import { atMost, leave } from "./clock.ts";
 import { createConsumerBuilder, type WatchedConsumer } from "./consume/consumer.ts";
 import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "./consume/options.ts";
 import { Members } from "./consume/members.ts";
@@ -28,9 +28,6 @@ import type { Runtime } from "./runtime.ts";
 import type { Transport } from "./port/transport.ts";
 import type { InboxStore, OutboxStore, StoreHost } from "./stores.ts";
 import type { Tally } from "./tally.ts";
-
-/** Milliseconds: a close that used up all its time still says good-bye to the broker. */
-const LEAVE_WITHIN = 1_000;
 
 /**
  * Opens a service's connection to a broker. Resolves when the first session is open, or when the first try has failed in a
@@ -177,16 +174,16 @@ function createTally<Tx>(
     await auditor.close();
     await halves.close(left());
     const abandoned = await publisher.close(left());
-    const leave = async (what: string, resource: AsyncDisposable | null): Promise<void> => {
+    const closed = async (what: string, resource: AsyncDisposable | null): Promise<void> => {
       const leaving = (async () => resource?.[Symbol.asyncDispose]())().catch((thrown: unknown) =>
         runtime.events.emit({ type: "surfaced", what, text: `did not close: ${describe(thrown)}` }),
       );
-      await atMost(runtime.clock, Math.max(left(), LEAVE_WITHIN), leaving);
+      await leave(runtime.clock, limit, leaving);
     };
-    await leave(runtime.transport.name, runtime.transport);
+    await closed(runtime.transport.name, runtime.transport);
     // Last, since all of the above may still write.
-    await leave("inbox", inbox);
-    await leave("outbox", outbox);
+    await closed("inbox", inbox);
+    await closed("outbox", outbox);
     runtime.events.emit({ type: "closed", abandoned });
   }
 

@@ -2,7 +2,7 @@ import { Worker } from "node:worker_threads";
 import { type Clock, type StoreHost, TallyError } from "@tallymq/core/spi";
 import { type Failure, type Now, type OpenArgs, type Replies, REPLY, WIDTH } from "./worker/protocol.ts";
 
-/** Callers that one turn of the event loop answers, about: what they put next is a pack of its own. */
+/** Callers that one turn of the event loop answers, about: what they put next is a batch of its own. */
 const MOST_WOKEN = 500;
 /** An answer for many. */
 type Weighty = { readonly codes?: { readonly length: number } } | null;

@@ -1,7 +1,7 @@
 // What a store that is at its bound costs: looked at inside the worker's rooms, since no answer shows it.
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { packAll } from "../src/outbox/puts.ts";
+import { batchesOf } from "../src/outbox/puts.ts";
 import { Heads } from "../src/record/heads.ts";
 import { openStore } from "../src/worker/file/open.ts";
 import { Group } from "../src/worker/group.ts";
@@ -46,7 +46,7 @@ it("at the bound a commit of many calls is begun anew a few times, not for each 
     for (let n = 0; n < 2 * CALLS; n++) {
       // The second half would each have to be tried, and each would undo what all before it have stored.
       const rows = [row(`${n}`.padStart(4, "0"), n < CALLS ? body : body.subarray(0, 16_000))];
-      for (const { bytes, used, rows: count } of packAll(rows, heads))
+      for (const { bytes, used, rows: count } of batchesOf(rows, heads))
         group.add({ n, run: room.put({ bytes: bytes.buffer, used, common: 0, rows: count, wall: 1, waiting: 0 }) });
     }
     group.commit();

@@ -1,3 +1,4 @@
+import { atMost, leave } from "../clock.ts";
 import type { AuditSubject } from "../port/audit.ts";
 import { deadLetterTopic } from "../dead-letters/letter.ts";
 import { TallyError } from "../error.ts";
@@ -24,8 +25,6 @@ import { assertRemembered } from "./remembers.ts";
 import { TopicSubscription } from "./subscription.ts";
 
 const CLOSE_BOUNDS: Bounds<{ readonly within: number }> = { within: duration("30s", 0) };
-// A close whose handlers used up all its time still flushes settlements and says good-bye.
-const LEAVE_WITHIN = 1_000;
 
 /** A consumer, as the tally sees it. */
 export interface WatchedConsumer extends Consumer {
@@ -222,24 +221,12 @@ class RunningConsumer implements WatchedConsumer {
     for (const remove of this.#registered) remove();
     const stopped = this.#subscriptions.map((s) => s.stop());
     this.#attempts.stop(this.#subscriptions);
-    await this.#atMost(within, Promise.all([Promise.allSettled(stopped), this.#attempts.idle()]));
+    await atMost(clock, within, Promise.all([Promise.allSettled(stopped), this.#attempts.idle()]));
     const abandoned = this.#attempts.abort(
       new TallyError("closed", `consumer ${JSON.stringify(this.group)} closes: its time is up`),
     );
-    const left = Math.max(until - clock.now(), LEAVE_WITHIN);
-    await this.#atMost(left, Promise.allSettled(this.#subscriptions.map((s) => s.close())));
+    await leave(clock, until, Promise.allSettled(this.#subscriptions.map((s) => s.close())));
     events.emit({ type: "consumer-closed", group: this.group, abandoned });
     this.#onEnd(this);
-  }
-
-  /** Resolves when `work` has settled, or after `ms`. */
-  #atMost(ms: number, work: Promise<unknown>): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = this.#runtime.clock.after(ms, resolve);
-      void work.finally(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
   }
 }

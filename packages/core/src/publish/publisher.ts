@@ -1,4 +1,4 @@
-import { atMost } from "../clock.ts";
+import { atMost, leave } from "../clock.ts";
 import type { TallyError } from "../error.ts";
 import type { PublisherStatus } from "../health/health.ts";
 import type { Outgoing } from "../message.ts";
@@ -23,9 +23,6 @@ import { Transacted } from "./transacted.ts";
 import { ENDED } from "./transitions.ts";
 import { Turns } from "./turns.ts";
 import { Verdicts } from "./verdicts.ts";
-
-/** Milliseconds: a close whose messages used up all its time still says good-bye to the broker. */
-const LEAVE_WITHIN = 1_000;
 
 /**
  * Publishes messages and sees each to its end. It wires the rooms that a message goes through: {@link Calls}, {@link Turns},
@@ -263,11 +260,11 @@ export class Publisher {
     this.#spilling?.finish();
     if (this.live > 0) await atMost(clock, within, this.#ends.idle());
     // A store that does not answer keeps nobody: what it was given may be stored, and its callers are told so.
-    await atMost(clock, Math.max(until - clock.now(), LEAVE_WITHIN), this.#spilling?.close() ?? Promise.resolve());
+    await leave(clock, until, this.#spilling?.close() ?? Promise.resolve());
     this.#topics.stop();
     this.#breakers.stop();
     const abandoned = this.#ends.close();
-    await atMost(clock, Math.max(until - clock.now(), LEAVE_WITHIN), this.#senders.close());
+    await leave(clock, until, this.#senders.close());
     return abandoned;
   }
 }

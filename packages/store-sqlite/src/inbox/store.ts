@@ -14,10 +14,10 @@ import {
 } from "@tallymq/core/spi";
 import { BUFFER_BYTES } from "../buffers.ts";
 import type { Client } from "../client.ts";
-import { unpackRows } from "../outbox/records.ts";
+import { rowsOf } from "../outbox/records.ts";
 import { FRAME } from "../record/layout.ts";
 import { Heads } from "../record/heads.ts";
-import { checkRow, packAlone } from "../record/pack.ts";
+import { checkRow, batchAlone } from "../record/batch.ts";
 import type { SqliteTx } from "../tx/handle.ts";
 import { SqliteTransactions } from "../tx/transactions.ts";
 import { CLAIM_WIDTH, type ClaimAnswers, type ClaimArgs, type Records } from "../worker/protocol.ts";
@@ -71,8 +71,8 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
   async park({ group, topic, key, message, reason }: ParkedMessage, head: FreshClaim | null): Promise<ParkResult> {
     const row = { destination: "", slot: null, message, doubtful: false, lane: null, dedupeForMs: null };
     checkRow(row);
-    const pack = packAlone(row, this.#heads);
-    const record = new Uint8Array(pack.bytes.subarray(FRAME, pack.used));
+    const batch = batchAlone(row, this.#heads);
+    const record = new Uint8Array(batch.bytes.subarray(FRAME, batch.used));
     const identity = { group, topic, producer: message.producer, id: message.id };
     return await this.#client.ask("inbox.park", {
       identity,
@@ -93,7 +93,7 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
       "parkedMessages",
       { group, topic, key, most },
     );
-    return unpackRows(records).map(({ message, place, storedAt: parkedAt }, index) => ({
+    return rowsOf(records).map(({ message, place, storedAt: parkedAt }, index) => ({
       group,
       topic,
       key,

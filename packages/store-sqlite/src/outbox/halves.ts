@@ -12,10 +12,10 @@ import type {
 import type { Client } from "../client.ts";
 import { FRAME } from "../record/layout.ts";
 import { Heads } from "../record/heads.ts";
-import { checkRow, packAlone } from "../record/pack.ts";
+import { checkRow, batchAlone } from "../record/batch.ts";
 import type { HalfLine, PreparedLine } from "../worker/outbox/halves.ts";
 import type { Records } from "../worker/protocol.ts";
-import { unpackRows } from "./records.ts";
+import { rowsOf } from "./records.ts";
 
 interface Lines {
   readonly records: Records;
@@ -32,8 +32,8 @@ export class SqliteHalves implements HalfStore {
 
   async prepare({ name, row }: NewHalf, leaseMs: number): Promise<Prepared> {
     checkRow(row);
-    const pack = packAlone(row, this.#heads);
-    const record = new Uint8Array(pack.bytes.subarray(FRAME, pack.used));
+    const batch = batchAlone(row, this.#heads);
+    const record = new Uint8Array(batch.bytes.subarray(FRAME, batch.used));
     const owner = { destination: row.destination, producer: row.message.producer, name };
     const now = this.#client.now();
     const line = await this.#client.ask<PreparedLine>("half.prepare", { owner, record, leaseMs, now });
@@ -97,7 +97,7 @@ export class SqliteHalves implements HalfStore {
 }
 
 function halvesOf(name: string, { records, lines }: Lines): readonly StoredHalf[] {
-  return unpackRows(records).map(({ place, storedAt: preparedAt, ...row }, index) => {
+  return rowsOf(records).map(({ place, storedAt: preparedAt, ...row }, index) => {
     const { committed, ...line } = lines[index] as HalfLine;
     return { ...line, name, row, place, preparedAt, state: committed ? "committed" : "undecided" };
   });

@@ -1,7 +1,7 @@
 import { type GivenBack, type OutboxLease, type Proof, type Row, TallyError } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
 import type { Records } from "../worker/protocol.ts";
-import { unpackRows } from "./records.ts";
+import { rowsOf } from "./records.ts";
 
 /** How often somebody who waits asks for the right to relay; the system frees it the moment its holder dies. */
 const ASK_MS = 25;
@@ -60,7 +60,7 @@ class Lease implements OutboxLease {
     this.#check();
     try {
       const records = await this.#client.ask<Records>("take", { lease: this.#lease, most, limits: this.#limits });
-      return unpackRows(records);
+      return rowsOf(records);
     } catch (error) {
       if (TallyError.is(error) && error.code === "fenced") {
         this.#end(error);

@@ -1,16 +1,16 @@
 import type { NewRow, PutResult, TallyError } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
 import { Heads } from "../record/heads.ts";
-import { checkRow, type Pack, packAlone, packFor, Packs } from "../record/pack.ts";
+import { checkRow, type Batch, batchAlone, batchFor, FreeBuffers } from "../record/batch.ts";
 import type { PutAnswer, PutArgs } from "../worker/protocol.ts";
 
 const RESULTS: readonly PutResult[] = ["stored", "same", "conflict", "full"];
 /** What nearly every call is answered. */
 const STORED: readonly PutResult[] = Object.freeze(["stored"]);
 
-/** Rows of a pack: who puts a thousand at once has two on their way, and the worker stores one while this thread fills the other. */
+/** Rows of a batch: who puts a thousand at once has two on their way, and the worker stores one while this thread fills the other. */
 const MOST_ROWS = 512;
-/** So much is left of what waited at most with each pack that follows, so that it comes down again. */
+/** So much is left of what waited at most with each batch that follows, so that it comes down again. */
 const FADE = 0.94;
 
 interface Caller {
@@ -22,13 +22,13 @@ interface Caller {
   readonly reject: (error: TallyError) => void;
 }
 
-/** Collects the puts of one tick into packs. */
+/** Collects the puts of one tick into batches. */
 export class Puts {
   readonly #client: Client;
   readonly #heads: Heads = new Heads();
-  readonly #packs: Packs = new Packs();
-  #pack: Pack | null = null;
-  /** Of each row in the pack, whose it is. */
+  readonly #buffers: FreeBuffers = new FreeBuffers();
+  #batch: Batch | null = null;
+  /** Of each row in the batch, whose it is. */
   #callers: Caller[] = [];
   /** Bytes that the worker has and has not answered. */
   #waiting = 0;
@@ -52,23 +52,23 @@ export class Puts {
   }
 
   #add(row: NewRow, caller: Caller): void {
-    if (this.#callers.length === MOST_ROWS || this.#pack?.add(row, this.#heads) !== true) {
-      const full = this.#pack !== null;
+    if (this.#callers.length === MOST_ROWS || this.#batch?.add(row, this.#heads) !== true) {
+      const full = this.#batch !== null;
       this.#hand();
-      // A full pack leaves at once: the worker stores it while this thread fills the next.
+      // A full batch leaves at once: the worker stores it while this thread fills the next.
       if (full) this.#client.flush();
-      this.#pack = packFor(row, this.#heads, this.#packs);
+      this.#batch = batchFor(row, this.#heads, this.#buffers);
     }
     this.#callers.push(caller);
   }
 
   #hand(): void {
-    const [pack, callers] = [this.#pack, this.#callers];
-    if (pack === null) return;
-    [this.#pack, this.#callers] = [null, []];
-    const { used, rows } = pack;
-    const common = pack.finish();
-    const bytes = pack.bytes.buffer;
+    const [batch, callers] = [this.#batch, this.#callers];
+    if (batch === null) return;
+    [this.#batch, this.#callers] = [null, []];
+    const { used, rows } = batch;
+    const common = batch.finish();
+    const bytes = batch.bytes.buffer;
     this.#waiting += used;
     this.#most = Math.max(this.#waiting, this.#most * FADE);
     const args: PutArgs = { bytes, used, common, rows, wall: this.#client.host.clock.wall(), waiting: this.#most };
@@ -79,7 +79,7 @@ export class Puts {
     this.#waiting -= used;
     if (error !== null) for (const caller of callers) caller.reject(error);
     else {
-      this.#packs.back(answer.pack);
+      this.#buffers.back(answer.buffer);
       settle(callers, answer.codes);
     }
     // What has been answered must not be held. Something that V8 has promoted (what the map of open requests has outgrown, it seems)
@@ -105,9 +105,9 @@ export function resultsOf(codes: Uint8Array): readonly PutResult[] {
   return Array.from(codes, (code) => RESULTS[code] as PutResult);
 }
 
-/** Rows in packs of their own, for a transaction that puts them itself. */
-export function packAll(rows: readonly NewRow[], heads: Heads): readonly Pack[] {
-  const packs: Pack[] = [];
-  for (const row of rows) if (packs.at(-1)?.add(row, heads) !== true) packs.push(packAlone(row, heads));
-  return packs;
+/** Rows in batches of their own, for a transaction that puts them itself. */
+export function batchesOf(rows: readonly NewRow[], heads: Heads): readonly Batch[] {
+  const batches: Batch[] = [];
+  for (const row of rows) if (batches.at(-1)?.add(row, heads) !== true) batches.push(batchAlone(row, heads));
+  return batches;
 }

@@ -1,9 +1,9 @@
 import type { Row } from "@tallymq/core/spi";
-import { RecordReader } from "../record/unpack.ts";
+import { RecordReader } from "../record/reader.ts";
 import { RECORD_WIDTH, type Records } from "../worker/protocol.ts";
 
 /** Records from the worker as rows again. */
-export function unpackRows({ numbers, bytes }: Records): readonly Row[] {
+export function rowsOf({ numbers, bytes }: Records): readonly Row[] {
   const rows: Row[] = [];
   const reader = new RecordReader(bytes);
   let from = 0;

@@ -15,7 +15,7 @@ import type { Records } from "../worker/protocol.ts";
 import { waitForLease } from "./lease.ts";
 import { BUFFER_BYTES } from "../buffers.ts";
 import { Puts } from "./puts.ts";
-import { unpackRows } from "./records.ts";
+import { rowsOf } from "./records.ts";
 
 interface Line {
   readonly code: string;
@@ -58,7 +58,7 @@ export class SqliteOutbox implements OutboxStore {
 
   async parked(most: number): Promise<readonly ParkedRow[]> {
     const { records, lines } = await this.#client.ask<{ records: Records; lines: readonly Line[] }>("parked", { most });
-    return unpackRows(records).map((row, index) => ({ row, ...(lines[index] as Line) }));
+    return rowsOf(records).map((row, index) => ({ row, ...(lines[index] as Line) }));
   }
 
   replay(place: number): Promise<boolean> {

@@ -78,10 +78,10 @@ export const COMMON = {
   texts: 8,
 } as const;
 
-/** Records on their way to the worker lie one behind the other in a pack, before each its length, u32. */
+/** Records on their way to the worker lie one behind the other in a batch, before each its length, u32. */
 export const FRAME = 4;
-/** Fits some hundred small messages; a larger one gets a pack of its own size. */
-export const PACK_BYTES: number = 256 * 1024;
+/** Fits some hundred small messages; a larger one gets a batch of its own size. */
+export const BATCH_BYTES: number = 256 * 1024;
 
 export const FLAG = { ordered: 1, doubtful: 2, key: 4, lane: 8 } as const;
 

@@ -54,8 +54,8 @@ export class TxHandle implements SqliteTx {
   }
 
   /** For `publish(…, { tx })`, by way of core. */
-  put(pack: PutArgs): Promise<Uint8Array> {
-    return this.#ask(TURN.put, [this.#turn, pack] satisfies TurnPutArgs);
+  put(batch: PutArgs): Promise<Uint8Array> {
+    return this.#ask(TURN.put, [this.#turn, batch] satisfies TurnPutArgs);
   }
 
   /** How long the handler has been at something else, in ms. */

@@ -7,10 +7,9 @@ import {
   TallyError,
 } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
-import { packAll, resultsOf } from "../outbox/puts.ts";
+import { batchesOf, resultsOf } from "../outbox/puts.ts";
 import { SqliteOutbox } from "../outbox/store.ts";
 import { Heads } from "../record/heads.ts";
-import {} from "../record/pack.ts";
 import { AGAIN, type EnterArgs, type LeaveArgs, TURN } from "../worker/protocol.ts";
 import { type SqliteTx, TxHandle } from "./handle.ts";
 import { TurnWatch } from "./watch.ts";
@@ -68,13 +67,13 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
   async put(tx: SqliteTx, rows: readonly NewRow[]): Promise<readonly PutResult[]> {
     if (!(tx instanceof TxHandle)) throw new TallyError("bad-config", "this tx is not one of the inbox's");
     const wall = this.#client.host.clock.wall();
-    const codes = packAll(rows, this.#heads).map((pack) =>
-      // A handler puts a row or two: what is not used of the pack does not travel.
+    const codes = batchesOf(rows, this.#heads).map((batch) =>
+      // A handler puts a row or two: what is not used of the batch does not travel.
       tx.put({
-        bytes: pack.bytes.buffer.slice(0, pack.used),
-        used: pack.used,
+        bytes: batch.bytes.buffer.slice(0, batch.used),
+        used: batch.used,
         common: 0,
-        rows: pack.rows,
+        rows: batch.rows,
         wall,
         waiting: 0,
       }),

@@ -43,7 +43,7 @@ export type EnterArgs = readonly [
 export type SqlArgs = readonly [turn: number, how: "all" | "get" | "run", text: string, params: unknown];
 /** What `run` of a statement is answered. */
 export type Ran = readonly [changes: number | bigint, lastInsertRowid: number | bigint];
-export type TurnPutArgs = readonly [turn: number, pack: PutArgs];
+export type TurnPutArgs = readonly [turn: number, batch: PutArgs];
 export type LeaveArgs = readonly [turn: number, done: boolean];
 
 /** `n, kind, what` of each reply; the kind is one of {@link REPLY}, and `n` of what is surfaced is -1. */
@@ -95,14 +95,15 @@ export interface PutArgs {
   readonly common: number;
   readonly rows: number;
   readonly wall: number;
-  /** Bytes of all packs that waited for their answers at once lately, this one included; 0: nobody waits for more than this. */
+  /** Bytes of all batches that waited for their answers at once lately, this one included; 0: nobody waits for more than this. */
   readonly waiting: number;
 }
 
 export interface PutAnswer {
   /** One of {@link PUT} a row. */
   readonly codes: Uint8Array;
-  readonly pack: ArrayBuffer;
+  /** What the rows came in, for the next ones. */
+  readonly buffer: ArrayBuffer;
 }
 
 /**

@@ -2,7 +2,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import type { ClaimAsk, FreshClaim, ParkResult } from "@tallymq/core/spi";
 import { partsOf, viewOf } from "../../record/layout.ts";
-import { packRecords } from "../outbox/relay.ts";
+import { recordsOf } from "../records.ts";
 import { type Operations, operation } from "../protocol.ts";
 import type { Effect } from "./identity.ts";
 import type { IsParked, Marks } from "./marks.ts";
@@ -79,8 +79,8 @@ export class ParkedMessages {
         for (const row of rows)
           if (!whole.includes(row))
             surfaced(`parked message ${row.place} of ${path} is damaged: it stays in tally_parked and is not run`);
-        const packed = packRecords(whole);
-        return { ...packed, value: { records: packed.value, reasons: whole.map((row) => row.reason) } };
+        const records = recordsOf(whole);
+        return { ...records, value: { records: records.value, reasons: whole.map((row) => row.reason) } };
       }),
       unpark: operation("write", ({ place }: { place: number }) => ({ value: remove.run(place).changes === 1 })),
     };

@@ -6,9 +6,9 @@ import { AT, FLAG, partsOf, slotOf, viewOf } from "../../record/layout.ts";
 import type { Database } from "../file/database.ts";
 import { SQLITE, sqliteCode } from "../fault.ts";
 import { BoundReached } from "../group.ts";
-import { type Now, type Operations, operation, PUT } from "../protocol.ts";
+import { type Answer, type Now, type Operations, operation, PUT } from "../protocol.ts";
 import { NOT_COMMITTED, STATE } from "./half-schema.ts";
-import { packRecords } from "./relay.ts";
+import { recordsOf } from "../records.ts";
 import type { Rows } from "./rows.ts";
 
 /** What a row's topic says by default, in seconds, where its record does not. */
@@ -125,8 +125,8 @@ export function halfOperations({ sql, path }: Database, rows: Rows, surfaced: (w
     }
     return false;
   };
-  const answer = (lines: readonly Line[]): ReturnType<typeof packRecords> => {
-    const packed = packRecords(
+  const answer = (lines: readonly Line[]): Answer => {
+    const records = recordsOf(
       lines.map(({ place, prepared_at, record }) => ({ place, stored_at: prepared_at, record })),
     );
     const value = lines.map(({ fence, state, checks, parked_at, reason }): HalfLine => ({
@@ -136,7 +136,7 @@ export function halfOperations({ sql, path }: Database, rows: Rows, surfaced: (w
       parkedAt: parked_at,
       reason,
     }));
-    return { ...packed, value: { records: packed.value, lines: value } };
+    return { ...records, value: { records: records.value, lines: value } };
   };
   const forgetAt = (record: Uint8Array, wall: number): number =>
     wall + 1_000 * (viewOf(record).getUint32(AT.dedupeFor, true) || KEEP_SECONDS);

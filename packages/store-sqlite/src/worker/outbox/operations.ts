@@ -6,7 +6,8 @@ import { halfOperations } from "./halves.ts";
 import { RelayLock } from "./lock.ts";
 import { Parked } from "./parked.ts";
 import { type Broken, type Pack, Packs } from "./packs.ts";
-import { type Findings, packRecords, Relay } from "./relay.ts";
+import { recordsOf } from "../records.ts";
+import { type Findings, Relay } from "./relay.ts";
 import { type Limit, Rows } from "./rows.ts";
 
 type At = { readonly lease: number };
@@ -176,11 +177,11 @@ export function outboxRoom(
     }),
     parked: operation("read", ({ most }: { most: number }) => {
       const lines = list.all(most) as unknown as ParkedLine[];
-      const packed = packRecords(lines);
+      const records = recordsOf(lines);
       return {
-        ...packed,
+        ...records,
         value: {
-          records: packed.value,
+          records: records.value,
           lines: lines.map(({ code, reason, parked_at }) => ({ code, reason, parkedAt: parked_at })),
         },
       };
@@ -213,7 +214,7 @@ export function outboxRoom(
         const results = rows.put(args, limit);
         // The pack goes back too, to be filled again.
         return {
-          value: { codes: results, pack: args.bytes } satisfies PutAnswer,
+          value: { codes: results, buffer: args.bytes } satisfies PutAnswer,
           transfer: [results.buffer, args.bytes],
         };
       };

@@ -1,9 +1,10 @@
 import type { StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { AT, FLAG } from "../../record/layout.ts";
+import { AT } from "../../record/layout.ts";
 import type { Database } from "../file/database.ts";
 import { Fault } from "../fault.ts";
-import { type Answer, RECORD_WIDTH, type Records } from "../protocol.ts";
+import type { Answer } from "../protocol.ts";
+import { recordsOf, type StoredRecord } from "../records.ts";
 import { GivenMark } from "./given.ts";
 import type { RelayLock } from "./lock.ts";
 import type { Gone } from "./pack.ts";
@@ -16,11 +17,7 @@ const TAKE_BYTES = 4 * 1024 * 1024;
 /** A row as its statement gives it: an object with names took a third longer. */
 type Line = readonly [place: number, slot: number | null, storedAt: number, crc: number, record: Uint8Array];
 
-interface Taken {
-  readonly place: number;
-  readonly stored_at: number;
-  readonly record: Uint8Array;
-  /** Whether it says so itself or not. */
+interface Taken extends StoredRecord {
   readonly doubtful: boolean;
 }
 
@@ -120,7 +117,7 @@ export class Relay {
       this.#read(look, this.#cursor, null, found);
     });
     this.#mark.advance(look.furthest);
-    return packRecords(look.taken);
+    return recordsOf(look.taken);
   }
 
   /** Whether nothing of what is left of a pack goes on before something else happens, and so little that it is not worth its room. */
@@ -269,26 +266,4 @@ class Look {
   #count(topic: string): void {
     if (this.#limits.has(topic)) this.#out.set(topic, (this.#out.get(topic) ?? 0) + 1);
   }
-}
-
-type ToPack = Omit<Taken, "doubtful"> & { readonly doubtful?: boolean };
-
-export function packRecords(rows: readonly ToPack[]): Answer {
-  const bytes = new ArrayBuffer(rows.reduce((sum, row) => sum + row.record.length, 0));
-  const target = new Uint8Array(bytes);
-  // Numbers of their own type: an array of numbers is written one by one for the other thread, and read so.
-  const numbers = new Float64Array(rows.length * RECORD_WIDTH);
-  let end = 0;
-  let at = 0;
-  for (const { place, stored_at, record, doubtful } of rows) {
-    target.set(record, end);
-    // Not in the record itself, which is read again when the row is given back.
-    if (doubtful === true) target[end + AT.flags] = (target[end + AT.flags] ?? 0) | FLAG.doubtful;
-    end += record.length;
-    numbers[at++] = place;
-    numbers[at++] = stored_at;
-    numbers[at++] = end;
-  }
-  const records: Records = { numbers, bytes };
-  return { value: records, transfer: [bytes] };
 }

@@ -1,9 +1,9 @@
 import { serialize } from "node:v8";
 import { type NewRow, TallyError } from "@tallymq/core/spi";
 import type { Head, Heads } from "./heads.ts";
-import { AT, FLAG, FORMAT, FRAME, PACK_BYTES, SHORT, SHORT_FORMAT } from "./layout.ts";
+import { AT, FLAG, FORMAT, FRAME, BATCH_BYTES, SHORT, SHORT_FORMAT } from "./layout.ts";
 
-/** Packs that are kept for later. */
+/** Buffers that are kept for later. */
 const MOST_FREE = 8;
 
 /** UTF-16 units whose bytes are counted in 16 bits, escapes included. */
@@ -13,14 +13,14 @@ const MOST_SHORT_ID = 85;
 const MOST_SHORT_KEY = 21_845;
 /** What is larger does not lie in packs, where so many and no fewer share a page. */
 const MOST_SHORT_BODY = 1_024;
-/** Of one pack. They are stored with every page of it. */
+/** Of one batch. They are stored with every pack that is made of it. */
 const MOST_COMMONS = 8;
 const MOST_COMMON_BYTES = 512;
 const NO_BYTES: Uint8Array = new Uint8Array(0);
 const encoder = new TextEncoder();
 
 /** Rows on their way to the worker: records one behind the other in one transferable buffer, behind them what they have in common. */
-export class Pack {
+export class Batch {
   rows = 0;
   /** Of the records. */
   used = 0;
@@ -162,27 +162,27 @@ export class Pack {
   }
 }
 
-/** Packs that come back from the worker: a new one for each would be pages from the system, and work for the collector. */
-export class Packs {
+/** Buffers that come back from the worker: a new one for each would be pages from the system, and work for the collector. */
+export class FreeBuffers {
   readonly #free: ArrayBuffer[] = [];
 
   get(): ArrayBuffer {
-    return this.#free.pop() ?? new ArrayBuffer(PACK_BYTES);
+    return this.#free.pop() ?? new ArrayBuffer(BATCH_BYTES);
   }
 
   back(buffer: ArrayBuffer): void {
-    if (buffer.byteLength === PACK_BYTES && this.#free.length < MOST_FREE) this.#free.push(buffer);
+    if (buffer.byteLength === BATCH_BYTES && this.#free.length < MOST_FREE) this.#free.push(buffer);
   }
 }
 
-/** A pack that this row fits into, however large it is, and more like it. */
-export function packFor(row: NewRow, heads: Heads, packs: Packs): Pack {
-  const pack = new Pack(packs.get(), true);
-  return pack.add(row, heads) ? pack : packAlone(row, heads, PACK_BYTES);
+/** A batch that this row fits into, however large it is, and more like it. */
+export function batchFor(row: NewRow, heads: Heads, free: FreeBuffers): Batch {
+  const batch = new Batch(free.get(), true);
+  return batch.add(row, heads) ? batch : batchAlone(row, heads, BATCH_BYTES);
 }
 
-/** A pack for this row, which stands for itself, not much larger than it but for the room to spare. */
-export function packAlone(row: NewRow, heads: Heads, spare = 1_024): Pack {
+/** A batch for this row, which stands for itself, not much larger than it but for the room to spare. */
+export function batchAlone(row: NewRow, heads: Heads, spare = 1_024): Batch {
   const { message } = row;
   const texts = JSON.stringify([
     message.headers,
@@ -198,10 +198,10 @@ export function packAlone(row: NewRow, heads: Heads, spare = 1_024): Pack {
     message.topic,
     row.destination,
   ]).length;
-  const pack = new Pack(new ArrayBuffer(spare + message.body.length + 3 * texts + nativeOf(row).length), false);
-  if (!pack.add(row, heads))
+  const batch = new Batch(new ArrayBuffer(spare + message.body.length + 3 * texts + nativeOf(row).length), false);
+  if (!batch.add(row, heads))
     throw new TallyError("store", "a message does not fit the size that was computed for it", { id: message.id });
-  return pack;
+  return batch;
 }
 
 /** @throws TallyError `bad-message` when the row cannot be stored as it is. */
