@@ -124,7 +124,7 @@ describe("whatever broker and store do", () => {
         await settle();
         expect(r.clock.pending()).toBe(0);
       }),
-      { numRuns: 250 },
+      { numRuns: 320 },
     );
     // A model that never stored anything would have shown nothing.
     expect(stored).toBeGreaterThan(100);
