@@ -1,6 +1,7 @@
 import { memoryOutbox, seededRandom, virtualClock } from "@tallymq/testkit";
 import { expect, it } from "vitest";
 import { sleep } from "../../src/clock.ts";
+import { Admission } from "../../src/outbox/admission.ts";
 import type { OutboxStore } from "../../src/stores.ts";
 import { topic } from "../../src/topic.ts";
 import { accepted, away, rig } from "../support/scripted-transport.ts";
@@ -86,3 +87,28 @@ it.each([
     expect(answers.rejected).toBe(0);
   },
 );
+
+/** So many that wait, and who has been let in so far. */
+function crowd(waiting: number): { readonly admission: Admission<number>; readonly let: number[] } {
+  const entered: number[] = [];
+  const admission = new Admission<number>((item) => void (admission.takes(item) && entered.push(item)));
+  for (let item = 0; item < waiting; item++) admission.wait(item);
+  return { admission, let: entered };
+}
+
+it("of what leaves four fifths may enter, in their order; a fifth once some were left waiting", () => {
+  const c = crowd(100);
+  c.admission.left(10);
+  expect(c.let).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  c.admission.left(10);
+  expect(c.let.slice(8)).toEqual([8, 9]);
+});
+
+it("a relay that nobody waited for owes no burst", () => {
+  const c = crowd(0);
+  c.admission.left(10_000);
+  const entered = Array.from({ length: 100 }, (_, item) => item).filter((item) => c.admission.takes(item));
+  expect(entered).toHaveLength(64);
+  c.admission.left(1);
+  expect(c.let).toHaveLength(0);
+});

@@ -8,6 +8,8 @@ import { FENCE_SLOTS, type OutboxStore, type Row } from "../../src/stores.ts";
 const RUN = "0".repeat(32);
 const row = (slot: number): Row => ({ slot, message: { run: RUN } }) as Row;
 
+const theirs = (slot: number): Row => ({ slot, message: { run: "1".repeat(32) } }) as Row;
+
 /** A keeper whose store answers when the test says so, with what was in it at the question. */
 function rig() {
   const clock = virtualClock();
@@ -164,4 +166,19 @@ describe("it is read again", () => {
     await r.pass(5);
     expect([r.asked(), r.clock.pending()]).toEqual([0, 0]);
   });
+});
+
+it("somebody else's row that this process relays opens no fence of its own", async () => {
+  const r = rig();
+  r.stored[5] = 1;
+  void r.keeper.start();
+  await r.settle();
+  await r.answer();
+  const token = {};
+  r.keeper.reserve(token, 5);
+  r.keeper.settle(token, "stored");
+  r.keeper.ended([theirs(5)], r.keeper.readings);
+  expect(r.keeper.fenced(5, true)).toBe(true);
+  r.keeper.ended([row(5)], r.keeper.readings);
+  expect(r.keeper.fenced(5, false)).toBe(false);
 });
