@@ -24,6 +24,7 @@ async function relaying(rows: Row[], atOnce: number) {
       calls.push(`ended ${ended.map(({ place }) => place).join()}`);
     },
     async giveBack(back: readonly GivenBack[]) {
+      await null;
       calls.push(`back ${back.map(({ place }) => place).join()}`);
     },
     async park(place: number) {
@@ -31,7 +32,9 @@ async function relaying(rows: Row[], atOnce: number) {
       await parked.promise;
       calls.push(`parked ${place}`);
     },
-    async [Symbol.asyncDispose]() {},
+    async [Symbol.asyncDispose]() {
+      calls.push("over");
+    },
   } as unknown as OutboxLease;
   const relay = new Relay({
     runtime: {
@@ -57,7 +60,7 @@ async function relaying(rows: Row[], atOnce: number) {
   };
   await settle();
   return {
-    ...{ calls, out, parked, relay, settle },
+    ...{ calls, clock, out, parked, relay, settle },
     end(place: number, outcome: RelayOutcome): void {
       const done = out.get(place)!;
       out.delete(place);
@@ -87,4 +90,14 @@ it("what is taken back behind a refused row of its slot is given back when that 
   await r.settle();
   expect(r.calls).toEqual(["parks 1", "parked 1", "back 2,3"]);
   await r.relay.close();
+});
+
+it("when it gives up its lease, what has no copy out is told first: the next relay need not doubt it", async () => {
+  const r = await relaying([row(1), row(2), row(3)], 3);
+  r.end(2, { is: "accepted", proof });
+  r.relay.usable(false);
+  await r.clock.advance(5_000);
+  await r.settle();
+  expect(r.calls.toSorted()).toEqual(["back 1,3", "ended 2", "over"]);
+  expect(r.calls.at(-1)).toBe("over");
 });
