@@ -53,6 +53,8 @@ const GIVE_UP_MS = 5_000;
 export class Relay {
   readonly #o: RelayOptions;
   #state: "off" | "asking" | "relaying" | "resting" | "fading" | "closed" = "off";
+  /** The session can be used. */
+  #usable = false;
   #lease: OutboxLease | null = null;
   #asking: AbortController | null = null;
   #timer: Timer | null = null;
@@ -94,6 +96,7 @@ export class Relay {
 
   /** The session became usable, or stopped being so. */
   usable(is: boolean): void {
+    this.#usable = is;
     if (is && this.#state === "off") this.#ask();
     else if (is && this.#state === "fading") this.#relay();
     else if (!is && this.#state === "asking") this.#off();
@@ -137,7 +140,7 @@ export class Relay {
       if (this.#asking !== asking) return;
       runtime.events.emit({ type: "surfaced", what: "outbox", text: `the relay's lease was lost: ${error.message}` });
       this.#off();
-      this.usable(true);
+      this.usable(this.#usable);
     };
     this.#track(
       store.lease([runtime.transport.name], lost, asking.signal).then(

@@ -17,6 +17,7 @@ async function relaying(rows: Row[], atOnce: number) {
   const calls: string[] = [];
   const out = new Map<number, (outcome: RelayOutcome) => void>();
   const parked = Promise.withResolvers<void>();
+  const leases: ((error: TallyError) => void)[] = [];
   const lease = {
     take: async (most: number) => rows.splice(0, Math.min(most, atOnce)),
     limit() {},
@@ -41,7 +42,12 @@ async function relaying(rows: Row[], atOnce: number) {
       ...{ clock, random: seededRandom(1), transport: { name: "broker" }, events: { emit() {} } },
       reconnect: { min: 100, max: 1_000 },
     } as unknown as Runtime,
-    store: { lease: async () => lease } as unknown as OutboxStore,
+    store: {
+      async lease(_to: unknown, lost: (error: TallyError) => void) {
+        leases.push(lost);
+        return lease;
+      },
+    } as unknown as OutboxStore,
     most: 100,
     send: ({ place }, done) => void out.set(place, done),
     // None of what is on its way has a copy out.
@@ -60,7 +66,7 @@ async function relaying(rows: Row[], atOnce: number) {
   };
   await settle();
   return {
-    ...{ calls, clock, out, parked, relay, settle },
+    ...{ calls, leases, clock, out, parked, relay, settle },
     end(place: number, outcome: RelayOutcome): void {
       const done = out.get(place)!;
       out.delete(place);
@@ -100,4 +106,19 @@ it("when it gives up its lease, what has no copy out is told first: the next rel
   await r.settle();
   expect(r.calls.toSorted()).toEqual(["back 1,3", "ended 2", "over"]);
   expect(r.calls.at(-1)).toBe("over");
+});
+
+it("a lease that is lost is asked for again, but not while the session cannot be used", async () => {
+  const r = await relaying([], 1);
+  const robbed = new TallyError("fenced", "another process took the lease");
+  r.leases[0]!(robbed);
+  await r.settle();
+  expect(r.leases).toHaveLength(2);
+  r.relay.usable(false);
+  r.leases[1]!(robbed);
+  await r.settle();
+  expect([r.leases.length, r.relay.holds]).toEqual([2, false]);
+  r.relay.usable(true);
+  await r.settle();
+  expect([r.leases.length, r.relay.holds]).toEqual([3, true]);
 });
