@@ -90,7 +90,10 @@ export interface OutboxStore extends AsyncDisposable {
   readonly scope: Scope;
   /** Memory that it takes at most beside the rows that it was given and has not answered for, in bytes. */
   readonly bufferBytes: number;
-  /** Resolves after the fsync that made the rows durable; each row by itself. Calls of one tick share a commit. */
+  /**
+   * Resolves after the fsync that made the rows durable; each row by itself. Calls of one tick share a commit. An error says
+   * `mayArrive` when the rows may be stored all the same.
+   */
   put(rows: readonly NewRow[]): Promise<readonly PutResult[]>;
   /** Waiting and parked rows by slot, {@link FENCE_SLOTS} counters: the fence, at open and after another process relayed. */
   busySlots(): Promise<Uint32Array>;

@@ -180,7 +180,11 @@ export class Client {
     const [pending, lost] = [[...this.#pending.values()], this.#lost];
     this.#pending.clear();
     this.#lost = new Set();
-    for (const settled of pending) settled(undefined, this.#over);
+    // The thread had these: some may be committed, and only their answers lost.
+    const { code, message, cause } = this.#over;
+    const text = message.slice(message.indexOf("]") + 2);
+    const unanswered = new TallyError(code, text, { cause, mayArrive: true });
+    for (const settled of pending) settled(undefined, unanswered);
     for (const each of lost) each(this.#over);
   }
 }
@@ -197,7 +201,7 @@ function originOf(clock: Clock): number {
   return origin;
 }
 
-function asError({ code, message, retryable, sqlite }: Failure): TallyError {
+function asError({ code, message, retryable, mayArrive, sqlite }: Failure): TallyError {
   const cause =
     sqlite === null
       ? undefined
@@ -206,5 +210,5 @@ function asError({ code, message, retryable, sqlite }: Failure): TallyError {
           errcode: sqlite.errcode,
           errstr: sqlite.errstr,
         });
-  return new TallyError(code, message, { retryable, cause });
+  return new TallyError(code, message, { retryable, mayArrive, cause });
 }

@@ -216,14 +216,16 @@ export class Outbox<Item extends Spillable> {
         : new TallyError("store", `the outbox could not be written: ${describe(thrown)}`, {
             cause: thrown,
             retryable: true,
+            mayArrive: true,
           });
       results = batch.map(() => error);
     }
     for (const [i, { item }] of batch.entries()) {
-      const result = results[i] ?? new TallyError("store", "the outbox gave no answer for a row");
+      const result = results[i] ?? new TallyError("store", "the outbox gave no answer for a row", { mayArrive: true });
       // A row that was there already has its place in the fence.
       this.#puts--;
-      this.settle(item, result === "stored" ? "stored" : "gone");
+      if (TallyError.is(result) && result.mayArrive) this.settle(item, "unsure");
+      else this.settle(item, result === "stored" ? "stored" : "gone");
       this.#o.put(item, result);
     }
   }

@@ -229,6 +229,7 @@ export class Spilling {
       return ends.accept(entry, STORED, "stored");
     }
     entry.lastError = unstored(id, topic, result);
+    if (entry.lastError.mayArrive) entry.doubted = true;
     entry.state = next(entry.state, entry.open === 0 ? "unstoredLast" : "unstored");
     if (entry.state === ENDED) ends.reject(entry);
     else timers.expect(entry);

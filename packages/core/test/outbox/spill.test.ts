@@ -1,7 +1,8 @@
 // One outbox from the outage to the empty store: spill, fence, relay and close share the rig and its words.
-import { memoryOutbox } from "@tallymq/testkit";
+import { memoryOutbox, seededRandom, virtualClock } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { TallyError } from "../../src/error.ts";
+import type { OutboxStore } from "../../src/stores.ts";
 import { topic } from "../../src/topic.ts";
 import { accepted, no, watch } from "../support/scripted-transport.ts";
 import { away, heal, ids, open, type Order, ordered, outage, plain } from "../support/spilling.ts";
@@ -185,6 +186,46 @@ describe("the outbox that cannot take a message", () => {
     await s.r.clock.advance(3_000);
     await s.accept();
     expect(s.outbox.rows).toHaveLength(0);
+  });
+
+  it("may arrive when nobody knows whether it was stored; what follows of its key does not pass it", async () => {
+    const outbox = memoryOutbox();
+    // Another process relays, and does not come to what is stored here.
+    const others = await outbox.openOutbox({ clock: virtualClock(), random: seededRandom(2), surfaced: () => {} });
+    await others.lease(["scripted"], () => {}, new AbortController().signal);
+    const s = await open(
+      {},
+      {
+        ...outbox,
+        get rows() {
+          return outbox.rows;
+        },
+        async openOutbox(host) {
+          const store = await outbox.openOutbox(host);
+          const put: OutboxStore["put"] = async (rows) => {
+            const results = await store.put(rows);
+            if (rows.some(({ message }) => message.id === "lost"))
+              throw new TallyError("store", "its thread ended", { mayArrive: true });
+            if (rows.some(({ message }) => message.id === "odd")) throw new Error("what a store must not throw");
+            return results;
+          };
+          return { ...store, put };
+        },
+      },
+    );
+    await s.settle();
+    await outage(s);
+    const lost = watch(s.r.publisher.publish(ordered, { key: "a", n: 1 }, { id: "lost" }));
+    await s.settle();
+    const odd = watch(s.r.publisher.publish(ordered, { key: "b", n: 1 }, { id: "odd" }));
+    await s.settle();
+    for (const each of [lost, odd])
+      expect(each).toMatchObject({ state: "rejected", error: { code: "store", mayArrive: true } });
+    await heal(s);
+    const next = watch(s.r.publisher.publish(ordered, { key: "a", n: 2 }, { id: "next" }));
+    await s.settle();
+    expect([next.value?.state, ids(s.r)]).toEqual(["stored", []]);
+    expect(outbox.rows.map(({ message }) => message.id)).toEqual(["lost", "odd", "next"]);
   });
 
   it("the same id again is one row; another body is a conflict", async () => {

@@ -38,8 +38,9 @@ function serve(port: MessagePort, args: OpenArgs): void {
       if (transfer !== undefined) transfers.push(...transfer);
     },
     failed(n, error) {
-      const { code, message, retryable, cause } = asFault(error, args.path);
-      replies.push(n, REPLY.failure, { code, message, retryable, sqlite: sqliteErrorOf(cause) } satisfies Failure);
+      const { code, message, retryable, mayArrive, cause } = asFault(error, args.path);
+      const failure = { code, message, retryable, mayArrive, sqlite: sqliteErrorOf(cause) } satisfies Failure;
+      replies.push(n, REPLY.failure, failure);
     },
   };
 

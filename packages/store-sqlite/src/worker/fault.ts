@@ -5,15 +5,18 @@ import type { SqliteError } from "./protocol.ts";
 export class Fault extends Error {
   readonly code: ErrorCode;
   readonly retryable: boolean;
+  /** What was asked for may have been done all the same. */
+  readonly mayArrive: boolean;
 
   constructor(
     code: ErrorCode,
     message: string,
-    given: { readonly retryable?: boolean; readonly cause?: unknown } = {},
+    given: { readonly retryable?: boolean; readonly mayArrive?: boolean; readonly cause?: unknown } = {},
   ) {
     super(message, given.cause === undefined ? undefined : { cause: given.cause });
     this.code = code;
     this.retryable = given.retryable ?? false;
+    this.mayArrive = given.mayArrive ?? false;
   }
 }
 
@@ -37,8 +40,12 @@ export function sqliteCode(error: unknown): number {
   return typeof code === "number" ? code & 0xff : 0;
 }
 
-/** Whatever was thrown while a store was worked on. Statements and values are not in SQLite's own messages. */
-export function asFault(error: unknown, path: string): Fault {
+/**
+ * Whatever was thrown while a store was worked on. Statements and values are not in SQLite's own messages.
+ * @param committing A commit threw it. Where the disk failed, its pages may be in the log all the same, whole: whoever opens the file
+ * after a crash finds them committed.
+ */
+export function asFault(error: unknown, path: string, committing = false): Fault {
   if (error instanceof Fault) return error;
   switch (sqliteCode(error)) {
     case SQLITE.busy:
@@ -51,6 +58,7 @@ export function asFault(error: unknown, path: string): Fault {
     case SQLITE.readonly:
       return new Fault("store", `${path} cannot be read or written: ${messageOf(error)}`, {
         retryable: true,
+        mayArrive: committing,
         cause: error,
       });
     case SQLITE.corrupt:

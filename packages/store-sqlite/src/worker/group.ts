@@ -18,7 +18,7 @@ export class BoundReached extends Error {}
 
 /**
  * One transaction and the jobs in it: answered together, after the commit. If it fails, nothing of it was written, and
- * every job of it is told so.
+ * every job of it is told so; after an error of the disk, that it may have been.
  */
 export class Group {
   readonly #db: Database;
@@ -75,7 +75,7 @@ export class Group {
         for (const job of jobs) this.add(job);
         this.commit();
       } else {
-        this.fail(error);
+        this.fail(error, null, true);
       }
       this.#relieved = false;
       return;
@@ -89,10 +89,10 @@ export class Group {
   }
 
   /** Undoes all of it and says so to everybody in it. */
-  fail(error: unknown, last: Job | null = null): void {
+  fail(error: unknown, last: Job | null = null, committing = false): void {
     const jobs = [...this.#done.map((each) => each.job), ...(last === null ? [] : [last])];
     this.#end();
-    const fault = asFault(error, this.#db.path);
+    const fault = asFault(error, this.#db.path, committing);
     for (const job of jobs) this.#answers.failed(job.n, fault);
   }
 

@@ -56,6 +56,7 @@ export interface Failure {
   readonly code: ErrorCode;
   readonly message: string;
   readonly retryable: boolean;
+  readonly mayArrive: boolean;
   readonly sqlite: SqliteError | null;
 }
 
