@@ -33,6 +33,12 @@ function rowOf(bytes: Uint8Array<ArrayBuffer>): Row {
 }
 
 describe("a record", () => {
+  it("has nothing of what was in its buffer before", () => {
+    const used = new Batch(new Uint8Array(BATCH_BYTES).fill(255).buffer, false);
+    expect(used.add(row("m"), new Heads())).toBe(true);
+    expect(Uint8Array.from(used.bytes.subarray(FRAME, used.used))).toEqual(record(row("m")));
+  });
+
   const plain = row("m1");
   const later = { ...plain, message: { ...plain.message, headers: { a: "b" }, delayMs: 90_000 } };
 

@@ -136,6 +136,7 @@ export class Batch {
     view.setUint8(start + AT.flags, flagsOf(row));
     view.setUint16(start + AT.head, head.head.length, true);
     view.setUint16(start + AT.id, idBytes, true);
+    view.setUint16(start + AT.spare, 0, true);
     view.setUint32(start + AT.traits, head.traits.length, true);
     view.setUint32(start + AT.key, keyBytes, true);
     view.setUint32(start + AT.extra, extra.length, true);

@@ -13,6 +13,8 @@ export const AT = {
   head: 2,
   /** u16: bytes of the id. */
   id: 4,
+  /** u16, 0: of no use yet. */
+  spare: 6,
   /** u32: bytes of JSON `[run, type, contentType, contentEncoding]`. */
   traits: 8,
   /** u32: bytes of the key. */
