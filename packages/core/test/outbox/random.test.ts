@@ -2,7 +2,7 @@ import { memoryOutbox, seededRandom, virtualClock } from "@tallymq/testkit";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { TallyError } from "../../src/error.ts";
-import type { Verdict } from "../../src/spi.ts";
+import type { OutboxStore, Verdict } from "../../src/spi.ts";
 import { topic } from "../../src/topic.ts";
 import { accepted, type Copy, nack, rig, watch } from "../support/scripted-transport.ts";
 
@@ -37,6 +37,8 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant("block" as const), on: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("steal" as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("break" as const), on: fc.boolean() }) },
+  // Rows are stored, and whoever put them is told of an error.
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("answers-lost" as const), on: fc.boolean() }) },
   {
     weight: 4,
     arbitrary: fc.record({ do: fc.constant("pass" as const), ms: fc.constantFrom(5, 400, 1_100, 6_000, 16_000) }),
@@ -49,7 +51,16 @@ describe("whatever broker and store do", () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 50 }), fc.nat(1_000), async (steps, seed) => {
         const outbox = memoryOutbox();
-        const store = await outbox.openOutbox({ clock: virtualClock(), random: seededRandom(1), surfaced: () => {} });
+        const opened = await outbox.openOutbox({ clock: virtualClock(), random: seededRandom(1), surfaced: () => {} });
+        let answersLost = false;
+        const store: OutboxStore = {
+          ...opened,
+          async put(rows) {
+            const results = await opened.put(rows);
+            if (answersLost) throw new TallyError("store", "nobody knows", { mayArrive: true });
+            return results;
+          },
+        };
         const r = rig({
           seed,
           window: 20,
@@ -92,6 +103,7 @@ describe("whatever broker and store do", () => {
             if (s.on) lose();
           } else if (s.do === "block") r.sessions.at(-1)?.events[s.on ? "blocked" : "unblocked"]("alarm");
           else if (s.do === "steal") outbox.stealLease();
+          else if (s.do === "answers-lost") answersLost = s.on;
           else if (s.do === "break")
             outbox.broken = s.on ? new TallyError("store", "no space left", { retryable: true }) : null;
           else await r.clock.advance(s.ms);
@@ -99,6 +111,7 @@ describe("whatever broker and store do", () => {
         }
         r.away = null;
         outbox.broken = null;
+        answersLost = false;
         for (let i = 0; i < 300 && (r.publisher.live > 0 || outbox.rows.length > 0); i++) {
           r.sessions.at(-1)?.events.unblocked();
           for (const copy of r.sessions.flatMap((session) => session.open)) judge(copy, accepted);
