@@ -87,13 +87,17 @@ async function run(seed: number): Promise<{ readonly w: World; readonly letters:
     for (const one of live) collect(one);
     if (faults > 0 && pick(6) === 0) {
       faults--;
-      const fault = pick(5);
+      const fault = pick(6);
       if (fault === 0) w.inbox.expireLeases();
       else if (fault === 1) {
         w.inbox.broken = new TallyError("store", "away", { retryable: true });
         await turns(1 + pick(4));
         w.inbox.broken = null;
-      } else if (fault === 2)
+      } else if (fault === 2) {
+        w.answersLost = true;
+        await turns(1 + pick(4));
+        w.answersLost = false;
+      } else if (fault === 3)
         for (const { process } of live)
           process.noLetters = process.noLetters === null ? new TallyError("later", "nacked") : null;
       else {

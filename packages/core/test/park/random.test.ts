@@ -118,12 +118,16 @@ async function run(seed: number): Promise<Run> {
     if (w.inbox.parked.length > 0 && pick(12) === 0) replay(live[pick(live.length)]!, KEYS[pick(3)]!);
     if (faults > 0 && pick(6) === 0) {
       faults--;
-      const fault = pick(5);
+      const fault = pick(6);
       if (fault === 0) w.inbox.expireLeases();
       else if (fault === 1) {
         w.inbox.broken = new TallyError("store", "away", { retryable: true });
         await turns(1 + pick(4));
         w.inbox.broken = null;
+      } else if (fault === 2) {
+        w.answersLost = true;
+        await turns(1 + pick(4));
+        w.answersLost = false;
       } else {
         leave(live[pick(live.length)]!);
         await join();

@@ -42,6 +42,8 @@ export interface GuardedBench {
 export interface World {
   readonly clock: VirtualClock;
   readonly inbox: MemoryInbox;
+  /** While true, what a store is asked is done, and answered by an error: its thread ended after the commit. */
+  answersLost: boolean;
   process(traits?: Partial<Traits>): Promise<GuardedBench>;
   /** Time goes on in small steps, with turns of the event loop in between for the answers of stores. */
   pass(ms: number): Promise<void>;
@@ -59,7 +61,8 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
     await clock.advance(ms);
     await turns(4);
   }
-  return {
+  const world: World = {
+    answersLost: false,
     async pass(ms) {
       for (let left = ms; left > 0; left -= STEP) await step(Math.min(STEP, left));
     },
@@ -82,6 +85,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
       const store = mortal(
         await inbox.openInbox({ clock: own, random: seededRandom(1), surfaced: () => {} }),
         () => alive,
+        () => world.answersLost,
       );
       const runtime: Runtime = {
         service: "shop",
@@ -159,6 +163,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
       return bench;
     },
   };
+  return world;
 }
 
 /** So many turns of the event loop: what a store's answers take. */
@@ -169,7 +174,12 @@ export async function turns(most = 20): Promise<void> {
 const NEVER: Promise<never> = new Promise(() => {});
 
 /** The store of a process that may be killed: from then on nothing is asked and nothing is answered, and no effect commits. */
-function mortal(store: InboxStore<unknown>, alive: () => boolean): InboxStore<unknown> {
+function mortal(store: InboxStore<unknown>, alive: () => boolean, lost: () => boolean): InboxStore<unknown> {
+  const answered = (value: unknown): unknown => {
+    if (!alive()) return NEVER;
+    if (lost()) throw new TallyError("store", "its thread ended", { mayArrive: true });
+    return value;
+  };
   const guarded = <T extends object>(of: T): T =>
     new Proxy(of, {
       get(target, name) {
@@ -180,7 +190,7 @@ function mortal(store: InboxStore<unknown>, alive: () => boolean): InboxStore<un
           if (!alive()) return NEVER;
           const call = args.map((arg) => (typeof arg === "function" ? whileAlive(arg as Effect, alive) : arg));
           const answer: unknown = Reflect.apply(member, target, call);
-          return answer instanceof Promise ? answer.then((value: unknown) => (alive() ? value : NEVER)) : answer;
+          return answer instanceof Promise ? answer.then(answered) : answer;
         };
       },
     });
