@@ -67,7 +67,9 @@ export class Client {
     try {
       return { client, id: (await opened).id };
     } catch (error) {
-      // The thread ends by itself once its files are closed; terminate() would only race with that.
+      // The thread ends by itself once its files are closed; terminate() would only race with that. Its answer was the last
+      // thing under way: without a hold the process could end here, and nobody would see the error.
+      client.#worker.ref();
       await client.#exited.promise;
       throw error;
     }

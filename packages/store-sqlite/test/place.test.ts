@@ -1,8 +1,10 @@
+import { once } from "node:events";
 import { chmodSync, linkSync, readdirSync, statSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it, vi } from "vitest";
 import { networkFileSystem } from "../src/worker/file/place.ts";
 import { judgeSqlite } from "../src/worker/file/version.ts";
+import { Child } from "./child.ts";
 import { code, openInbox, openOutbox, recordingHost, row } from "./open.ts";
 import { scratch, withFile } from "./rig.ts";
 
@@ -10,6 +12,14 @@ import { scratch, withFile } from "./rig.ts";
 vi.setConfig({ testTimeout: 60_000 });
 const directory = scratch();
 const at = (name: string): string => join(directory, name);
+
+it("a place that is refused is an error, not the silent end of a process that has nothing else to do", async () => {
+  const child = new Child("refused-process.ts", at("nowhere/outbox.db"));
+  await once(child.process, "close");
+  expect(child.lines).toEqual([
+    expect.stringMatching(/^\[store\] the directory of .*nowhere\/outbox\.db does not exist$/),
+  ]);
+});
 
 it("a second name of the file is refused: its log would have another", async () => {
   await (await openOutbox(at("linked.db")))[Symbol.asyncDispose]();
