@@ -6,6 +6,7 @@ import { setTimeout } from "node:timers/promises";
 import type { FreshClaim, InboxStore } from "@tallymq/core/spi";
 import { FENCE_SLOTS } from "@tallymq/core/spi";
 import type { SqliteTx } from "@tallymq/store-sqlite";
+import { virtualClock } from "@tallymq/testkit";
 import { expect, it, vi } from "vitest";
 import { FENCE_SLOTS as SLOTS_OF_THE_WORKER } from "../src/record/slots.ts";
 import { code, openInbox, recordingHost, row } from "./open.ts";
@@ -201,6 +202,28 @@ it("rule 20: a handler that does nothing with its tx: surfaced, then rolled back
   expect(host.heard.length).toBe(2);
   expect(lines(path)).toEqual(["next", "slow"]);
   expect(await inbox.end(stuck!, { is: "failed" })).toBe(true);
+});
+
+it("a handler that never settles keeps nothing alive beyond the store's close, and who waits behind it does not begin", async () => {
+  const clock = virtualClock();
+  const host = { ...recordingHost(), clock };
+  const { inbox, path } = await inboxWithTable({ txTimeout: "60s" }, host);
+  const [one, two] = await claims(inbox, 2);
+  const begun = Promise.withResolvers<void>();
+  const hangs = inbox.transactions!.run(one!, async (tx) => {
+    await tx.run("INSERT INTO effects VALUES ('a', 1)");
+    begun.resolve();
+    await new Promise(() => {});
+  });
+  let began = false;
+  const waits = inbox.transactions!.run(two!, async () => void (began = true));
+  const ended = Promise.allSettled([hangs, waits]);
+  await begun.promise;
+  await inbox[Symbol.asyncDispose]();
+  expect(clock.pending()).toBe(0); // else it would be looked after until its txTimeout
+  for (const outcome of await ended) expect(outcome).toMatchObject({ status: "rejected", reason: { code: "closed" } });
+  expect(began).toBe(false);
+  expect(lines(path)).toEqual([]);
 });
 
 it("a handler that throws before its first await is one that fails", async () => {

@@ -5,7 +5,6 @@ import {
   type InboxKey,
   type InboxOutcome,
   type InboxStore,
-  type InboxTransactions,
   type ParkedKey,
   type ParkedMessage,
   type ParkedPlace,
@@ -27,7 +26,7 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
   readonly scope: Scope = "host";
   readonly bufferBytes: number = BUFFER_BYTES;
   readonly keepsMs: number;
-  readonly transactions: InboxTransactions<SqliteTx>;
+  readonly transactions: SqliteTransactions;
   readonly #client: Client;
   readonly #heads: Heads = new Heads();
 
@@ -109,6 +108,7 @@ export class SqliteInbox implements InboxStore<SqliteTx> {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.transactions.close();
     await this.#client.close();
   }
 }

@@ -81,6 +81,13 @@ export class SqliteTransactions implements InboxTransactions<SqliteTx> {
     return (await Promise.all(codes)).flatMap(resultsOf);
   }
 
+  /** Handlers that are still at it are not waited for: their turns end here, undone, and those who wait for theirs get none. */
+  close(): void {
+    const error = new TallyError("closed", `${this.#client.path} is closed`);
+    for (const { reject } of this.#queue.splice(0)) reject(error);
+    this.#watch.close(error);
+  }
+
   async #work(): Promise<void> {
     const { clock } = this.#client.host;
     let [turns, began] = [0, 0];

@@ -36,6 +36,14 @@ export class TurnWatch {
     return () => this.#leave(watched);
   }
 
+  /** The store closes: nobody waits for these any more, and nothing of theirs will be written. */
+  close(error: TallyError): void {
+    for (const watched of [...this.#watched]) {
+      this.#leave(watched);
+      watched.over(error);
+    }
+  }
+
   #leave(watched: Watched): void {
     this.#watched.delete(watched);
     if (this.#watched.size > 0) return;
