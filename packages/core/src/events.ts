@@ -1,6 +1,6 @@
 // One thing: the closed list of events, its table, and what counts and hands them out.
 import type { AuditFinding } from "./port/audit.ts";
-import { type ErrorCode, oneLine, type TallyError } from "./error.ts";
+import { type ErrorCode, oneLine, showGiven, TallyError } from "./error.ts";
 
 /** One thing that takes memory, and how much of it at most, in bytes. */
 export interface MemoryPart {
@@ -323,13 +323,18 @@ export function createEvents(wall: () => number, publish: (event: TallyEvent) =>
       publish(event);
       for (const listener of listeners) {
         try {
-          listener(event);
+          const promised: unknown = listener(event);
+          // An asynchronous one is a Listener to the compiler, and its rejection would end the process.
+          if (typeof promised === "object" && promised !== null && "then" in promised)
+            void Promise.resolve(promised).catch(() => {});
         } catch {
           // A listener is the user's; its failure must not reach the message that the event is about.
         }
       }
     },
     on(listener) {
+      if (typeof listener !== "function")
+        throw new TallyError("bad-config", `on: the listener must be a function; got ${showGiven(listener)}`);
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },

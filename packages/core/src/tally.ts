@@ -70,7 +70,10 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
    * @throws TallyError `bad-config`, `closed`; `unsupported` without an outbox that keeps half messages
    */
   half<In, Out>(name: string, options: HalfOptions<In, Out>): Half<In>;
-  /** Every event from now on, called synchronously; what it throws is dropped. Returns what takes the listener off. */
+  /**
+   * Every event from now on, called synchronously; what it throws, or rejects with, is dropped. Returns what takes the listener off.
+   * @throws TallyError `bad-config` for what is no function
+   */
   on(listener: Listener): () => void;
   /** How often each event happened so far: a copy. */
   counters(): Counters;

@@ -153,6 +153,30 @@ describe("a tally", () => {
     }
   });
 
+  it("a listener that rejects ends no process, and what is no function is refused", async () => {
+    const unhandled: unknown[] = [];
+    const note = (reason: unknown): void => void unhandled.push(reason);
+    process.on("unhandledRejection", note);
+    try {
+      let called = 0;
+      const rejecting = ((): unknown => {
+        called++;
+        return Promise.reject(new Error("the metrics server is away"));
+      }) as () => void;
+      await using tally = await openTally({ service: "shop", broker: memory(), onEvent: rejecting });
+      tally.on(rejecting);
+      await tally.publish(orders, undefined as never).catch(() => {});
+      await new Promise((resolve) => setImmediate(resolve)); // rejections are reported once the microtasks are done
+      expect(called).toBeGreaterThan(1);
+      expect(unhandled).toEqual([]);
+      for (const wrong of [undefined, null, {}, "listener"])
+        expect(() => tally.on(wrong as never)).toThrow("[bad-config] on: the listener must be a function; got ");
+      expect(tally.counters().rejected).toBe(1);
+    } finally {
+      process.off("unhandledRejection", note);
+    }
+  });
+
   it("closes consumers first, whose handlers may still publish, then drains, then leaves; once", async () => {
     const broker = memory();
     const events = topic<{ billed: number }>("events", { groups: ["audit"] });
