@@ -7,6 +7,7 @@ import { nearest, utf8Length } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Topic } from "../topic.ts";
 import type { PublishOptions } from "./options.ts";
+import { rejection } from "./rejections.ts";
 
 /** Headers of one message, names and values together, in bytes of UTF-8. */
 export const MAX_HEADER_BYTES = 65_536;
@@ -42,7 +43,7 @@ export function snapshot<In>(
   const id =
     options.id === undefined ? uuidV7(runtime.clock.wall(), runtime.random) : name("id", options.id, undefined);
   const { cause } = options;
-  const bytes = topic.codec.encode(body);
+  const bytes = encoded(topic, body, id);
   const most = largestGiven(topic, runtime.transport.traits);
   if (bytes.byteLength > most) {
     throw new TallyError(
@@ -77,6 +78,26 @@ export function snapshot<In>(
     group: null,
     delayMs: options.delay === undefined ? 0 : delayOf(runtime, topic, options.delay, id),
   };
+}
+
+/** A codec of the user's own may throw anything, and give anything. What it gave may be the body: no error shows it. */
+function encoded<In>(topic: Topic<In, unknown>, body: In, id: string): Uint8Array {
+  let given: unknown;
+  try {
+    given = topic.codec.encode(body);
+  } catch (cause) {
+    if (TallyError.is(cause)) throw rejection(cause, id, false);
+    throw new TallyError("bad-message", `the codec of topic ${topic.name} threw for ${id}: ${describe(cause)}`, {
+      id,
+      cause,
+    });
+  }
+  if (given instanceof Uint8Array) return given;
+  throw new TallyError(
+    "bad-message",
+    `the codec of topic ${topic.name} must give a Uint8Array, and at once; for ${id} it gave ${given === null ? "null" : typeof given}`,
+    { id },
+  );
 }
 
 /** What the broker cannot do is refused by name, and never made shorter. */
