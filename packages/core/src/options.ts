@@ -9,7 +9,7 @@ import { PUBLISH_BOUNDS, type PublishPolicy, type PublishPolicyOptions } from ".
 import type { Backoff } from "./backoff.ts";
 import type { Broker } from "./port/transport.ts";
 import type { InboxSpec, OutboxSpec } from "./stores.ts";
-import type { Topic } from "./topic.ts";
+import { isTopic, type Topic } from "./topic.ts";
 
 /** Options of `openTally()`; all optional but `service` and `broker`. */
 export interface TallyOptions<Tx = never> {
@@ -107,8 +107,10 @@ const BOUNDS: Bounds<
     "an inbox: sqlite(path) …",
     (v): v is InboxSpec<unknown> => isObject(v) && typeof (v as InboxSpec<unknown>).openInbox === "function",
   ),
-  topics: value<readonly Topic<never, unknown>[]>([], "a list of topics", (v): v is readonly Topic<never, unknown>[] =>
-    Array.isArray(v),
+  topics: value<readonly Topic<never, unknown>[]>(
+    [],
+    "a list of topics, each made by topic()",
+    (v): v is readonly Topic<never, unknown>[] => Array.isArray(v) && v.every(isTopic),
   ),
   outbox: value<OutboxSpec | null>(
     null,

@@ -114,6 +114,14 @@ export function topic(name: string, options: object = {}): unknown {
   return Object.freeze({ ...o, name, groups: Object.freeze([...o.groups]) });
 }
 
+/** What {@link topic} makes, or a copy of it; by its looks, since two copies of core can be installed side by side. */
+export function isTopic(v: unknown): v is Topic<never, unknown> {
+  const t = v as Partial<Topic<never, unknown>> | null;
+  return (
+    typeof t === "object" && t !== null && typeof t.name === "string" && isCodec(t.codec) && Array.isArray(t.groups)
+  );
+}
+
 function isSchema(v: unknown): v is StandardSchema {
   return (
     (typeof v === "object" || typeof v === "function") &&

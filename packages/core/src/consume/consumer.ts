@@ -8,7 +8,7 @@ import { creditFor, largestOf } from "../memory.ts";
 import type { Runners } from "../park/runners.ts";
 import { type Bounds, duration, resolveOptions, text } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
-import type { Topic } from "../topic.ts";
+import { isTopic, type Topic } from "../topic.ts";
 import { Attempts } from "./attempts.ts";
 import {
   type Consumer,
@@ -53,8 +53,7 @@ export function createConsumerBuilder(
   return {
     on(topic, handler) {
       if (started) throw new TallyError("bad-config", `${where}: on() must come before start()`);
-      if (typeof topic !== "object" || topic === null || typeof topic.name !== "string")
-        throw new TallyError("bad-config", `${where}: on() needs a topic, made by topic()`);
+      if (!isTopic(topic)) throw new TallyError("bad-config", `${where}: on() needs a topic, made by topic()`);
       if (typeof handler !== "function")
         throw new TallyError("bad-config", `${where}: on() needs a handler, a function of body and context`);
       if (handlers.has(topic.name))

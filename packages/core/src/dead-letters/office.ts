@@ -3,7 +3,7 @@ import { text } from "../policy.ts";
 import type { Publish } from "../publish/options.ts";
 import type { Runtime } from "../runtime.ts";
 import type { InboxStore } from "../stores.ts";
-import type { Topic } from "../topic.ts";
+import { isTopic, type Topic } from "../topic.ts";
 import { deadLetterTopic } from "./letter.ts";
 import { list, type Place, purge, replay } from "./operations.ts";
 import { type DeadLetterQueue, resolveList, resolvePurge, resolveReplay } from "./queue.ts";
@@ -25,7 +25,7 @@ export class DeadLetterOffice {
 
   /** @throws TallyError `bad-config` */
   of(topic: Topic<never, unknown>, group: string): DeadLetterQueue {
-    if (typeof topic !== "object" || topic === null || typeof topic.name !== "string")
+    if (!isTopic(topic))
       throw new TallyError("bad-config", "deadLetters: the first argument must be a topic, made by topic()");
     text("", 120).read("deadLetters: group", group);
     const queue = deadLetterTopic(topic.name, group).name;

@@ -3,7 +3,7 @@ import { TallyError } from "../error.ts";
 import { type Bounds, duration, integer, resolveOptions, value } from "../policy.ts";
 import type { PublishOptions, Receipt } from "../publish/options.ts";
 import type { Decision, HalfMessagePort } from "../port/half.ts";
-import type { Topic } from "../topic.ts";
+import { isTopic, type Topic } from "../topic.ts";
 
 /** Options of `tally.half()`. */
 export interface HalfOptions<In, Out = In> {
@@ -127,11 +127,8 @@ interface Read extends Omit<HalfPolicy, "keep"> {
 const KEEPS: readonly unknown[] = ["broker", "either", "outbox"] satisfies readonly Keep[];
 
 const BOUNDS: Bounds<Read> = {
-  topic: value<Topic<never, never> | null>(
-    null,
-    "a topic, made by topic()",
-    (v): v is Topic<never, never> =>
-      typeof v === "object" && v !== null && typeof (v as { name?: unknown }).name === "string" && "codec" in v,
+  topic: value<Topic<never, never> | null>(null, "a topic, made by topic()", (v): v is Topic<never, never> =>
+    isTopic(v),
   ),
   check: value<Check | null>(null, "a function from body to a decision", (v): v is Check => typeof v === "function"),
   lease: duration("15s", 1_000, 3_600_000),

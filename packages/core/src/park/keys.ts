@@ -4,7 +4,7 @@ import type { Events } from "../events.ts";
 import { fingerprint } from "../compress/fingerprint.ts";
 import { type Bounds, integer, resolveOptions, type Rule, value } from "../policy.ts";
 import type { InboxStore, ParkedKey, ParkedPlace } from "../stores.ts";
-import type { Topic } from "../topic.ts";
+import { isTopic, type Topic } from "../topic.ts";
 import { parkedDelivery } from "./copy.ts";
 import { type ParkedKeyName, Replays } from "./replays.ts";
 import type { Runners } from "./runners.ts";
@@ -87,7 +87,7 @@ const place: Rule<number | null> = { default: null, read: integer(0, 0, Number.M
 const decode: Rule<Topic<never, unknown> | null> = value<Topic<never, unknown> | null>(
   null,
   "a topic, made by topic()",
-  (v): v is Topic<never, unknown> => typeof (v as Topic<never, unknown> | null)?.codec?.decode === "function",
+  isTopic,
 );
 
 const any: Rule<unknown> = { default: null, read: (_, given) => given };

@@ -4,7 +4,7 @@ import type { Outgoing } from "../message.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SchemaResult } from "../schema.ts";
 import type { PutResult } from "../stores.ts";
-import type { Topic } from "../topic.ts";
+import { isTopic, type Topic } from "../topic.ts";
 import type { Answers } from "./answers.ts";
 import type { Ends } from "./ends.ts";
 import { Entry } from "./entry.ts";
@@ -45,6 +45,8 @@ export class Calls {
     let known: TopicLine;
     let line: TopicLine;
     try {
+      if (!isTopic(topic))
+        throw new TallyError("bad-config", "publish: the first argument must be a topic, made by topic()");
       if (!this.#open) throw new TallyError("closed", "publish() after close()", { id: options?.id });
       taken = take(runtime, topic, body, options, own);
       known = topics.line(topic);
@@ -52,7 +54,7 @@ export class Calls {
       const { delayMs } = taken.message;
       line = delayMs === 0 ? known : topics.delayed(topic, delayMs);
     } catch (thrown) {
-      return Promise.reject(answers.refuse(topic.name, options, thrown));
+      return Promise.reject(answers.refuse(nameOf(topic), options, thrown));
     }
     const { message, verdict } = taken;
     // Two groups may each want a copy of one message: such copies join nobody.
@@ -155,4 +157,9 @@ export class Calls {
       turns.advance(entry);
     }, failed);
   }
+}
+
+/** Of what may be no topic. */
+function nameOf(topic: unknown): string {
+  return isTopic(topic) ? topic.name : "";
 }

@@ -86,6 +86,35 @@ describe("no brokers, `brokers: []`; broker without a port; `http://` or malform
   );
 });
 
+describe("what is no topic: rejected at the call", () => {
+  const calls: readonly (readonly [string, (given: never) => Promise<string>])[] = [
+    ["openTally: topics", (given) => atStart({ topics: [given] })],
+    ["publish", (given) => withTally((t) => t.publish(given, 1 as never))],
+    ["publish", (given) => withTally(async (t) => throwFirst(await t.publishMany(given, [{ body: 1 as never }])))],
+    ['consumer "billing"', (given) => withTally((t) => t.consumer("billing").on(given, () => {}))],
+    ["deadLetters", (given) => withTally((t) => t.deadLetters(given, "billing"))],
+    ['half "payment"', (given) => withTally((t) => t.half("payment", { ...HALF, topic: given }))],
+    [
+      "parked.keys.messages: decode",
+      (given) => withTally((t) => t.parked.keys.messages({ ...KEY, decode: given ?? "orders" })),
+    ],
+  ];
+  const throwFirst = ([first]: readonly unknown[]): never => {
+    throw first;
+  };
+  it.each(calls)("%s", async (where, call) => {
+    for (const given of ["orders", { name: "orders" }, { name: "orders", codec: {} }, null, [LETTERS]])
+      expect(await call(given as never)).toMatch(
+        new RegExp(`^\\[bad-config\\] ${where}.* topics?, .*made by topic\\(\\)`),
+      );
+  });
+
+  it("a copy of one is one", async () => {
+    await using tally = await openTally({ service: "shop", broker: memory() });
+    await tally.publish({ ...topic("orders", { groups: ["billing"] }) }, 1);
+  });
+});
+
 describe("outbox path missing, read-only, a symbolic link elsewhere: fail at start", () => {
   it("a store that cannot be opened is what openTally rejects with; the other store is closed, no broker opened", async () => {
     const error = new TallyError("store", "/nowhere/outbox.db is read-only");
