@@ -127,5 +127,6 @@ export function showGiven(given: unknown): string {
     return given.length <= 24 && /^[\w .-]*$/.test(given)
       ? JSON.stringify(given)
       : `a string of ${given.length} characters`;
-  return Array.isArray(given) ? `an array of ${given.length}` : `a ${typeof given}`;
+  if (Array.isArray(given)) return `an array of ${given.length}`;
+  return typeof given === "object" ? "an object" : `a ${typeof given}`;
 }

@@ -7,7 +7,7 @@ import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "./cons
 import { Members } from "./consume/members.ts";
 import type { ConsumerPorts } from "./consume/ports.ts";
 import { DeadLetterOffice } from "./dead-letters/office.ts";
-import { describe, TallyError } from "./error.ts";
+import { describe, showGiven, TallyError } from "./error.ts";
 import { createEvents, type MemoryPart } from "./events.ts";
 import { HealthRoom } from "./health/health.ts";
 import type { HealthPolicy } from "./health/options.ts";
@@ -196,14 +196,17 @@ function createTally<Tx>(
     run: runtime.run,
     traits: runtime.transport.traits,
     publish: (topic, body, options) => publisher.publish(topic, body, options),
-    publishMany: (topic, entries, shared) =>
-      Promise.all(
+    publishMany: async (topic, entries, shared) => {
+      if (!Array.isArray(entries))
+        throw new TallyError("bad-config", `publishMany: entries must be a list; got ${showGiven(entries)}`);
+      return await Promise.all(
         entries.map((entry) => {
           // What is no entry at all has no body, and gets the error for that: the others are not to suffer for it.
           const { body, ...own } = entry ?? {};
           return publisher.publish(topic, body, { ...own, ...shared }).catch((error: TallyError) => error);
         }),
-      ),
+      );
+    },
     consumer(group: string, options?: ConsumerOptions | TxConsumerOptions): ConsumerBuilder<never> {
       assertOpen("consumer()");
       const started = (consumer: WatchedConsumer): void => {

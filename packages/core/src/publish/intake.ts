@@ -2,11 +2,11 @@ import { compressed } from "../compress/compress.ts";
 import { bodyHash } from "../hash.ts";
 import type { Draft } from "../message.ts";
 import type { Runtime } from "../runtime.ts";
-import type { SchemaResult } from "../schema.ts";
+import type { SchemaResult, StandardSchema } from "../schema.ts";
 import type { Topic } from "../topic.ts";
 import type { Own, PublishOptions } from "./options.ts";
-import { assertValid } from "./rejections.ts";
-import { snapshot } from "./snapshot.ts";
+import { assertValid, schemaFailed } from "./rejections.ts";
+import { checkOptions, snapshot } from "./snapshot.ts";
 
 /** A call that was taken: its snapshot, and what its schema will say of it; null: it has said yes. */
 export interface Taken {
@@ -30,9 +30,12 @@ export function take<In>(
   options: PublishOptions | undefined,
   own: Own | null = null,
 ): Taken {
-  options?.signal?.throwIfAborted();
+  if (options !== undefined) {
+    checkOptions(options);
+    options.signal?.throwIfAborted();
+  }
   const message = snapshot(runtime, topic, body, options);
-  const verdict = topic.schema === null ? null : topic.schema["~standard"].validate(body);
+  const verdict = topic.schema === null ? null : validate(topic.schema, body, message);
   const later = verdict !== null && isPromise(verdict) ? verdict : null;
   if (verdict !== null && !isPromise(verdict)) assertValid(message, verdict);
   if (own !== null) {
@@ -50,7 +53,24 @@ export function take<In>(
   return { message, verdict: both, given: bodyHash(plain) };
 }
 
+/** @throws TallyError `bad-message`, or rejects with it, when the schema itself fails */
+function validate(
+  schema: StandardSchema,
+  body: unknown,
+  message: Draft,
+): SchemaResult<unknown> | PromiseLike<SchemaResult<unknown>> {
+  const failed = (thrown: unknown): never => {
+    throw schemaFailed(message, thrown);
+  };
+  try {
+    const verdict = schema["~standard"].validate(body);
+    return isPromise(verdict) ? verdict.then(undefined, failed) : verdict;
+  } catch (thrown) {
+    return failed(thrown);
+  }
+}
+
 /** As the specification allows: also promises of another realm. */
-function isPromise<T>(verdict: object | PromiseLike<T>): verdict is PromiseLike<T> {
-  return "then" in verdict && typeof verdict.then === "function";
+function isPromise<T>(verdict: T | PromiseLike<T>): verdict is PromiseLike<T> {
+  return typeof verdict === "object" && verdict !== null && "then" in verdict && typeof verdict.then === "function";
 }

@@ -4,12 +4,22 @@ import { describeIssues, type SchemaResult } from "../schema.ts";
 
 /** @throws TallyError `schema` */
 export function assertValid(message: Draft, result: SchemaResult<unknown>): void {
+  if (typeof result !== "object" || result === null) throw schemaFailed(message, "it gave no result");
   if (result.issues === undefined) return;
   throw new TallyError(
     "schema",
     `the body of ${message.id} is not what topic ${message.topic} takes: ${describeIssues(result.issues)}`,
     { id: message.id },
   );
+}
+
+/** It is at fault, not the body. */
+export function schemaFailed({ id, topic }: Draft, thrown: unknown): TallyError {
+  if (TallyError.is(thrown)) return rejection(thrown, id, false);
+  return new TallyError("bad-message", `the schema of topic ${topic} itself failed for ${id}: ${describe(thrown)}`, {
+    id,
+    cause: thrown,
+  });
 }
 
 export function aborted(signal: AbortSignal, id: string | null): TallyError {

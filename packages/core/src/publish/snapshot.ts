@@ -1,12 +1,12 @@
 import { type Duration, milliseconds } from "../duration.ts";
-import { describe, TallyError } from "../error.ts";
+import { describe, showGiven, TallyError } from "../error.ts";
 import { uuidV7 } from "../ids.ts";
 import { largestGiven } from "../compress/compress.ts";
 import { type Draft, RESERVED_PREFIX } from "../message.ts";
 import { nearest, utf8Length } from "../policy.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Topic } from "../topic.ts";
-import type { PublishOptions } from "./options.ts";
+import type { Cause, PublishOptions } from "./options.ts";
 import { rejection } from "./rejections.ts";
 
 /** Headers of one message, names and values together, in bytes of UTF-8. */
@@ -39,7 +39,6 @@ export function snapshot<In>(
   body: In,
   options: PublishOptions = NO_OPTIONS,
 ): Draft {
-  if (options !== NO_OPTIONS) checkOptions(options);
   const id =
     options.id === undefined ? uuidV7(runtime.clock.wall(), runtime.random) : name("id", options.id, undefined);
   const { cause } = options;
@@ -125,7 +124,9 @@ function delayOf(
   return Math.ceil(ms);
 }
 
-function checkOptions(options: PublishOptions): void {
+/** Of one call, before anything of them is used; `null` for a signal is none. @throws TallyError `bad-config` */
+export function checkOptions(options: PublishOptions): void {
+  if (!isObject(options) || Array.isArray(options)) throw wrong("publish", "an object of options", options);
   for (const option in options) {
     if (!KNOWN.has(option))
       throw new TallyError(
@@ -133,7 +134,34 @@ function checkOptions(options: PublishOptions): void {
         `publish has no option ${JSON.stringify(option.slice(0, 64))}; did you mean ${JSON.stringify(nearest(option, [...KNOWN]))}?`,
       );
   }
-  if (options.deadline !== undefined) milliseconds("publish: deadline", options.deadline, 1, 86_400_000);
+  const { signal, deadline, cause, native } = options as { readonly [K in keyof PublishOptions]: unknown };
+  if (signal !== undefined && signal !== null && !isSignal(signal))
+    throw wrong("publish: signal", "an AbortSignal", signal);
+  if (deadline !== undefined) milliseconds("publish: deadline", deadline as Duration, 1, 86_400_000);
+  if (cause !== undefined && !isCause(cause))
+    throw wrong("publish: cause", "what a handler's context has: id, correlationId and headers", cause);
+  if (native !== undefined && (!isObject(native) || Array.isArray(native)))
+    throw wrong("publish: native", "an object of raw properties", native);
+}
+
+function wrong(what: string, expected: string, given: unknown): TallyError {
+  return new TallyError("bad-config", `${what} must be ${expected}; got ${showGiven(given)}`);
+}
+
+function isObject(v: unknown): v is object {
+  return typeof v === "object" && v !== null;
+}
+
+/** By what is used of it: those of another realm are signals too. */
+function isSignal(v: unknown): v is AbortSignal {
+  const s = v as Partial<AbortSignal>;
+  return isObject(v) && typeof s.throwIfAborted === "function" && typeof s.addEventListener === "function";
+}
+
+function isCause(v: unknown): boolean {
+  const { id, correlationId, headers } = (v ?? {}) as { readonly [K in keyof Cause]?: unknown };
+  const isId = (given: unknown): boolean => given === null || typeof given === "string";
+  return isId(id) && isId(correlationId ?? null) && (headers === undefined || isObject(headers));
 }
 
 function keyOf<In>(topic: Topic<In, unknown>, body: In, options: PublishOptions, id: string): string | null {
@@ -175,8 +203,16 @@ function headersOf(options: PublishOptions, id: string): Readonly<Record<string,
   const carried = options.cause?.headers;
   if (carried?.["traceparent"] !== undefined) copy["traceparent"] = carried["traceparent"];
   if (carried?.["tracestate"] !== undefined) copy["tracestate"] = carried["tracestate"];
+  const given: object = options.headers ?? NO_HEADERS;
+  // A text, a list, a Map, a Headers: what they hold is in no property, and would be lost without a word.
+  if (!isObject(given) || Symbol.iterator in given)
+    throw new TallyError(
+      "bad-message",
+      `the headers of ${id} must be an object of names and texts; got ${isObject(given) ? "a list or map" : typeof given}`,
+      { id },
+    );
   let bytes = 0;
-  for (const [header, value] of Object.entries(options.headers ?? NO_HEADERS)) {
+  for (const [header, value] of Object.entries(given) as [string, unknown][]) {
     if (typeof value !== "string" || !value.isWellFormed()) {
       throw new TallyError(
         "bad-message",

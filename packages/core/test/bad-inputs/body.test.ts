@@ -114,6 +114,23 @@ describe("undefined, function, symbol; cyclic; BigInt; throwing getter or `toJSO
   });
 });
 
+describe("a schema that fails itself: the error says so, and of which topic and message", () => {
+  const boom = (): never => {
+    throw new Error("boom");
+  };
+  it.each<[string, () => unknown, string]>([
+    ["it throws", boom, "boom"],
+    ["it rejects", async () => boom(), "boom"],
+    ["it gives nothing", () => undefined, "it gave no result"],
+    ["it comes to nothing", async () => null, "it gave no result"],
+  ])("%s", async (_what, check, why) => {
+    const own = topic("own", { schema: { "~standard": { version: 1, vendor: "own", validate: check as never } } });
+    const error = await refused({}, { id: "o-1" }, own);
+    expect(error).toMatchObject({ code: "bad-message", id: "o-1", mayArrive: false });
+    expect(error.message).toBe(`[bad-message] the schema of topic own itself failed for o-1: ${why}`);
+  });
+});
+
 describe("empty buffer, null where the codec allows it: round-trips", () => {
   it.each([
     ["an empty buffer", raw, new Uint8Array()],
@@ -305,6 +322,6 @@ describe("unknown schema version, failing schema (received): dead-lettered or pa
 
   it("a schema of a version that is not known is refused where the topic is made", async () => {
     const error = await thrownBy(() => topic("orders", { schema: { "~standard": { version: 2 } } as never }));
-    expect(error.message).toMatch(/\[bad-config\] topic "orders": schema must be a Standard Schema .*; got a object/);
+    expect(error.message).toMatch(/\[bad-config\] topic "orders": schema must be a Standard Schema .*; got an object/);
   });
 });

@@ -115,6 +115,36 @@ describe("what is no topic: rejected at the call", () => {
   });
 });
 
+describe("options of publish() that are of another type: rejected, not passed over", () => {
+  it.each<[string, unknown, string, string?]>([
+    ["null", null, "publish must be an object of options; got null"],
+    ["a list", [], "publish must be an object of options; got an array of 0"],
+    ["signal", { signal: {} }, "publish: signal must be an AbortSignal; got an object"],
+    ["cause: an error", { cause: new Error(CANARY) }, "publish: cause must be what a handler's context has"],
+    ["cause: an id", { cause: "o-1" }, "publish: cause must be what a handler's context has"],
+    ["native: a text", { native: "x" }, 'publish: native must be an object of raw properties; got "x"'],
+    ["headers: a list", { headers: ["a"] }, "must be an object of names and texts; got a list or map", "bad-message"],
+    ["headers: a Map", { headers: new Map([["a", "b"]]) }, "names and texts; got a list or map", "bad-message"],
+    ["headers: Headers", { headers: new Headers({ a: "b" }) }, "names and texts; got a list or map", "bad-message"],
+    ["headers: a text", { headers: CANARY }, "names and texts; got string", "bad-message"],
+  ])("%s", async (_what, options, says, code = "bad-config") => {
+    const error = await refused(1, options as never);
+    expect(error).toMatchObject({ code, mayArrive: false });
+    expect(error.message).toContain(says);
+  });
+
+  it("publishMany: what is no list", async () => {
+    for (const [given, got] of [
+      [undefined, "undefined"],
+      [{ body: 1 }, "an object"],
+      [new Set([{ body: 1 }]), "an object"],
+    ])
+      expect(await withTally((t) => t.publishMany(LETTERS, given as never))).toBe(
+        `[bad-config] publishMany: entries must be a list; got ${String(got)}`,
+      );
+  });
+});
+
 describe("outbox path missing, read-only, a symbolic link elsewhere: fail at start", () => {
   it("a store that cannot be opened is what openTally rejects with; the other store is closed, no broker opened", async () => {
     const error = new TallyError("store", "/nowhere/outbox.db is read-only");
