@@ -40,7 +40,7 @@ export class Calls {
   }
 
   publish<In>(topic: Topic<In, unknown>, body: In, options?: PublishOptions, own: Own | null = null): Promise<Receipt> {
-    const { answers, ends, runtime, spilling, timers, topics, turns } = this.#o;
+    const { answers, ends, runtime, spilling, timers, topics, transacted, turns } = this.#o;
     let taken: Taken;
     let known: TopicLine;
     let line: TopicLine;
@@ -54,7 +54,9 @@ export class Calls {
       const { delayMs } = taken.message;
       line = delayMs === 0 ? known : topics.delayed(topic, delayMs);
     } catch (thrown) {
-      return Promise.reject(answers.refuse(nameOf(topic), options, thrown));
+      const error = answers.refuse(nameOf(topic), options, thrown);
+      if (options?.tx !== undefined) transacted?.refused(options.tx, error);
+      return Promise.reject(error);
     }
     const { message, verdict } = taken;
     // Two groups may each want a copy of one message: such copies join nobody.

@@ -125,6 +125,12 @@ export class Transacted {
     return done;
   }
 
+  /** A publish with `tx` was refused before it became a message. */
+  refused(tx: unknown, error: TallyError): void {
+    const publishes = this.#open.get(tx);
+    if (publishes !== undefined) publishes.failed ??= error;
+  }
+
   async #put(
     publishes: TxPublishes,
     put: Put,

@@ -134,13 +134,9 @@ describe("options of publish() that are of another type: rejected, not passed ov
   });
 
   it("publishMany: what is no list", async () => {
-    for (const [given, got] of [
-      [undefined, "undefined"],
-      [{ body: 1 }, "an object"],
-      [new Set([{ body: 1 }]), "an object"],
-    ])
+    for (const given of [{ body: 1 }, new Set([{ body: 1 }])])
       expect(await withTally((t) => t.publishMany(LETTERS, given as never))).toBe(
-        `[bad-config] publishMany: entries must be a list; got ${String(got)}`,
+        "[bad-config] publishMany: entries must be a list; got an object",
       );
   });
 });
