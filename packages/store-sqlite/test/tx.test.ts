@@ -87,6 +87,43 @@ it("a statement that fails is undone alone, and may be caught", async () => {
   expect(lines(path)).toEqual(["a", "c"]);
 });
 
+it("a statement or a parameter that is none is refused before it is sent, and does not take others' statements with it", async () => {
+  const { inbox, path } = await inboxWithTable();
+  await using _ = inbox;
+  const [claim] = await claims(inbox, 1);
+  await inbox.transactions?.run(claim!, async (tx) => {
+    const insert = "INSERT INTO effects VALUES (?, ?)";
+    const secret = "canary-4711";
+    const wrong: readonly (readonly [unknown, unknown, RegExp])[] = [
+      [insert, ["a", () => secret], /parameter 2 must be null, a number, .*; got function$/],
+      [insert, [Symbol(secret), 1], /parameter 1 must be .*; got symbol$/],
+      [insert, ["a", { secret }], /parameter 2 must be .*; got object$/],
+      [insert, ["a", true], /parameter 2 must be .*; got boolean$/],
+      [insert, ["a", undefined], /parameter 2 must be .*; got undefined$/],
+      [
+        "INSERT INTO effects VALUES ($line, $n)",
+        { line: "a", n: () => secret },
+        /parameter "n" must be .*; got function$/,
+      ],
+      [insert, secret, /parameters must be a list or an object by name; got string$/],
+      [insert, new Map([["line", "a"]]), /parameters must be a list or an object by name; got object$/],
+      [undefined, [], /a statement must be a text; got undefined$/],
+      [() => insert, [], /a statement must be a text; got function$/],
+    ];
+    // In one tick with one that is right.
+    const right = tx.run(insert, ["b", 1]);
+    const refused = wrong.map(([sql, params]) =>
+      tx.run(sql as string, params as never).catch((error: unknown) => error),
+    );
+    expect(await right).toMatchObject({ changes: 1 });
+    for (const [n, error] of (await Promise.all(refused)).entries()) {
+      expect(error).toSatisfy(code("handler", wrong[n]![2]));
+      expect((error as Error).message).not.toContain(secret);
+    }
+  });
+  expect(lines(path)).toEqual(["b"]);
+});
+
 it("statements that would leave the shared transaction are refused, and so is a second statement in one text", async () => {
   const { inbox, path } = await inboxWithTable();
   await using _ = inbox;

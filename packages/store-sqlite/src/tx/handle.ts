@@ -39,18 +39,18 @@ export class TxHandle implements SqliteTx {
   }
 
   query(sql: string, params: SqliteParams = []): Promise<readonly SqliteRow[]> {
-    return this.#ask(TURN.sql, [this.#turn, "all", sql, params] satisfies SqlArgs);
+    return this.#sql("all", sql, params);
   }
 
   get(sql: string, params: SqliteParams = []): Promise<SqliteRow | undefined> {
-    return this.#ask(TURN.sql, [this.#turn, "get", sql, params] satisfies SqlArgs);
+    return this.#sql("get", sql, params);
   }
 
   run(
     sql: string,
     params: SqliteParams = [],
   ): Promise<{ readonly changes: number | bigint; readonly lastInsertRowid: number | bigint }> {
-    return this.#ask(TURN.sql, [this.#turn, "run", sql, params] satisfies SqlArgs, whatRan);
+    return this.#sql("run", sql, params, whatRan);
   }
 
   /** For `publish(…, { tx })`, by way of core. */
@@ -72,6 +72,12 @@ export class TxHandle implements SqliteTx {
     this.#over = true;
   }
 
+  #sql<T>(how: SqlArgs[1], sql: string, params: SqliteParams, read?: (value: unknown) => unknown): Promise<T> {
+    const wrong = whatIsWrong(sql, params);
+    if (wrong !== null) return Promise.reject(new TallyError("handler", wrong));
+    return this.#ask(TURN.sql, [this.#turn, how, sql, params] satisfies SqlArgs, read);
+  }
+
   #ask<T>(op: number, args: unknown, read: (value: unknown) => unknown = asIs): Promise<T> {
     if (this.#over) return Promise.reject(new TallyError("store", "this transaction is over"));
     if (this.#outstanding++ === 0) this.#flights++;
@@ -83,6 +89,34 @@ export class TxHandle implements SqliteTx {
       });
     });
   }
+}
+
+/**
+ * Of what SQLite would refuse, or could not even be sent to its thread: then the message that a function is in would fail, and
+ * with it all that other handlers asked in the same tick. Shows no value.
+ */
+function whatIsWrong(sql: unknown, params: unknown): string | null {
+  if (typeof sql !== "string") return `a statement must be a text; got ${kindOf(sql)}`;
+  const byPosition = Array.isArray(params);
+  const prototype: unknown = isObject(params) ? Object.getPrototypeOf(params) : undefined;
+  if (!byPosition && prototype !== Object.prototype && prototype !== null)
+    return `parameters must be a list or an object by name; got ${kindOf(params)}`;
+  for (const [name, value] of Object.entries(params as object) as [string, unknown][])
+    if (!isValue(value))
+      return `parameter ${byPosition ? Number(name) + 1 : JSON.stringify(name)} must be null, a number, a bigint, a string or a Uint8Array; got ${kindOf(value)}`;
+  return null;
+}
+
+function isValue(v: unknown): v is SqliteValue {
+  return v === null || ArrayBuffer.isView(v) || ["number", "bigint", "string"].includes(typeof v);
+}
+
+function isObject(v: unknown): v is object {
+  return typeof v === "object" && v !== null;
+}
+
+function kindOf(v: unknown): string {
+  return v === null ? "null" : typeof v;
 }
 
 const asIs = (value: unknown): unknown => value;
