@@ -54,6 +54,25 @@ it("a monotonic clock that has gone back is another boot's, also under the same 
   expect((await again.claim([KEY], 60_000))[0]).toMatchObject({ state: "fresh", attempt: 2 });
 });
 
+it("rule 13: two that open at once, the earlier clock second, are of one boot: neither takes the other's claim for over", async () => {
+  const path = join(directory, "at-once.db");
+  await using first = await openInbox(path);
+  expect((await first.claim([KEY], 60_000))[0]?.state).toBe("fresh");
+  // Its thread took two seconds to come to the file, in which the first one has noted a later time.
+  const host = recordingHost();
+  let late = 0;
+  const slow = { ...host, clock: { ...host.clock, now: () => performance.now() - late } };
+  await (await openInbox(join(directory, "origin.db"), {}, slow))[Symbol.asyncDispose]();
+  late = 2_000;
+  const opening = openInbox(path, {}, slow);
+  late = 0;
+  await using second = await opening;
+  expect((await second.claim([KEY], 60_000))[0]?.state).toBe("busy");
+  const [claim] = await second.claim([{ ...KEY, id: "2" }], 60_000);
+  expect(claim?.state).toBe("fresh");
+  expect((await first.claim([{ ...KEY, id: "2" }], 60_000))[0]?.state).toBe("busy");
+});
+
 it("old buckets are dropped whole", async () => {
   const path = join(directory, "dropped.db");
   const host = recordingHost();

@@ -7,6 +7,12 @@ import { bucketsIn, bucketTable, createBucket } from "./schema.ts";
 const KEPT = 8;
 /** Below that, time that has passed is not written down: it is still there at the next look. */
 const UNNOTED_MS = 1_000;
+/**
+ * Who opens an inbox read its clock before its thread began, and others that have it open may have noted a later time until
+ * it is its turn. By so much a clock may lie behind and is not taken for another boot's: leases of two boots mean nothing to
+ * each other, and each process would take the other's claims for over.
+ */
+const BEHIND_MS = 60_000;
 
 interface Ages {
   readonly bucket: number;
@@ -46,10 +52,11 @@ export class Ageing {
     const ages = this.#ages();
     const id = bootId();
     // Without an id, a monotonic clock that has not gone back is taken for the same boot: then less time is counted.
-    const same = ages.boots > 0 && ages.boot === id && now.monotonic >= ages.monotonic;
+    const same = ages.boots > 0 && ages.boot === id && now.monotonic >= ages.monotonic - BEHIND_MS;
     const closed = ages.boots === 0 ? 0 : same ? now.monotonic - ages.monotonic : now.wall - ages.wall;
     this.boot = same ? ages.boots : ages.boots + 1;
-    this.#age({ ...ages, boot: id, boots: this.boot }, Math.min(Math.max(0, closed), this.#bucketMs), now);
+    const noted = same && now.monotonic < ages.monotonic ? { ...now, monotonic: ages.monotonic } : now;
+    this.#age({ ...ages, boot: id, boots: this.boot }, Math.min(Math.max(0, closed), this.#bucketMs), noted);
   }
 
   /** Inside a transaction, before anything else: what has passed since anybody looked. */
