@@ -121,7 +121,11 @@ export class Parking {
       .parkedKeys(this.#group, job.subscription.topic.name, [job.key!])
       .then(
         (parked) => {
-          if (!parked.has(job.key!)) return start();
+          if (!parked.has(job.key!)) {
+            // Whether it runs or is tried again for ever, it waits for room no more.
+            this.ended(job);
+            return start();
+          }
           this.#hands.leave();
           const bytes = Array.from(this.#runtime.random.bytes(16), (byte) => byte.toString(16).padStart(2, "0"));
           this.behind(job, {

@@ -328,6 +328,23 @@ describe("the store's bound", () => {
     expect(ran.slice(1)).toEqual(["m1", "m2", "m3"]);
   });
 
+  test("is past for one without an identity whose key has become free: the topic goes on while it runs, or is blocked", async () => {
+    const w = world(memoryInbox({ maxParked: 1 }));
+    const a = await w.process();
+    const bad = new Set(["m1", "anonymous"]);
+    const ran = await consumer(a, bad, { attempts: 1 });
+    a.receiver.deliver({ id: "m1", key: "k" });
+    await w.until(() => a.receiver.settled.length === 1, 5_000);
+    a.receiver.deliver({ id: null, key: "k", body: new TextEncoder().encode('{"id":"anonymous"}') });
+    await w.until(() => a.of("parked-full").length === 1, 5_000);
+    a.receiver.deliver({ id: "x1", key: "x" });
+    await a.parked.keys.purge(K);
+    await w.pass(30_000);
+    // Nothing can be parked without an identity: it blocks its own key, and no other.
+    expect(ran.filter((id) => id === "anonymous").length).toBeGreaterThan(1);
+    expect([a.receiver.settled.at(-1), a.of("parked-room").length]).toEqual(["ack x1", 1]);
+  });
+
   test("a close while the topic stands still settles nothing", async () => {
     const w = world(memoryInbox({ maxParked: 1 }));
     const a = await w.process();
