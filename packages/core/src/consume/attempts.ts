@@ -48,6 +48,8 @@ export class Attempts {
   readonly #transactions: InboxTransactions<unknown> | null;
   readonly #transacted: ConsumerPorts["transacted"];
   readonly #quiet: Quiet = new Quiet();
+  /** Parked messages that are run by a person's word. */
+  readonly #replays: Set<ReplaySource> = new Set();
   #lateRunning = 0;
   /** Handlers that have returned and whose transactions are not committed yet. */
   #committing = 0;
@@ -96,6 +98,8 @@ export class Attempts {
   /** Runs a parked message as a delivery whose key is not parked. */
   replay(subscription: TopicSubscription, message: ParkedPlace): Promise<Ran> {
     const source = new ReplaySource(subscription);
+    this.#replays.add(source);
+    void source.ran.then(() => this.#replays.delete(source));
     this.lanes.add(new Job(source, parkedDelivery(message), source));
     this.lanes.pump();
     return source.ran;
@@ -148,6 +152,8 @@ export class Attempts {
     for (const attempt of this.#deadlines.all()) attempt.abort(reason);
     this.#deadlines.stop();
     this.#guard?.close();
+    // Who asked for one must not wait for a handler that may never end.
+    for (const source of this.#replays) source.gone();
     return running;
   }
 

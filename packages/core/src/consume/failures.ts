@@ -253,7 +253,8 @@ export class Failures {
     const about = { attempt, delays: delivery.message.attempt - 1, deliveries: delivery.count, topic, id };
     const surfaced = (text: string): void => subscription.surfaced(text);
     const ruling = decide(this.#policy, error as HandlingError, about, waysOf(job, this.#hands), surfaced);
-    if (ruling.kind === "block") return this.#block(job);
+    // A replay ends instead: its message is parked as it is, and whoever asked for it must hear of the failure.
+    if (ruling.kind === "block") return job.replay === null ? this.#block(job) : RELEASE;
     if (ruling.kind === "deadLetter" || ruling.kind === "park") return ruling;
     if (ruling.kind === "delay") return this.#hands.delays.bounded(job, ruling, error);
     // A broker that takes nothing back leaves only this place to try again.

@@ -283,6 +283,42 @@ describe("a replay", () => {
     expect(left(w.inbox)).toEqual(["m2", "m3"]);
   });
 
+  test("ends with `closed` too when that message never ends: at the limit of the close", async () => {
+    const w = world();
+    const one = await member(w);
+    await parkedKey(w, one, 2);
+    one.handling.gates.set("m1", new Promise(() => {}));
+    const replay = outcome(one.process.parked.keys.replay(K));
+    await w.until(() => one.handling.ran.includes("m1"), 5_000);
+    const closed = one.close();
+    await w.pass(31_000);
+    await closed;
+    expect(await Promise.race([replay.value, turns().then(() => "still waits")])).toMatchObject({ code: "closed" });
+    expect(left(w.inbox)).toEqual(["m1", "m2"]);
+  });
+
+  test("stops where a message fails again, also where nothing can be parked any more since a member has another inbox", async () => {
+    const w = world();
+    const one = await member(w);
+    await parkedKey(w, one, 2);
+    await one.close();
+    const two = await w.process({}, JSON.stringify({ inbox: "another", consumer: "stranger" }));
+    await two
+      .consumer({ attempts: 1 })
+      .on(orders, () => {
+        throw new Error("declined");
+      })
+      .start();
+    expect(two.of("inbox-differs")).toHaveLength(1);
+    const replay = outcome(two.parked.keys.replay(K));
+    await w.pass(60_000);
+    expect(await Promise.race([replay.value, turns().then(() => "still waits")])).toMatchObject({
+      code: "handler",
+      id: "m1",
+    });
+    expect(left(w.inbox)).toEqual(["m1", "m2"]);
+  });
+
   test("gives the handler what the delivery had", async () => {
     const w = world();
     const process = await w.process();

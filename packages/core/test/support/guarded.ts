@@ -1,5 +1,6 @@
 import { type MemoryInbox, memoryInbox, seededRandom, virtualClock, type VirtualClock } from "@tallymq/testkit";
 import { createConsumerBuilder } from "../../src/consume/consumer.ts";
+import { Members } from "../../src/consume/members.ts";
 import type { ConsumerBuilder, ConsumerOptions, TxConsumerOptions } from "../../src/consume/options.ts";
 import { createEvents, type EventType, type TallyEvent } from "../../src/events.ts";
 import { createParked, type Parked } from "../../src/park/parked.ts";
@@ -7,7 +8,7 @@ import { MemoryBound } from "../../src/memory.ts";
 import { Runners } from "../../src/park/runners.ts";
 import type { PublishOptions } from "../../src/publish/options.ts";
 import type { Runtime } from "../../src/runtime.ts";
-import type { InboxStore, Traits } from "../../src/spi.ts";
+import type { InboxStore, MembersPort, Traits } from "../../src/spi.ts";
 import { TallyError } from "../../src/error.ts";
 import { type ScriptedReceiver, ScriptedTransport } from "./receiving.ts";
 
@@ -44,7 +45,8 @@ export interface World {
   readonly inbox: MemoryInbox;
   /** While true, what a store is asked is done, and answered by an error: its thread ended after the commit. */
   answersLost: boolean;
-  process(traits?: Partial<Traits>): Promise<GuardedBench>;
+  /** @param card What another member of its groups shows of itself; null: nobody looks. */
+  process(traits?: Partial<Traits>, card?: string | null): Promise<GuardedBench>;
   /** Time goes on in small steps, with turns of the event loop in between for the answers of stores. */
   pass(ms: number): Promise<void>;
   /** The same until `predicate` holds; fails at the limit. */
@@ -75,7 +77,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
     },
     clock,
     inbox,
-    async process(traits = {}) {
+    async process(traits = {}, card = null) {
       let alive = true;
       const transport = new ScriptedTransport(traits);
       const events: TallyEvent[] = [];
@@ -101,6 +103,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
         connectWithin: 10_000,
       };
       const runners = new Runners();
+      const members = card === null ? null : new Members(runtime, showing(card), store.id, "warn");
       const bench: GuardedBench = {
         transport,
         events,
@@ -113,7 +116,7 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
             runtime,
             {
               inbox: store,
-              members: null,
+              members,
               audit: () => Promise.resolve(),
               memory: new MemoryBound(runtime.events, null),
               runners,
@@ -164,6 +167,15 @@ export function world(inbox: MemoryInbox = memoryInbox()): World {
     },
   };
   return world;
+}
+
+function showing(card: string): MembersPort {
+  return {
+    async join(_topic, _group, _own, seen) {
+      seen(card);
+      return { [Symbol.asyncDispose]: () => Promise.resolve() };
+    },
+  };
 }
 
 /** So many turns of the event loop: what a store's answers take. */
