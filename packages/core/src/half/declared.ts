@@ -163,7 +163,12 @@ export class DeclaredHalf implements Half<never> {
     const { id } = message;
     const { signal = null, deadline } = options;
     const within = deadline === undefined ? deadlineMs : milliseconds("run: deadline", deadline);
-    if (verdict !== null) assertValid(message, await verdict);
+    if (verdict !== null) {
+      assertValid(message, await verdict);
+      // A slow schema may be outlived by whoever asked.
+      if (this.#o.closing.aborted) throw new TallyError("closed", "the tally was closed meanwhile", { id });
+      if (signal?.aborted === true) throw new TallyError("aborted", "run() was aborted", { id, cause: signal.reason });
+    }
     const row = {
       destination: runtime.transport.name,
       slot: message.ordered ? publisher.slot(message.topic, message.key) : null,

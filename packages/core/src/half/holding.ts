@@ -28,7 +28,8 @@ export class Holding {
   }
 
   hold(held: Held): void {
-    this.#held = held;
+    // The machine knows the fence by which it was first held; since then it may have been found again, by a newer one.
+    this.#held = { ...held, fence: Math.max(held.fence, this.#held?.fence ?? 0) };
     this.#renewLater();
   }
 

@@ -176,8 +176,8 @@ export class HalfMessage {
       const answer = await store.prepare({ name, row: this.row }, policy.lease);
       if (answer.is === "prepared") {
         failpoint("half.prepared");
-        // Given up meanwhile: no work has begun, and none will.
-        if (this.#state.is === "ended") return void this.#quietly(store.decide(answer.place, "rollback", false));
+        // Given up meanwhile: no work has begun, and none will. Not a rollback, which later calls would be answered with.
+        if (this.#state.is === "ended") return void this.#quietly(store.withdraw(answer.place, answer.fence));
       }
       this.#input({ type: "prepared", answer, wall: runtime.clock.wall() });
     } catch (thrown) {

@@ -365,6 +365,27 @@ describe("a decision that comes too late", () => {
   });
 });
 
+describe("a committed one of a process that stood still", () => {
+  it("and found it again is its own until it is released: nobody else gets it meanwhile", async () => {
+    const w = halfWorld({ keeps: true });
+    const a = await w.process(() => "rollback");
+    const gate = Promise.withResolvers<Decision>();
+    const run = watch(a.half.run({ n: 1 }, () => gate.promise, { id: "m1" }));
+    await turns();
+    a.freeze(true);
+    await w.pass(20_000);
+    a.freeze(false);
+    await w.pass(20_000);
+    w.keeper!.losesCommits = w.keeper!.losesAnswers = true;
+    gate.resolve("commit");
+    await w.pass(1_000);
+    expect(run.value?.decision).toBe("commit");
+    const fence = w.outbox.halves[0]!.fence;
+    await w.pass(40_000);
+    expect(w.outbox.halves.map((half) => [half.state, half.fence])).toEqual([["committed", fence]]);
+  });
+});
+
 describe("a store that fails", () => {
   it("at the prepare: rejected, and no work is done", async () => {
     const w = halfWorld();
@@ -484,7 +505,11 @@ describe("close and abort", () => {
     early.abort(new Error("enough"));
     await w.pass(1_000);
     expect(first.error).toMatchObject({ code: "aborted", id: "m1" });
-    expect([works, w.outbox.halves.map(({ state }) => state)]).toEqual([0, ["rolledBack"]]);
+    // As if it had never been: nobody decided anything, and a later call must not be told that somebody did.
+    expect([works, w.outbox.halves]).toEqual([0, []]);
+    const again = watch(p.half.run({ n: 1 }, () => (works++, "commit"), { id: "m1" }));
+    await w.pass(1_000);
+    expect([again.value?.decision, works, w.sent()]).toEqual(["commit", 1, ["m1"]]);
     const late = new AbortController();
     const second = watch(
       p.half.run(
@@ -500,6 +525,29 @@ describe("close and abort", () => {
     late.abort(new Error("enough"));
     await w.pass(1_000);
     expect(second.value).toMatchObject({ decision: "rollback" });
+  });
+});
+
+describe("while a schema takes its time", () => {
+  it.each(["aborted", "closed"] as const)("%s: no work is done, and nothing is stored", async (how) => {
+    const w = halfWorld();
+    const verdict = Promise.withResolvers<{ value: Order }>();
+    const slow = topic<Order>("plain", {
+      groups: ["billing"],
+      schema: { "~standard": { version: 1, vendor: "test", validate: () => verdict.promise } },
+    } as never);
+    const p = await w.process(undefined, { topic: slow as never, topics: [] });
+    const caller = new AbortController();
+    let works = 0;
+    const run = watch(p.half.run({ n: 1 }, () => (works++, "commit"), { id: "m1", signal: caller.signal }));
+    await turns();
+    if (how === "aborted") caller.abort(new Error("enough"));
+    // It is not held up by what has not begun.
+    else await Promise.all([p.tally.close({ within: "1s" }), w.pass(1_000)]);
+    verdict.resolve({ value: { n: 1 } });
+    await w.pass(5_000);
+    expect(run.error).toMatchObject({ code: how, id: "m1", mayArrive: false });
+    expect([works, w.outbox.halves, w.outbox.rows]).toEqual([0, [], []]);
   });
 });
 
