@@ -68,6 +68,11 @@ export class Job implements LaneItem<Job> {
     return this.session.holds(this.delivery);
   }
 
+  /** Nothing more of it begins here: it cannot be settled any more, or its session is being left. */
+  get leaving(): boolean {
+    return !this.held || this.session.leaving;
+  }
+
   /** Its key must not be overtaken. */
   get inOrder(): boolean {
     return this.key !== null && this.subscription.topic.ordered;

@@ -92,7 +92,7 @@ export class Failures {
       timer.cancel();
       if (this.#failing.delete(job)) this.#hands.end(job);
     };
-    if (this.#closing || !job.held) gone();
+    if (this.#closing || job.leaving) gone();
     else stop.signal.addEventListener("abort", gone, { once: true });
     return go;
   }
@@ -166,7 +166,7 @@ export class Failures {
 
   /** Not this delivery's failure: back to the broker after a back-off, or asked anew where it takes nothing back. */
   async #putOff(job: Job, error: TallyError, stop: AbortSignal): Promise<void> {
-    if (stop.aborted || this.#closing || !job.held) return;
+    if (stop.aborted || this.#closing || job.leaving) return;
     if (job.replay !== null) return job.replay.failed(error);
     if (this.#runtime.transport.traits.release !== "none")
       return await this.releases.afterWait(job, RELEASE, error, stop).catch(() => {});
@@ -244,12 +244,12 @@ export class Failures {
   #rule(job: Job, error: TallyError): Ending | null {
     if (isNotItsOwn(error)) {
       this.#surface(job, error);
-      return this.#closing || !job.held ? null : RELEASE;
+      return this.#closing || job.leaving ? null : RELEASE;
     }
     const { id, attempts: attempt, subscription, delivery } = job;
     const topic = subscription.topic.name;
     this.#emit({ type: "attempt-failed", topic, group: this.#group, id, attempt, error });
-    if (this.#closing || !job.held) return null;
+    if (this.#closing || job.leaving) return null;
     const about = { attempt, delays: delivery.message.attempt - 1, deliveries: delivery.count, topic, id };
     const surfaced = (text: string): void => subscription.surfaced(text);
     const ruling = decide(this.#policy, error as HandlingError, about, waysOf(job, this.#hands), surfaced);

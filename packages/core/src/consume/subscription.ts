@@ -166,6 +166,8 @@ export class TopicSubscription {
     const { failed, bodies } = this.#sample;
     // A slow schema may outlive its session.
     const session = this.#session ?? of;
+    // None is to be opened while what runs is let finish.
+    if (this.#session === null) void this.#keeper.close();
     of.leaving = session.leaving = true;
     this.#leaving = this.#leave(session);
     this.#o.runtime.events.emit({

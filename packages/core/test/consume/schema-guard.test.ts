@@ -214,6 +214,76 @@ describe("a subscription whose schema fails the first 20 bodies", () => {
     expect(a.transport.receivers).toHaveLength(1);
   });
 
+  test("a slow schema that trips while the session is away pauses all the same: none is opened", async () => {
+    const w = world();
+    const a = await w.process();
+    const verdicts: PromiseWithResolvers<{ issues: { message: string }[] }>[] = [];
+    const validate = (body: unknown): unknown => {
+      if (typeof (body as { n: unknown }).n === "number") return { value: body };
+      verdicts.push(Promise.withResolvers());
+      return verdicts.at(-1)!.promise;
+    };
+    const slow = topic("orders", { schema: { "~standard": { version: 1, vendor: "test", validate } } as never });
+    const ran: (string | null)[] = [];
+    const consumer = await a
+      .consumer({ effect: "none", lanes: 100 })
+      .on(slow, (_body, { id }) => {
+        ran.push(id);
+        return new Promise(() => {});
+      })
+      .start();
+    a.receiver.deliver(right(0), ...range(1, 50).map(wrong));
+    await turns();
+    a.receiver.events.lost(new TallyError("session-lost", "cut", { retryable: true }));
+    for (const { resolve } of verdicts) resolve({ issues: [{ message: "no number" }] });
+    await turns();
+    expect(a.of("subscription-paused")).toHaveLength(1);
+    await w.pass(20_000);
+    expect(a.transport.receivers).toHaveLength(1);
+    expect((consumer as WatchedConsumer).status()).toMatchObject([{ paused: true }]);
+    consumer.resume();
+    await w.pass(60_000);
+    a.receiver.deliver(right(51));
+    await turns();
+    expect([a.transport.receivers.length, ran]).toEqual([2, ["m0", "m51"]]);
+  });
+
+  test("gives back at once what fails while it is leaving, however long it were to wait", async () => {
+    const b = bench();
+    const gate = Promise.withResolvers<void>();
+    await b
+      .consumer({ lanes: 100, onError: () => retry({ after: "1h" }) })
+      .on(strict, () => gate.promise)
+      .start();
+    b.receiver.deliver(right(0), ...range(1, 60).map(wrong));
+    await settle();
+    expect(b.of("subscription-paused")).toHaveLength(1);
+    expect(b.receiver.disposed).toBe(false);
+    gate.reject(new Error("not yet"));
+    await settle();
+    expect([b.receiver.disposed, b.receiver.settled]).toEqual([true, []]);
+  });
+
+  test("gives back at once what waits for somebody else's claim", async () => {
+    const w = world();
+    const [a, b] = [await w.process(), await w.process()];
+    await b
+      .consumer({ lease: "1m" })
+      .on(topic("orders"), () => new Promise(() => {}))
+      .start();
+    b.receiver.deliver(right(0));
+    await turns();
+    await a
+      .consumer({ lanes: 100 })
+      .on(strict, () => {})
+      .start();
+    a.receiver.deliver(...range(1, 20).map(wrong), right(0));
+    await turns();
+    expect(a.of("subscription-paused")).toHaveLength(1);
+    await w.pass(1_000);
+    expect([a.receiver.disposed, a.receiver.settled.includes("ack m0")]).toEqual([true, false]);
+  });
+
   test("close() while it is paused ends", async () => {
     const b = bench();
     const consumer = await b
