@@ -60,11 +60,10 @@ export class Members {
     const seen = (shown: string): void => void (other ??= this.#look(topic, group, shown));
     const { promise: sitting, resolve, reject } = Promise.withResolvers<AsyncDisposable>();
     abort.signal.addEventListener("abort", () => reject(abort.signal.reason), { once: true });
-    // What comes after nobody waits any more is given back.
-    void (async () => await this.#port.join(topic, group, card, seen, abort.signal))().then(
-      (taken) => (abort.signal.aborted ? taken[Symbol.asyncDispose]() : resolve(taken)),
-      reject,
-    );
+    // What comes after nobody waits any more is given back; its connection may be gone by then, and the seat with it.
+    (async () => await this.#port.join(topic, group, card, seen, abort.signal))()
+      .then((taken) => (abort.signal.aborted ? taken[Symbol.asyncDispose]() : resolve(taken)), reject)
+      .catch(() => {});
     let left = false;
     const seat = sitting.catch((thrown: unknown) => {
       if (!left) this.#surface(topic, group, thrown);

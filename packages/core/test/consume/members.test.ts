@@ -146,6 +146,22 @@ describe("a broker that cannot show members", () => {
     expect([...b.of("inbox-differs"), ...b.of("surfaced")]).toEqual([]);
   });
 
+  it("nor does one whose seat comes after the session is over, and cannot be left any more", async () => {
+    const seated = Promise.withResolvers<AsyncDisposable>();
+    let left = 0;
+    const gone = async (): Promise<void> => {
+      left++;
+      throw new Error("the channel is closed");
+    };
+    await using a = await start(showing(memory(), { join: () => seated.promise }), memoryInbox());
+    await a.start();
+    await a.tally.close();
+    // Vitest fails on a rejection that nobody handles.
+    seated.resolve({ [Symbol.asyncDispose]: gone });
+    await expect.poll(() => left).toBe(1);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  });
+
   it('is refused by name under durability: "enforce"', async () => {
     const opening = start(showing(memory(), null), memoryInbox(), { durability: "enforce" });
     await expect(opening).rejects.toMatchObject({ code: "unsupported", message: expect.stringContaining("enforce") });
