@@ -1,6 +1,6 @@
 import { Worker } from "node:worker_threads";
-import { type Clock, type StoreHost, TallyError } from "@tallymq/core/spi";
-import { type Failure, type Now, type OpenArgs, type Replies, REPLY, WIDTH } from "./worker/protocol.ts";
+import { type Clock, describe, type StoreHost, TallyError } from "@tallymq/core/spi";
+import { type Failure, type Now, type OpenArgs, type PutArgs, type Replies, REPLY, WIDTH } from "./worker/protocol.ts";
 
 /** Callers that one turn of the event loop answers, about: what they put next is a batch of its own. */
 const MOST_WOKEN = 500;
@@ -117,8 +117,35 @@ export class Client {
     if (this.#requests.length === 0) return;
     const [requests, transfers] = [this.#requests, this.#transfers];
     [this.#requests, this.#transfers] = [[], []];
+    try {
+      this.#send(requests, transfers);
+    } catch {
+      this.#oneByOne(requests, transfers);
+    }
+  }
+
+  #send(requests: unknown[], transfers: ArrayBuffer[]): void {
     if (transfers.length > 0) this.#worker.postMessage(requests, transfers);
     else this.#worker.postMessage(requests);
+  }
+
+  /** A handler may give its statement what cannot go to another thread: that fails, and not what was asked in the same tick. */
+  #oneByOne(requests: readonly unknown[], transfers: readonly ArrayBuffer[]): void {
+    for (let at = 0; at < requests.length; at += WIDTH) {
+      const request = requests.slice(at, at + WIDTH);
+      const bytes = (request[2] as Partial<PutArgs> | null)?.bytes;
+      try {
+        this.#send(
+          request,
+          transfers.filter((each) => each === bytes),
+        );
+      } catch (cause) {
+        const settled = this.#pending.get(request[0] as number);
+        this.#pending.delete(request[0] as number);
+        settled?.(undefined, new TallyError("bad-config", describe(cause), { cause }));
+      }
+    }
+    if (this.#pending.size === 0 && this.#over === null) this.#worker.unref();
   }
 
   /** Called at most once, when the thread ends without being asked to. @returns what takes it back. */

@@ -72,6 +72,31 @@ it("tx reads its own writes: query, get, run, by position and by name", async ()
   });
 });
 
+it("a parameter that cannot go to the store's thread fails its own statement: what was asked with it is answered", async () => {
+  const { inbox, path } = await inboxWithTable();
+  await using _ = inbox;
+  const [claim, other] = await claims(inbox, 2);
+  const put = inbox.transactions!.outbox.put([row("m1")]);
+  await inbox.transactions!.run(claim!, async (tx) => {
+    const asked = [
+      tx.run("INSERT INTO effects VALUES ('before', 1)"),
+      tx.run("INSERT INTO effects VALUES (?, 2)", [(() => {}) as never]),
+      tx.run("INSERT INTO effects VALUES ('after', 3)"),
+    ];
+    const ended = inbox.end(other!, { is: "done" });
+    expect((await Promise.allSettled(asked)).map(({ status }) => status)).toEqual([
+      "fulfilled",
+      "rejected",
+      "fulfilled",
+    ]);
+    await expect(asked[1]).rejects.toSatisfy(code("bad-config", /could not be cloned/));
+    void ended;
+  });
+  expect(lines(path)).toEqual(["before", "after"]);
+  expect(await put).toEqual(["stored"]);
+  expect((await inbox.claim([{ ...other!.key, behind: null }], 1_000))[0]?.state).toBe("done");
+});
+
 it("a statement that fails is undone alone, and may be caught", async () => {
   const { inbox, path } = await inboxWithTable();
   await using _ = inbox;
