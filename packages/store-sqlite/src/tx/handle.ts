@@ -97,18 +97,25 @@ export class TxHandle implements SqliteTx {
  */
 function whatIsWrong(sql: unknown, params: unknown): string | null {
   if (typeof sql !== "string") return `a statement must be a text; got ${kindOf(sql)}`;
-  const byPosition = Array.isArray(params);
+  if (Array.isArray(params)) {
+    // Each statement of each handler comes by here: no list of its own for that.
+    for (let at = 0; at < params.length; at++) if (!isValue(params[at])) return wrongValue(String(at + 1), params[at]);
+    return null;
+  }
   const prototype: unknown = isObject(params) ? Object.getPrototypeOf(params) : undefined;
-  if (!byPosition && prototype !== Object.prototype && prototype !== null)
+  if (prototype !== Object.prototype && prototype !== null)
     return `parameters must be a list or an object by name; got ${kindOf(params)}`;
-  for (const [name, value] of Object.entries(params as object) as [string, unknown][])
-    if (!isValue(value))
-      return `parameter ${byPosition ? Number(name) + 1 : JSON.stringify(name)} must be null, a number, a bigint, a string or a Uint8Array; got ${kindOf(value)}`;
-  return null;
+  const wrong = Object.entries(params as object).find(([, value]) => !isValue(value));
+  return wrong === undefined ? null : wrongValue(JSON.stringify(wrong[0]), wrong[1]);
+}
+
+function wrongValue(which: string, value: unknown): string {
+  return `parameter ${which} must be null, a number, a bigint, a string or a Uint8Array; got ${kindOf(value)}`;
 }
 
 function isValue(v: unknown): v is SqliteValue {
-  return v === null || ArrayBuffer.isView(v) || ["number", "bigint", "string"].includes(typeof v);
+  const kind = typeof v;
+  return kind === "number" || kind === "string" || kind === "bigint" || v === null || ArrayBuffer.isView(v);
 }
 
 function isObject(v: unknown): v is object {
