@@ -36,8 +36,9 @@ export type Cause = "basic.publish" | "tx.commit";
 export class RabbitChannel {
   readonly raw: Channel;
   readonly connection: RabbitConnection;
-  /** Called once when the channel ended, whoever ended it. The channel is {@link over} some microtasks before. */
-  onEnd: ((error: TallyError) => void) | null = null;
+  #onEnd: ((error: TallyError) => void) | null = null;
+  /** It has ended, and nobody was there to hear it. */
+  #unheard = false;
   readonly #ended: PromiseWithResolvers<void> = Promise.withResolvers();
   #reason: unknown = null;
   #over = false;
@@ -50,8 +51,19 @@ export class RabbitChannel {
       this.#over = true;
       this.#ended.resolve();
       // A connection that an operator closes tells its channels first and the reason afterwards, in the same call.
-      queueMicrotask(() => this.onEnd?.(this.#error()));
+      queueMicrotask(() => this.#tell());
     });
+  }
+
+  /**
+   * Called once when the channel ended, whoever ended it. The channel is {@link over} some microtasks before. Who listens only
+   * now hears of an earlier end too: it is read together with the last answer, before anybody who waits for that goes on.
+   */
+  set onEnd(listener: ((error: TallyError) => void) | null) {
+    this.#onEnd = listener;
+    if (listener === null || !this.#unheard) return;
+    this.#unheard = false;
+    queueMicrotask(() => this.#tell());
   }
 
   get over(): boolean {
@@ -128,6 +140,11 @@ export class RabbitChannel {
     const closed = this.raw.close().catch(() => this.#ended.promise);
     await Promise.race([closed, this.#ended.promise, alarm.promise]);
     unlisten();
+  }
+
+  #tell(): void {
+    if (this.#onEnd === null) this.#unheard = true;
+    else this.#onEnd(this.#error());
   }
 
   #error(): TallyError {

@@ -1,4 +1,4 @@
-import { type ChannelModel, connect } from "amqplib";
+import { type ChannelModel, connect, IllegalOperationError } from "amqplib";
 import { type Clock, type Random, TallyError, raced, DEFAULT_TLS, type ResolvedTls } from "@tallymq/core/spi";
 import { RabbitChannel } from "./channel.ts";
 import { type AskCredentials, logIn } from "./credentials.ts";
@@ -164,6 +164,9 @@ export class RabbitConnection {
         (late) => void late.close(),
       );
     } catch (thrown) {
+      // The driver holds it for closed: its end was read together with the last answer of the handshake, before there was
+      // anybody to hear `close`. Without this it would be taken for open, and asked for channels, for ever.
+      if (thrown instanceof IllegalOperationError && !this.#over) this.#end(thrown);
       throw signal.aborted ? signal.reason : classify(thrown, this.where, "opening");
     }
   }
