@@ -58,11 +58,11 @@ export class RocketSender implements Sender {
     this.#link = link;
   }
 
-  /** The connection is gone. */
+  /** The connection is gone. Its end may come in one piece with its beginning, before there is a link to use. */
   lost(thrown: unknown): void {
-    if (this.#over || this.#link === null) return;
+    if (this.#over) return;
     this.#over = true;
-    const error = classify(thrown, this.#link.endpoint, "open");
+    const error = classify(thrown, this.#link?.endpoint ?? "the proxy", "open");
     this.#events.lost(error);
     this.#endOpen("the connection was lost before the broker's answer came", thrown);
   }

@@ -152,11 +152,14 @@ export class FakeDriver implements Driver {
   readonly requests: SendRequest[] = [];
   readonly missing: Set<string> = new Set();
   refuse: unknown = null;
+  /** What ends each new link, before whoever opens has it. */
+  dying: unknown = null;
 
   open(plan: ClientPlan, events: LinkEvents): Promise<Link> {
     if (this.refuse !== null) return Promise.reject(this.refuse as Error);
     const link = new FakeLink(plan, events, this);
     this.links.push(link);
+    if (this.dying !== null) events.lost(this.dying);
     return Promise.resolve(link);
   }
 

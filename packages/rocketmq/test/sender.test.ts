@@ -304,6 +304,16 @@ describe("a session", () => {
     expect(journal.lines).toHaveLength(1);
   });
 
+  it("whose end comes in one piece with its beginning says so, before there is anything to send on", async () => {
+    driver.dying = Object.assign(new Error("14 UNAVAILABLE"), { code: 14 });
+    journal = new SenderJournal();
+    sender = await driver.transport().openSender(journal.events, SIGNAL);
+    expect(journal.lines).toEqual(["lost"]);
+    expect(journal.errors[0]).toMatchObject({ code: "session-lost", retryable: true });
+    await sender[Symbol.asyncDispose]();
+    expect(driver.link.closed).toBe(1);
+  });
+
   it("leaves no timer", async () => {
     await sender[Symbol.asyncDispose]();
     expect(driver.clock.pending()).toBe(0);

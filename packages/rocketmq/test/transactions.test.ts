@@ -11,8 +11,9 @@ interface Asked {
   answer(decision: Decision): void;
 }
 
-async function opened(cluster = new FakeCluster()) {
+async function opened(cluster = new FakeCluster(), dying: unknown = null) {
   const driver = new FakeDriver();
+  driver.dying = dying;
   const transport = driver.transport({}, cluster.cluster());
   const port = transport.halfMessages!;
   const asked: Asked[] = [];
@@ -39,6 +40,12 @@ describe("half messages", () => {
     expect(cluster.kinds).toMatchObject({ orders: "NORMAL", orders_halves: "TRANSACTION" });
     expect(cluster.offsets.get("orders_billing orders_halves 0")).toBe(3);
     expect(driver.link.plan).toEqual({ kind: "producer", topics: ["orders_halves"] });
+  });
+
+  it("in a session whose end comes in one piece with its beginning: it says so", async () => {
+    const { lost, session } = await opened(new FakeCluster(), new Error("14 UNAVAILABLE"));
+    expect(lost).toEqual(["session-lost"]);
+    expect((await session.prepare("payment", outgoing("m1"))).verdict.kind).toBe("unsent");
   });
 
   it("leave as half messages, one a request, with the name of their half; their handle decides them", async () => {

@@ -128,10 +128,11 @@ export class RocketHalfSession implements HalfSession {
     });
   }
 
+  /** Its end may come in one piece with its beginning, before there is a link to use. */
   lost(thrown: unknown): void {
-    if (this.#over || this.#link === null) return;
+    if (this.#over) return;
     this.#over = true;
-    this.#events.lost(classify(thrown, this.#link.endpoint, "open"));
+    this.#events.lost(classify(thrown, this.#link?.endpoint ?? "the proxy", "open"));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
