@@ -3,6 +3,7 @@ import { turns, virtualClock } from "@tallymq/testkit";
 import { ORDERS, outgoing, SenderJournal } from "@tallymq/testkit/port";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { Cluster } from "../src/remoting/cluster.ts";
 import { RemotingClient, RemotingError } from "../src/remoting/client.ts";
 import { AnswerReader, MOST_FRAME, readJson, request } from "../src/remoting/frames.ts";
 import { signed } from "../src/remoting/signature.ts";
@@ -106,6 +107,31 @@ describe("a connection", () => {
     expect((error as RemotingError).remoting).toBe(3);
     expect((error as Error).message).not.toContain("at org.apache");
   });
+});
+
+it("a cluster that is closed connects to nobody any more, whoever is in the middle of asking", async () => {
+  const fake = new FakeCluster();
+  fake.silent = true;
+  const dialled: number[] = [];
+  const closed: number[] = [];
+  const { dial } = fake;
+  const cluster = new Cluster({
+    names: [1, 2].map((n) => readHostPort("names", `localhost:${n}`, "localhost:9876")),
+    dial: async (host, port, events) => {
+      dialled.push(port);
+      const wire = await dial(host, port, events);
+      return { write: (bytes) => wire.write(bytes), close: () => void closed.push(port) };
+    },
+    clock: virtualClock(),
+    credentials: null,
+    within: 1_000,
+  });
+  const asking = cluster.masters().catch((thrown: unknown) => thrown);
+  await turns();
+  cluster.close();
+  await turns();
+  expect([dialled, closed]).toEqual([[1], [1]]);
+  expect(await asking).toBeInstanceOf(Error);
 });
 
 describe("declaring", () => {

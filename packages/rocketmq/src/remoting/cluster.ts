@@ -1,4 +1,4 @@
-import { type Clock, type HostPort, readHostPort, sleep } from "@tallymq/core/spi";
+import { type Clock, type HostPort, readHostPort, sleep, TallyError } from "@tallymq/core/spi";
 import type { ResolvedCredentials } from "../options.ts";
 import { RemotingClient, RemotingError } from "./client.ts";
 import { readJson } from "./frames.ts";
@@ -32,6 +32,7 @@ const LOOK_MS = 50;
 export class Cluster {
   readonly #o: ClusterOptions;
   readonly #clients: Map<string, RemotingClient> = new Map();
+  #closed = false;
 
   constructor(options: ClusterOptions) {
     this.#o = options;
@@ -77,7 +78,9 @@ export class Cluster {
     return readProperties((await controller.must("the controller's settings", ASK.controllerConfig, {})).body);
   }
 
+  /** Whoever is in the middle of asking opens no other connection: nobody would close it. */
   close(): void {
+    this.#closed = true;
     for (const client of this.#clients.values()) client.close();
     this.#clients.clear();
   }
@@ -89,7 +92,7 @@ export class Cluster {
       try {
         return await work(this.#client(endpoint));
       } catch (thrown) {
-        if (thrown instanceof RemotingError) throw thrown;
+        if (thrown instanceof RemotingError || this.#closed) throw thrown;
         last = thrown;
       }
     }
@@ -101,6 +104,7 @@ export class Cluster {
   }
 
   #client(at: HostPort): RemotingClient {
+    if (this.#closed) throw new TallyError("closed", "the transport is closed");
     let client = this.#clients.get(at.name);
     if (client === undefined || client.over) {
       client = new RemotingClient(at, this.#o);
