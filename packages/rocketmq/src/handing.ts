@@ -1,6 +1,7 @@
 import {
   type Clock,
   type Delivery,
+  LONGEST_TIMER,
   type ReceiverEvents,
   Spoofs,
   type Subscription,
@@ -111,7 +112,9 @@ export class Handing {
     }
     this.#held = kept;
     this.#timer?.cancel();
-    this.#timer = next === Infinity ? null : this.#clock.after(Math.ceil(next - wall), () => this.due());
+    // When it is due is the sender's word, which may be anything: one that no timer can wait for is looked at again.
+    this.#timer =
+      next === Infinity ? null : this.#clock.after(Math.min(Math.ceil(next - wall), LONGEST_TIMER), () => this.due());
     if (taken.length === 0) return;
     for (const held of taken) this.#out.add(held);
     this.#events.deliver(taken.map((held) => this.delivery(held)));

@@ -70,6 +70,9 @@ export class Settling {
     const { group, leases, standing, link } = this.#o;
     // An ack of a handle that is being renewed would be one of a handle that counts no more.
     await Promise.all(some.map(async ({ changing }) => await changing));
+    // Nor is one renewed while its ack is out: the broker would answer OK, and deliver the message once more.
+    const { promise: answered, resolve } = Promise.withResolvers<void>();
+    for (const held of some) held.changing = answered;
     const failed: Held[] = [];
     let why: unknown = null;
     try {
@@ -85,6 +88,7 @@ export class Settling {
       failed.push(...some);
       why = thrown;
     }
+    resolve();
     for (const held of some) {
       leases.drop(held);
       if (failed.includes(held)) standing.released(held.message);

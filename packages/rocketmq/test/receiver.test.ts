@@ -109,6 +109,25 @@ describe("a lease", () => {
     expect(stage.link.acks).toEqual([["m0'"]]);
   });
 
+  it("is not renewed while its ack is out: the handle that the ack names would count no more", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(came("m0"));
+    await turns();
+    await stage.driver.clock.advance(14_000);
+    const answered = Promise.withResolvers<void>();
+    const { ack } = stage.link;
+    stage.link.ack = async (...given) => {
+      await answered.promise;
+      return await ack.apply(stage.link, given);
+    };
+    await stage.ack("m0");
+    await stage.driver.clock.advance(1_000);
+    expect(stage.link.changes).toEqual([]);
+    answered.resolve();
+    await turns();
+    expect([stage.link.acks, stage.said]).toEqual([[["m0"]], []]);
+  });
+
   it("can be extended while it lasts", async () => {
     const stage = await new Stage().open();
     stage.link.poll("orders").bring(came("m0"));
@@ -164,6 +183,27 @@ describe("what is delayed", () => {
     await turns();
     expect(stage.ids).toEqual(["a", "b", "c", "d", "e"]);
   });
+});
+
+it("what says that it is due in the year 5000 sets no timer that is longer than timers can be", async () => {
+  const stage = new Stage();
+  const { clock } = stage.driver;
+  const { after } = clock;
+  const longest: number[] = [];
+  clock.after = (ms, fn) => {
+    longest.push(ms);
+    return after.call(clock, Math.min(ms, 2 ** 31 - 1), fn);
+  };
+  await stage.open();
+  const properties = new Map([
+    ["tally-id", "m"],
+    ["tally-due", "95617584000000"],
+  ]);
+  stage.link.poll("orders_later").bring(came("m", { properties }));
+  await turns();
+  expect(stage.ids).toEqual([]);
+  // One more and Node fires it at once: round and round, a thousand times a second.
+  expect(Math.max(...longest)).toBeLessThanOrEqual(2 ** 31 - 1);
 });
 
 describe("leaving", () => {
