@@ -63,7 +63,8 @@ export function classify(thrown: unknown, what: string, during: While): TallyErr
 /** What a rejected send means for its messages. */
 export type Rejection =
   | { readonly kind: "too-large" }
-  | { readonly kind: "refused"; readonly error: TallyError }
+  /** `ofOne`: one of them is what is refused, and with it the batch; the broker does not say which. */
+  | { readonly kind: "refused"; readonly error: TallyError; readonly ofOne: boolean }
   /** May be stored, or was given up by the client: the producer's sequence numbers can no longer be trusted. */
   | { readonly kind: "doubt"; readonly error: TallyError };
 
@@ -75,6 +76,11 @@ export function rejection(thrown: unknown, topic: string): Rejection {
   const attempts = thrown instanceof SendFailure ? thrown.attempts : 2;
   const cause = thrown instanceof SendFailure ? thrown.cause : thrown;
   const text = describe(rootOf(cause));
+  const refused = (code: ErrorCode, ofOne: boolean): Rejection => ({
+    kind: "refused",
+    error: new TallyError(code, `topic ${topic}: ${text}`, { cause }),
+    ofOne,
+  });
   if (attempts === 1) {
     switch (typeOf(cause)) {
       case "MESSAGE_TOO_LARGE":
@@ -82,10 +88,12 @@ export function rejection(thrown: unknown, topic: string): Rejection {
         return { kind: "too-large" };
       case "TOPIC_AUTHORIZATION_FAILED":
       case "CLUSTER_AUTHORIZATION_FAILED":
-        return { kind: "refused", error: new TallyError("unauthorized", `topic ${topic}: ${text}`, { cause }) };
+        return refused("unauthorized", false);
       case "INVALID_RECORD":
+        return refused("refused", true);
       case "INVALID_TIMESTAMP":
-        return { kind: "refused", error: new TallyError("refused", `topic ${topic}: ${text}`, { cause }) };
+        // They have one time, all of a batch.
+        return refused("refused", false);
       default:
         break;
     }
@@ -98,6 +106,11 @@ export function rejection(thrown: unknown, topic: string): Rejection {
       cause,
     }),
   };
+}
+
+/** Whether parts of the batch may be taken. Nothing of it is stored, and its sequence numbers are free. */
+export function divides(rejected: Rejection): boolean {
+  return rejected.kind === "too-large" || (rejected.kind === "refused" && rejected.ofOne);
 }
 
 /** The protocol's name for the error, where it has one. kafkajs wraps its errors in others, several deep. */

@@ -1,7 +1,7 @@
 import { type Outgoing, type Sender, type SenderEvents, TallyError, type Verdict } from "@tallymq/core/spi";
 import { record } from "./codec.ts";
 import type { DriverProducer, DriverRecord, Produced } from "./driver/driver.ts";
-import { rejection } from "./errors.ts";
+import { divides, rejection } from "./errors.ts";
 import type { Place, Topology } from "./topology.ts";
 
 /** What the sender is given at once for one partition. */
@@ -174,19 +174,21 @@ export class KafkaSender implements Sender {
     } catch (thrown) {
       const rejected = rejection(thrown, topic);
       if (rejected.kind === "doubt") return this.#doubt(topic, thrown);
-      if (rejected.kind === "refused") return { kind: "refused", error: rejected.error };
       const { indexes, records } = part;
-      if (indexes.length > 1) {
-        // One of them, or all together: the broker does not say. A half that is too large still is halved again.
+      if (indexes.length > 1 && divides(rejected)) {
+        // One of them, or all together: the broker does not say. A half that it still does not take is halved again.
         const half = indexes.length >> 1;
         left.unshift(
           { indexes: indexes.slice(0, half), records: records.slice(0, half) },
           { indexes: indexes.slice(half), records: records.slice(half) },
         );
-        const bytes = records.reduce((sum, { value }) => sum + value.length, 0);
-        this.#most.set(topic, Math.min(bytes / 2, this.#mostOf(topic)));
+        if (rejected.kind === "too-large") {
+          const bytes = records.reduce((sum, { value }) => sum + value.length, 0);
+          this.#most.set(topic, Math.min(bytes / 2, this.#mostOf(topic)));
+        }
         return null;
       }
+      if (rejected.kind === "refused") return { kind: "refused", error: rejected.error };
       const { id } = handed.batch[indexes[0]!]!;
       const words = `topic ${topic} takes no batch as large as ${id} alone (max.message.bytes)`;
       return { kind: "refused", error: new TallyError("too-large", words, { id, cause: thrown }) };

@@ -177,6 +177,22 @@ describe("a record that is too large", () => {
   });
 });
 
+describe("a record that the broker does not take (keyless, in a compacted topic)", () => {
+  it("is found by halving: its siblings are accepted, and the next batches are no smaller", async () => {
+    send(A("a1"), A("bad"), A("a2"));
+    for (let n = 0; n < 5; n++) {
+      const request = driver.requests[n]!;
+      if (ids(request).includes("bad")) request.fail(failure(1, "INVALID_RECORD"));
+      else taken(request);
+      await turns();
+    }
+    expect(journal.lines).toEqual(["a1 accepted", "bad refused", "a2 accepted"]);
+    expect(journal.verdicts.get("bad")).toMatchObject({ error: { code: "refused", mayArrive: false } });
+    send(A("a3"), A("a4"), A("a5"));
+    expect(ids(driver.requests.at(-1)!)).toEqual(["a3", "a4", "a5"]);
+  });
+});
+
 describe("a batch that is too large for its topic", () => {
   it("goes in halves, and the next ones begin as small: one message after the other would take a lane for ever", async () => {
     const m = (id: string): Outgoing => A(id, Buffer.alloc(100));

@@ -1,3 +1,4 @@
+// One thing: one step of what is delayed to the next; joining, waiting, sending and settling share the steps and the producer.
 import {
   type Backoff,
   type Clock,
@@ -10,7 +11,8 @@ import {
   type ReceiverEvents,
   sleep,
 } from "@tallymq/core/spi";
-import type { DriverProducer } from "../driver/driver.ts";
+import type { DriverProducer, Produced } from "../driver/driver.ts";
+import { divides, rejection } from "../errors.ts";
 import { vouched } from "../sender.ts";
 import type { Topology } from "../topology.ts";
 import { GROUP, stepOf } from "./ladder.ts";
@@ -251,20 +253,42 @@ export class Forwarder implements AsyncDisposable {
     }
   }
 
-  async #send(producer: DriverProducer, { lane, all }: Request): Promise<void> {
+  async #send(producer: DriverProducer, { lane, all }: Pick<Request, "lane" | "all">): Promise<void> {
     const { topology, topic } = this.#o;
     const to = topology.placeOf(lane)!;
     const again = to.topic === topology.delaysOf(topic);
-    const answer = await producer.send(
-      to.topic,
-      to.partition,
-      all.map((one) => onItsWay(one, again)),
-    );
+    let answer: readonly Produced[];
+    try {
+      answer = await producer.send(
+        to.topic,
+        to.partition,
+        all.map((one) => onItsWay(one, again)),
+      );
+    } catch (thrown) {
+      if (all.length === 1 || !divides(rejection(thrown, to.topic))) throw thrown;
+      return await this.#sendHalves(producer, lane, all);
+    }
     if (!vouched(answer, to.partition))
       throw new Error(`the answer for partition ${to.partition} of ${to.topic} was ${JSON.stringify(answer)}`);
     // Only now: a commit would lose what the broker does not have.
     for (const { delivery } of all) this.#settled(delivery);
     this.#receiver?.settle(all.map(({ delivery }) => ({ kind: "ack", delivery })));
+  }
+
+  /** The whole would be refused again, at each try: what is beside the one that the broker does not take would never go on. */
+  async #sendHalves(producer: DriverProducer, lane: number, all: readonly Waiting[]): Promise<void> {
+    const half = all.length >> 1;
+    let kept: unknown = null;
+    for (const some of [all.slice(0, half), all.slice(half)]) {
+      try {
+        await this.#send(producer, { lane, all: some });
+      } catch (thrown) {
+        // After anything but such a no the producer is to be given up: nothing more goes by it.
+        if (!divides(rejection(thrown, this.#o.topic))) throw thrown;
+        kept ??= thrown;
+      }
+    }
+    if (kept !== null) throw kept;
   }
 
   #settled(delivery: Delivery): void {

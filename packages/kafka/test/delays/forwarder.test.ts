@@ -186,6 +186,31 @@ describe("a hop", () => {
     expect(committed(0)).toBe(8);
   });
 
+  it.each(["MESSAGE_TOO_LARGE", "INVALID_RECORD"])(
+    "that the broker does not take for one of its messages (%s) is made in halves: the others go on",
+    async (type) => {
+      const refused = new SendFailure(1, Object.assign(new Error(type), { type }));
+      for (const [offset, id] of ["a", "b", "bad", "c"].entries()) delayed(0, offset, id, due, "k");
+      await pass(300);
+      for (let n = 0; n < driver.requests.length; n++) {
+        const request = driver.requests[n]!;
+        if (ids(request).includes("bad")) request.fail(refused);
+        else taken(request);
+        await turns();
+      }
+      await pass(20);
+      expect(driver.requests.map((request) => ids(request).join())).toEqual(["a,b,bad,c", "a,b", "bad,c", "bad", "c"]);
+      expect(committed(0)).toBe(2);
+      expect(surfaced).toHaveLength(1);
+      // It stays where it is, and is tried again: the topic may take it when a person has looked.
+      await pass(1_000);
+      expect(ids(last())).toEqual(["bad"]);
+      taken(last());
+      await pass(20);
+      expect(committed(0)).toBe(4);
+    },
+  );
+
   it("that was on its way when the process was killed is made again by whoever has the step: no commit says otherwise", async () => {
     delayed(0, 7, "m", due);
     await pass(300);
