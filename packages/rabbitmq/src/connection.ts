@@ -158,16 +158,14 @@ export class RabbitConnection {
     try {
       // The listener for `error` has to be there before anything else can happen on the channel.
       const opening = this.#model.createChannel().then((raw) => new RabbitChannel(raw, this));
-      return await raced(
-        Promise.race([opening, this.#ended.promise.then(() => Promise.reject(this.#lost()))]),
-        signal,
-        (late) => void late.close(),
-      );
+      // The connection's end rejects it. A race with `#ended` would hold each channel for as long as the connection lives.
+      return await raced(opening, signal, (late) => void late.close());
     } catch (thrown) {
       // The driver holds it for closed: its end was read together with the last answer of the handshake, before there was
       // anybody to hear `close`. Without this it would be taken for open, and asked for channels, for ever.
       if (thrown instanceof IllegalOperationError && !this.#over) this.#end(thrown);
-      throw signal.aborted ? signal.reason : classify(thrown, this.where, "opening");
+      if (signal.aborted) throw signal.reason;
+      throw this.#over ? this.#lost() : classify(thrown, this.where, "opening");
     }
   }
 
