@@ -1,19 +1,24 @@
 import { type Outgoing, type SenderEvents, TallyError, type Verdict } from "@tallymq/core/spi";
 import type { RabbitChannel } from "./channel.ts";
 import type { ConfirmRing } from "./confirms.ts";
+import type { RabbitNative } from "./native.ts";
 import type { Route, Topology } from "./topology.ts";
 
 // What both kinds of sender know of their copies, whoever answers for them: confirms or commits.
 
 /** What has a tag was encoded, and what was encoded has a route. */
 export function routeOf(topology: Topology, m: Outgoing): Route {
-  if (m.delayMs === 0) return topology.route(m.topic, m.group)!;
+  if (m.delayMs === 0) {
+    // Where a copy for one group, or a delayed one, goes, raw properties have no say.
+    const native = m.group === null ? (m.native as RabbitNative | null) : null;
+    return native === null ? topology.route(m.topic, m.group)! : topology.routeOf(m.topic, native);
+  }
   return topology.delayed(m.topic, m.group, m.delayMs) as Route;
 }
 
 /** The exchange that the copy was written to. */
 export function exchangeOf(topology: Topology, m: Outgoing): string {
-  return (nativeOf(m)?.["exchange"] as string | undefined) ?? routeOf(topology, m).exchange;
+  return routeOf(topology, m).exchange;
 }
 
 /** Why nothing can be written now: a verdict for all that is given, or null. */
@@ -48,7 +53,11 @@ export function returned(
 ): void {
   const { exchange, routingKey, replyCode, replyText } = fields as ReturnFields;
   const found = ring.returned(
-    (m) => m.id === properties.messageId && exchangeOf(topology, m) === exchange && keyOf(topology, m) === routingKey,
+    (m) => {
+      if (m.id !== properties.messageId) return false;
+      const route = routeOf(topology, m);
+      return route.exchange === exchange && route.routingKey === routingKey;
+    },
     (m) => ({
       kind: "unroutable",
       error: new TallyError(
@@ -60,15 +69,6 @@ export function returned(
   );
   if (!found)
     events.surfaced(`the broker returned a message from exchange ${JSON.stringify(exchange)} that is not in flight`);
-}
-
-function keyOf(topology: Topology, m: Outgoing): string {
-  return (nativeOf(m)?.["routingKey"] as string | undefined) ?? routeOf(topology, m).routingKey;
-}
-
-/** Where a copy for one group, or a delayed one, goes, raw properties have no say. */
-function nativeOf(m: Outgoing): Outgoing["native"] {
-  return m.group === null && m.delayMs === 0 ? m.native : null;
 }
 
 interface ReturnFields {

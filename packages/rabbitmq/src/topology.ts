@@ -11,6 +11,7 @@ import {
 } from "./delays.ts";
 import { DEAD_LETTERS, TallyError, type TopicPlan, type Verdict } from "@tallymq/core/spi";
 import type { RabbitChannel } from "./channel.ts";
+import type { RabbitNative } from "./native.ts";
 import type { ResolvedOptions } from "./options.ts";
 import { type DeadPlan, type ExchangePlan, Mapping, type QueuePlan } from "./plan.ts";
 import { bind, during, makeExchange, makeQueue, type On } from "./making.ts";
@@ -86,6 +87,21 @@ export class Topology {
     if (group === null || route === null) return route;
     const { accepted } = route;
     return { exchange: "", routingKey: this.#mapping.queueOf(topic, group), accepted, nacked: LATER };
+  }
+
+  /**
+   * Of a message with raw properties, of a topic that was declared. Elsewhere than its topic's messages go, which queues take
+   * it is for nobody here to know: nor whether any of them is on a disk, nor whether a nack was that of all.
+   */
+  routeOf(topic: string, { exchange, routingKey }: RabbitNative): Route {
+    const route = this.#routes.get(topic)!;
+    const to = { exchange: exchange ?? route.exchange, routingKey: routingKey ?? route.routingKey };
+    // A fanout looks at no key.
+    const same =
+      to.exchange === route.exchange &&
+      (to.routingKey === route.routingKey || (to.exchange !== "" && this.#mapping.at(topic).exchangeType === "fanout"));
+    const { accepted, nacked } = same ? route : { accepted: ROUTED, nacked: to.exchange === "" ? LATER : PARTLY };
+    return { ...to, accepted, nacked };
   }
 
   /**
