@@ -53,6 +53,8 @@ const GATHER_MS = 5;
 const GATHER_FIRST_MS = 250;
 /** What was forwarded is let go of at the broker when it is so many, and at the end. */
 const FORGET_EVERY = 1_000;
+/** The end waits so long for answers: a producer that is not closed repeats for minutes what a broker does not answer. */
+const ANSWER_WITHIN_MS = 2_000;
 /** No step is ready. */
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -88,7 +90,10 @@ export class Forwarder implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     this.#wake();
+    // What is on its way may still be answered, and is then committed.
+    const late = this.#o.clock.after(ANSWER_WITHIN_MS, () => void this.#producer?.close().catch(() => {}));
     await this.#running;
+    late.cancel();
   }
 
   async #run(): Promise<void> {
@@ -202,6 +207,7 @@ export class Forwarder implements AsyncDisposable {
     const failures: unknown[] = [];
     const requests = await this.#requests(ready, failures);
     const producer = (this.#producer ??= await this.#o.producer());
+    if (this.#stop.signal.aborted) return;
     const before = failures.length;
     await Promise.all(
       requests.map(async (request) => {
@@ -307,7 +313,7 @@ export class Forwarder implements AsyncDisposable {
 
   /** Once, until it goes well again. */
   #failed(thrown: unknown): void {
-    if (this.#said) return;
+    if (this.#said || this.#stop.signal.aborted) return;
     this.#said = true;
     this.#o.surfaced(
       `what is delayed of ${this.#o.topic} cannot be sent on now, and is tried again: ${describe(thrown)}`,

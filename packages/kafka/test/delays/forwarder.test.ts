@@ -287,6 +287,21 @@ describe("who forwards", () => {
     expect(driver.forgotten).toEqual(["orders.delays/0 8"]);
   });
 
+  it("leaves also when the broker does not answer what is on its way: its producer is closed, and repeats nothing", async () => {
+    delayed(0, 7, "m", { "tally-delay": "0" });
+    await pass(300);
+    const request = last();
+    const closing = transport[Symbol.asyncDispose]();
+    await pass(1_000);
+    // It may still be answered, and then it is committed.
+    expect(driver.closed).not.toContain(request.producer);
+    await pass(2_000);
+    expect(driver.closed).toContain(request.producer);
+    request.fail(new SendFailure(1, new Error("closed")));
+    await closing;
+    expect([surfaced, driver.clock.pending()]).toEqual([[], 0]);
+  });
+
   it("the topic for delays: a partition a step, the broker's time, kept until let go of", () => {
     const made = driver.made.find(({ name }) => name === "orders.delays");
     expect(made).toMatchObject({
