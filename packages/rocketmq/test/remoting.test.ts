@@ -1,3 +1,4 @@
+import { type AddressInfo, createServer } from "node:net";
 import { DEAD_LETTERS, readHostPort, TallyError } from "@tallymq/core/spi";
 import { turns, virtualClock } from "@tallymq/testkit";
 import { ORDERS, outgoing, SenderJournal } from "@tallymq/testkit/port";
@@ -7,6 +8,7 @@ import { Cluster } from "../src/remoting/cluster.ts";
 import { RemotingClient, RemotingError } from "../src/remoting/client.ts";
 import { AnswerReader, MOST_FRAME, readJson, request } from "../src/remoting/frames.ts";
 import { signed } from "../src/remoting/signature.ts";
+import { type Dial, dialTcp } from "../src/remoting/socket.ts";
 import { FakeCluster, frame } from "./fake-cluster.ts";
 import { FakeDriver, ORDERED, SIGNAL, stored } from "./fake-driver.ts";
 import { Stage } from "./receiving.ts";
@@ -93,6 +95,36 @@ describe("a connection", () => {
     expect(clock.pending()).toBe(0);
   });
 
+  it("that does not come about is not waited for any longer: whoever dials is told", async () => {
+    const clock = virtualClock();
+    const told: string[] = [];
+    const dial: Dial = (_host, _port, _events, signal) => {
+      signal.addEventListener("abort", () => told.push("enough"));
+      return new Promise(() => {});
+    };
+    const asking = new RemotingClient(AT, { dial, clock, credentials: null, within: 3_000 }).ask(1, {});
+    asking.catch(() => {});
+    await turns();
+    expect(told).toEqual([]);
+    await clock.advance(3_000);
+    await expect(asking).rejects.toThrow(/no answer/);
+    expect(told).toEqual(["enough"]);
+  });
+
+  it("over TCP that is given up leaves no socket that goes on connecting", async () => {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    const ended: Error[] = [];
+    const gone = new AbortController();
+    const dialling = dialTcp("127.0.0.1", port, { bytes: () => {}, ended: (error) => ended.push(error) }, gone.signal);
+    gone.abort(new Error("enough"));
+    await expect(dialling).rejects.toThrow("enough");
+    // Which waits for all connections to end.
+    await new Promise((resolve) => server.close(resolve));
+    expect(ended).toEqual([]);
+  });
+
   it("that says what is no frame is closed", async () => {
     const cluster = new FakeCluster();
     cluster.garbage = true;
@@ -117,9 +149,9 @@ it("a cluster that is closed connects to nobody any more, whoever is in the midd
   const { dial } = fake;
   const cluster = new Cluster({
     names: [1, 2].map((n) => readHostPort("names", `localhost:${n}`, "localhost:9876")),
-    dial: async (host, port, events) => {
+    dial: async (host, port, events, signal) => {
       dialled.push(port);
-      const wire = await dial(host, port, events);
+      const wire = await dial(host, port, events, signal);
       return { write: (bytes) => wire.write(bytes), close: () => void closed.push(port) };
     },
     clock: virtualClock(),

@@ -35,6 +35,7 @@ export class RemotingClient {
   readonly #at: HostPort;
   readonly #waiting: Map<number, Waiting> = new Map();
   readonly #reader: AnswerReader = new AnswerReader();
+  readonly #enough: AbortController = new AbortController();
   #wire: Promise<Wire> | null = null;
   #opaque = 0;
   #over: Error | null = null;
@@ -93,10 +94,8 @@ export class RemotingClient {
     if (this.#over !== null) return Promise.reject(this.#over);
     if (this.#wire !== null) return this.#wire;
     const { host, port } = this.#at;
-    this.#wire = this.#o.dial(host, port, {
-      bytes: (chunk) => this.#read(chunk),
-      ended: (thrown) => this.#end(thrown),
-    });
+    const events = { bytes: (chunk: Uint8Array) => this.#read(chunk), ended: (thrown: Error) => this.#end(thrown) };
+    this.#wire = this.#o.dial(host, port, events, this.#enough.signal);
     this.#wire.then(
       (wire) => {
         if (this.#over !== null) wire.close();
@@ -119,6 +118,7 @@ export class RemotingClient {
     this.#over = thrown;
     for (const { reject } of this.#waiting.values()) reject(thrown);
     this.#waiting.clear();
+    this.#enough.abort(thrown);
     void this.#wire?.then((wire) => wire.close()).catch(() => {});
   }
 }

@@ -14,10 +14,14 @@ export interface WireEvents {
   ended(thrown: Error): void;
 }
 
-export type Dial = (host: string, port: number, events: WireEvents) => Promise<Wire>;
+/** @param signal Nobody waits for the connection any more; without a meaning once it stands. */
+export type Dial = (host: string, port: number, events: WireEvents, signal: AbortSignal) => Promise<Wire>;
 
-/** Resolves when the connection stands; rejects when none comes about. The caller times it. */
-export const dialTcp: Dial = (host, port, events) =>
+/**
+ * Resolves when the connection stands; rejects when none comes about. The caller times it: a host that answers nothing would
+ * be asked for minutes, and keep the process alive.
+ */
+export const dialTcp: Dial = (host, port, events, signal) =>
   new Promise((resolve, reject) => {
     const socket = createConnection({ host, port, noDelay: true });
     let open = false;
@@ -26,11 +30,16 @@ export const dialTcp: Dial = (host, port, events) =>
       if (over) return;
       over = true;
       socket.destroy();
+      signal.removeEventListener("abort", onAbort);
       if (open) events.ended(error);
       else reject(error);
     };
+    const onAbort = (): void => end(signal.reason as Error);
+    signal.addEventListener("abort", onAbort, { once: true });
     socket.on("connect", () => {
+      if (over) return;
       open = true;
+      signal.removeEventListener("abort", onAbort);
       resolve({
         write: (bytes) => void socket.write(bytes),
         close() {
@@ -44,4 +53,5 @@ export const dialTcp: Dial = (host, port, events) =>
     });
     socket.on("error", end);
     socket.on("close", () => end(new Error(`${host}:${port} has closed the connection`)));
+    if (signal.aborted) onAbort();
   });
