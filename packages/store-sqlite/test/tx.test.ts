@@ -77,10 +77,12 @@ it("a parameter that cannot go to the store's thread fails its own statement: wh
   await using _ = inbox;
   const [claim, other] = await claims(inbox, 2);
   const put = inbox.transactions!.outbox.put([row("m1")]);
+  const gone = new Uint8Array(8);
+  structuredClone(gone, { transfer: [gone.buffer] });
   await inbox.transactions!.run(claim!, async (tx) => {
     const asked = [
       tx.run("INSERT INTO effects VALUES ('before', 1)"),
-      tx.run("INSERT INTO effects VALUES (?, 2)", [(() => {}) as never]),
+      tx.run("INSERT INTO effects VALUES (?, 2)", [gone]),
       tx.run("INSERT INTO effects VALUES ('after', 3)"),
     ];
     const ended = inbox.end(other!, { is: "done" });
