@@ -6,21 +6,20 @@
 //   -->
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { join, posix } from "node:path";
 import { expect, it } from "vitest";
 import { filesBelow, root } from "./files.ts";
 
-const documents = filesBelow(".", /\.md$/).filter(({ path }) =>
-  /^(README|docs\/[^/]+|(?:examples|packages\/[^/]+)\/README)\.md$/.test(path),
-);
+// All that a person wrote: the reports of the API and the notes for releases are made, and made for tools.
+const documents = filesBelow(".", /\.md$/).filter(({ path }) => !/^(?:docs\/api|\.changeset)\//.test(path));
 
 it("programs in the documents type-check", { timeout: 60_000 }, async () => {
   const blocks = documents.flatMap(({ path, text }) =>
     [...text.matchAll(/^(?:<!-- given\n([^]*?)^-->\n+)?```ts\n([^]*?)^```$/gm)].map(
       ([, given = "", program = ""], n) => ({
         name: `${path.replaceAll("/", ".")}.${n + 1}.ts`,
-        text: `${given}${program}\nexport {};\n`,
+        text: `${fromThere(path, given + program)}\nexport {};\n`,
       }),
     ),
   );
@@ -32,13 +31,34 @@ it("programs in the documents type-check", { timeout: 60_000 }, async () => {
   expect(await typeErrors(blocks)).toEqual([]);
 });
 
-it("what the documents link to is there", () => {
+it("what the documents link to is there, headings too", () => {
   const dead = documents.flatMap(({ path, text }) =>
-    [...text.matchAll(/\]\((?!\w+:|#)([^)#\s]+)/g)]
-      .filter(([, target = ""]) => !existsSync(join(root, dirname(path), target)))
-      .map(([, target]) => `${path}: ${target}`),
+    [...text.matchAll(/\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)/g)]
+      .filter(([, target = "", heading]) => {
+        const file = target === "" ? path : posix.join(posix.dirname(path), target);
+        if (!existsSync(join(root, file))) return true;
+        return heading !== undefined && !headingsOf(file).includes(heading);
+      })
+      .map(([link]) => `${path}: ${link.slice(1)}`),
   );
   expect(dead).toEqual([]);
+});
+
+it("each page of a broker, and that of the store, has all of its options", async () => {
+  const missing: string[] = [];
+  for (const [page, source, ...tables] of OPTIONS) {
+    const text = documents.find(({ path }) => path === page)?.text ?? "";
+    const code = await readFile(join(root, source), "utf8");
+    for (const table of tables) {
+      const body = new RegExp(`^export interface ${table} \\{\\n([^]*?)^\\}`, "m").exec(code)?.[1] ?? "";
+      const names = [...body.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, name = ""]) => name);
+      expect(names.length, `${table} in ${source}`).toBeGreaterThan(1);
+      // In code within a line, or at the beginning of one in a block of code.
+      const shown = (name: string): boolean => new RegExp(`\`[^\`\\n]*\\b${name}\\b|^ *${name}:`, "m").test(text);
+      missing.push(...names.filter((name) => !shown(name)).map((name) => `${page}: ${name} of ${table}`));
+    }
+  }
+  expect(missing).toEqual([]);
 });
 
 it("each example stands in the list of them, and is run by a test", () => {
@@ -55,14 +75,48 @@ it("each example stands in the list of them, and is run by a test", () => {
   expect(programs.filter((name) => tests?.text.includes(`example("${name}"`) !== true)).toEqual([]);
 });
 
-/** What the compiler says of them, where the packages that the examples use can be imported. */
+/** Page, source, and the tables of options in it. */
+const OPTIONS = [
+  ["docs/rabbitmq.md", "packages/rabbitmq/src/options.ts", "RabbitOptions"],
+  ["docs/rabbitmq.md", "packages/rabbitmq/src/topics.ts", "RabbitTopicOptions"],
+  ["docs/kafka.md", "packages/kafka/src/options.ts", "KafkaOptions", "KafkaTopicOptions"],
+  ["docs/rocketmq.md", "packages/rocketmq/src/options.ts", "RocketOptions", "RocketCredentials", "RocketTopicOptions"],
+  ["packages/store-sqlite/README.md", "packages/store-sqlite/src/options.ts", "SqliteOptions"],
+] as const;
+
+/** Of a document, as GitHub names them in a link. */
+function headingsOf(path: string): readonly string[] {
+  const text = documents.find((each) => each.path === path)?.text ?? "";
+  return [...text.replaceAll(/^```[^]*?^```$/gm, "").matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}\s_-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
+/** What a program imports from beside its document, as it is found from two folders below the root. */
+function fromThere(path: string, program: string): string {
+  return program.replaceAll(
+    /(?<= from ")\.\.?\/[^"]+(?=")/g,
+    (beside) => `../../${posix.join(posix.dirname(path), beside)}`,
+  );
+}
+
+/** What the compiler says of them, where all packages of the project can be imported. */
 async function typeErrors(
   files: readonly { readonly name: string; readonly text: string }[],
 ): Promise<readonly string[]> {
   await mkdir(join(root, ".tally"), { recursive: true });
   const folder = await mkdtemp(join(root, ".tally/documents-"));
   try {
-    await symlink(join(root, "examples/node_modules"), join(folder, "node_modules"));
+    // What either has: examples the schemas, integration tests each adapter.
+    await mkdir(join(folder, "node_modules"));
+    for (const from of ["examples/node_modules", "integration-tests/node_modules"])
+      for (const name of (await readdir(join(root, from))).filter((each) => !each.startsWith("."))) {
+        await rm(join(folder, "node_modules", name), { force: true });
+        await symlink(join(root, from, name), join(folder, "node_modules", name));
+      }
     for (const { name, text } of files) await writeFile(join(folder, name), text);
     const compilerOptions = { composite: false, incremental: false, noEmit: true, noUnusedLocals: false };
     const project = { extends: "../../tsconfig.base.json", compilerOptions, files: files.map(({ name }) => name) };
