@@ -48,13 +48,14 @@ it("each page of a broker, and that of the store, has all of its options", async
   const missing: string[] = [];
   for (const [page, source, ...tables] of OPTIONS) {
     const text = documents.find(({ path }) => path === page)?.text ?? "";
+    const programs = [...text.matchAll(/^```ts$[^]*?^```$/gm)].join("\n");
     const code = await readFile(join(root, source), "utf8");
     for (const table of tables) {
       const body = new RegExp(`^export interface ${table} \\{\\n([^]*?)^\\}`, "m").exec(code)?.[1] ?? "";
       const names = [...body.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, name = ""]) => name);
       expect(names.length, `${table} in ${source}`).toBeGreaterThan(1);
-      // In code within a line, or at the beginning of one in a block of code.
-      const shown = (name: string): boolean => new RegExp(`\`[^\`\\n]*\\b${name}\\b|^ *${name}:`, "m").test(text);
+      const shown = (name: string): boolean =>
+        new RegExp(`\`[^\`\\n]*\\b${name}\\b`).test(text) || new RegExp(`\\b${name}: `).test(programs);
       missing.push(...names.filter((name) => !shown(name)).map((name) => `${page}: ${name} of ${table}`));
     }
   }

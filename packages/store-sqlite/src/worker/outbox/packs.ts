@@ -31,8 +31,8 @@ interface Ended {
 }
 
 /**
- * Rows that were put together and whose ids rise lie in one row of a table, for a third of what they cost one by one. Which of
- * them are gone is in a table beside it, so that the pack itself is written once and deleted once.
+ * Rows that were put together and whose ids rise lie in one row of a table, which costs less than a row each. Which of them are
+ * gone is in a table beside it, so that the pack itself is written once and deleted once.
  *
  * The ids of two packs lie in ranges apart from each other, and where a pack is made no loose row's does: so an identity is
  * found by its pack's first id, and needs no line of its own in an index. What would break that is stored as loose rows.
