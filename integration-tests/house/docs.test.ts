@@ -62,6 +62,23 @@ it("each page of a broker, and that of the store, has all of its options", async
   expect(missing).toEqual([]);
 });
 
+it("the tables above the lists of events and of error codes have each of them, and nothing else", () => {
+  const sources = filesBelow("packages/core/src", /^(?:events|error)\.ts$/);
+  for (const [file, list, member] of [
+    ["events.ts", "export type TallyEventBody =", /readonly type: ((?:\s*\|?\s*"[\w-]+")+)/g],
+    ["error.ts", "export type ErrorCode =", /^ {2}\| ("[\w-]+")/gm],
+  ] as const) {
+    const text = sources.find(({ path }) => path === `packages/core/src/${file}`)?.text ?? "";
+    const [table = "", rest = ""] = text.split(list);
+    const rows = [...table.matchAll(/^ \* \| (`[^|]+`) \|/gm)].flatMap(
+      ([, names = ""]) => names.match(/[\w-]+/g) ?? [],
+    );
+    const members = [...rest.matchAll(member)].flatMap(([, names = ""]) => names.match(/[\w-]+/g) ?? []);
+    expect(rows.length, file).toBeGreaterThan(20);
+    expect(rows.toSorted(), file).toEqual(members.toSorted());
+  }
+});
+
 it("each example stands in the list of them, and is run by a test", () => {
   const programs = filesBelow("examples", /^[\w-]+\.ts$/)
     .filter(

@@ -7,8 +7,8 @@
  * | `bad-config` | an option is unknown, out of bounds or contradicts another |
  * | `bad-message` | body, id, key or header cannot be sent as given |
  * | `schema` | the body does not satisfy the topic's schema |
- * | `too-large` | the encoded body is larger than the broker takes |
- * | `conflict` | the id is in flight with another body |
+ * | `too-large` | the encoded body is larger than its topic or the broker takes |
+ * | `conflict` | the id is in flight, or stored, with another body or key |
  * | `closed` | the tally (or consumer) is closed or closing |
  * | `aborted` | the caller's signal fired |
  * | `deadline` | the publish deadline passed without a verdict |

@@ -27,6 +27,7 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `resend` | copy number `copy` of a message goes out, because of how the last one ended |
  * | `overdue` | a copy has had no verdict for `afterMs` |
  * | `rejected` | a `publish()` was rejected |
+ * | `spilled` | a message was stored in the outbox; `doubtful`: a copy of it was sent before and got no verdict |
  * | `tx-published` | a transaction has committed with this message in it, which will be sent |
  * | `tx-undone` | a transaction was undone, and this message with it |
  * | `breaker-open` | the broker does not take this topic's messages: they are stored, or wait outside of the window |
@@ -48,6 +49,11 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `late-effect` | a handler ended after its processing deadline; what it did acks nothing |
  * | `unsettled` | so many settlements did not take: these deliveries come again |
  * | `unidentified` | a message without id came; once a subscription |
+ * | `unguarded` | a message ran without its consumer's inbox, for want of an identity |
+ * | `duplicate` | the effect of a delivery is there already: acked without running |
+ * | `busy` | another consumer is at the message, for `leftMs` at most: it is asked for again then |
+ * | `conflict` | a message has the identity of another one, and another body: it becomes a dead letter |
+ * | `fenced` | a claim ran out while its handler was at work, and another consumer has it: nothing is acked |
  * | `key-parked` | the head of an ordered key failed for good: it is parked, and what comes of its key later goes behind it |
  * | `parked-behind` | a delivery of a parked key was stored there, and acked without running |
  * | `parked-full` | the store takes no more parked messages: nothing new of the topic begins until there is room |
@@ -55,6 +61,7 @@ export type TallyEvent = { readonly at: number } & TallyEventBody;
  * | `key-replayed` | all parked `messages` of a key have run, and it is free |
  * | `replay-stopped` | a parked message failed again, after `messages` that ran: its key stays parked from there |
  * | `key-purged` | a person gave up so many parked `messages` of a key |
+ * | `parked` | a row of the outbox that cannot be sent is parked, for this `code`: a person has to decide |
  * | `row-replayed`, `row-purged` | a parked row of the outbox is to be sent again; was given up by a person |
  * | `gap` | messages of a lane, `from` to `to`, are gone from the broker |
  * | `surfaced` | something else that a person should know, as `text` |
@@ -200,9 +207,7 @@ export type TallyEventBody =
       readonly error: TallyError;
     }
   | { readonly type: "unidentified"; readonly topic: string; readonly group: string }
-  /** Ran without its consumer's inbox, for want of an identity. */
   | { readonly type: "unguarded"; readonly topic: string; readonly group: string; readonly id: string | null }
-  /** Its effect is there: acked without running. */
   | { readonly type: "duplicate"; readonly topic: string; readonly group: string; readonly id: string | null }
   | {
       readonly type: "busy";
@@ -211,9 +216,7 @@ export type TallyEventBody =
       readonly id: string | null;
       readonly leftMs: number;
     }
-  /** The same identity with another body. */
   | { readonly type: "conflict"; readonly topic: string; readonly group: string; readonly id: string | null }
-  /** Its claim ran out while it was at work, and another consumer has it: not acked. */
   | { readonly type: "fenced"; readonly topic: string; readonly group: string; readonly id: string | null }
   | {
       readonly type: "dead-lettered";

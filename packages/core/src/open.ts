@@ -33,7 +33,8 @@ import type { Tally } from "./tally.ts";
  * Opens a service's connection to a broker. Resolves when the first session is open, or when the first try has failed in a
  * way that waiting can mend (broker away): then it goes on trying, and publishes wait.
  * @param platform Clock, randomness and diagnostics; tests give their own.
- * @throws TallyError `bad-config`, `store`, `topology` (of `topics`), and `unauthorized` or whatever else waiting cannot mend.
+ * @throws TallyError `bad-config`, `store`, `topology` (of `topics`), `unsafe` and `unsupported` (under `durability: "enforce"`), and
+ * `unauthorized` or whatever else waiting cannot mend.
  */
 export async function openTally<Tx = never>(
   options: TallyOptions<Tx>,

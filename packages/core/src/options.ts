@@ -15,7 +15,7 @@ import { isTopic, type Topic } from "./topic.ts";
 export interface TallyOptions<Tx = never> {
   /** Whose ids these are: the same in every instance and after restarts. 1–120 bytes. */
   readonly service: string;
-  /** `rabbitmq({…})`, or testkit's `memory()`. */
+  /** `rabbitmq({…})`, `kafka({…})`, `rocketmq({…})`, or testkit's `memory()`. */
   readonly broker: Broker;
   /** Where messages go while the broker cannot be reached: `sqlite(path)` … @default none */
   readonly outbox?: OutboxSpec;

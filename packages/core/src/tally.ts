@@ -23,14 +23,14 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
   /** What this broker does differently from others. */
   readonly traits: Traits;
   /**
-   * Resolves when the broker has accepted the message, with the proof in its receipt. The body is a snapshot: what is done
-   * to the object after the call changes nothing. While the window is full, it waits.
+   * Resolves when the broker has accepted the message, with the proof in its receipt, or when its row is fsynced in the
+   * outbox. The body is a snapshot: what is done to the object after the call changes nothing. While the window is full, it waits.
    *
    * Rejects with a TallyError; its `mayArrive` says whether a copy may still take effect.
    * @throws TallyError `bad-message`, `schema`, `too-large`, `bad-config`, `unsupported`, `conflict` (the id is in flight with another
-   * body): nothing has left · `unroutable`, `refused`, `topology`: the broker's answer · `aborted`, `deadline`, `closed`: given up ·
-   * with `tx`: `store` (the transaction is over), `store-full`, `later` (earlier messages of its ordered key are on their way
-   * outside of the transaction: let the handler be tried again)
+   * body): nothing has left · `unroutable`, `refused`, `topology`: the broker's answer · `store`, `store-full`: the outbox's ·
+   * `aborted`, `deadline`, `closed`: given up · with `tx`: `store` also when the transaction is over, `later` when earlier
+   * messages of its ordered key are on their way outside of the transaction: let the handler be tried again
    */
   publish<In>(topic: Topic<In, unknown>, body: NoInfer<In>, options?: PublishOptions<Tx>): Promise<Receipt>;
   /** One receipt or error for each entry, in their order; never rejects half-way. `signal`, `deadline` and `tx` hold for each. */
@@ -78,9 +78,10 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
   /** How often each event happened so far: a copy. */
   counters(): Counters;
   /**
-   * Consumers stop and their handlers finish (and may still publish), then publishing stops and the window drains. What is
-   * left at the limit is stored where there is an outbox, else it rejects `closed`, with `mayArrive`; then the relay gives up its
-   * lease, sessions end, and the stores close last. Idempotent. `await using` closes with the default.
+   * Consumers stop and their handlers finish (and may still publish), then half messages whose work is under way; then
+   * publishing stops and the window drains. What is left at the limit is stored where there is an outbox, else it rejects
+   * `closed`, with `mayArrive`. Then the relay gives up its lease, sessions end, and the stores close last, the outbox behind the
+   * inbox. Idempotent. `await using` closes with the default.
    * @param options.within Limit for all of it. @default "30s"
    * @throws TallyError `bad-config` for a limit that is no duration
    */

@@ -8,9 +8,10 @@ export interface ConsumerOptions {
   /** Handlers that run at the same time, at most; deliveries of one key never do. @default 16 */
   readonly lanes?: number;
   /**
-   * Deliveries without a settlement for each topic, at most; at least `lanes`. What they may hold in
-   * memory is the credit times the topic's largest body.
-   * @default as many as 256 MiB of the topic's largest body, at least 2 × lanes and 32, at most 100 or 4 × lanes
+   * Deliveries without a settlement for each topic, at most; at least `lanes`. What they may hold in memory is the credit
+   * times the topic's largest body.
+   * @default as many of the topic's largest body as 256 MiB hold, but no fewer than 2 × lanes and 32, and no more than the
+   * greater of 100 and 4 × lanes
    */
   readonly credit?: number;
   /**
@@ -58,9 +59,10 @@ export interface ConsumerOptions {
    * What a failed attempt leads to; it alone decides, also beyond `attempts`. A body that cannot be read (`decode`,
    * `schema`) is not tried again at once whatever it says, since the same bytes would fail again. If it throws, or rules
    * what is not possible here, that is surfaced, and the delivery is released; one of an ordered key has the default.
-   * @default retry() up to `attempts`, then delay(), or release() where the broker delays none. With an ordered key and an inbox: then park(); with an ordered key
-   * and no inbox: in place for ever, at most `retryMax` apart, since nothing of the key may overtake it. A body that cannot
-   * be read counts as used up; of no ordered key, with an inbox: deadLetter()
+   * @default retry() up to `attempts`, then delay(), or release() where the broker delays none. With an ordered key and an
+   * inbox: then park(). With an ordered key and no inbox: in place for ever, at most `retryMax` apart, since nothing of the
+   * key may overtake it. A body that cannot be read counts as if its attempts were used up; where there is an inbox and no
+   * ordered key it is deadLetter()
    */
   readonly onError?: (
     error: TallyError<"handler" | "handler-deadline" | "decode" | "schema">,
@@ -103,7 +105,10 @@ export interface Failure {
 /** See `effect` of {@link ConsumerOptions} and {@link TxConsumerOptions}. */
 export type Effect = "none" | "marked" | "tx";
 
-/** What becomes of a failed attempt: again in place, again later as a delayed copy, back to the broker for redelivery, given up, or parked with its key. */
+/**
+ * What becomes of a failed attempt: again in place, again later as a delayed copy, back to the broker for redelivery, given up,
+ * or parked with its key.
+ */
 export type Ruling =
   | { readonly kind: "retry"; readonly afterMs: number | null }
   | { readonly kind: "delay"; readonly afterMs: number | null }
@@ -152,8 +157,9 @@ export interface ConsumerBuilder<C extends Context = Context> {
   on<Out>(topic: Topic<never, Out>, handler: Handler<Out, C>): ConsumerBuilder<C>;
   /**
    * Declares, subscribes, and resolves when deliveries may come. Reconnects by itself from then on.
-   * @throws TallyError `bad-config` (no handler; started before), `closed`, and what waiting cannot mend: `topology`,
-   * `unauthorized`, `unsupported` (what broker or inbox cannot do) …
+   * @throws TallyError `bad-config` (no handler; started before; above `memory.max`; an inbox that forgets too early, or is not
+   * the group's), `closed`, `unsafe` (under `durability: "enforce"`), and what waiting cannot mend: `topology`, `unauthorized`,
+   * `unsupported` (what broker or inbox cannot do) …
    */
   start(): Promise<Consumer>;
 }
