@@ -212,7 +212,7 @@ export function outboxRoom(
       const limit: Limit = { rows: Infinity, single: false };
       return () => {
         const results = rows.put(args, limit);
-        // The pack goes back too, to be filled again.
+        // The batch's buffer goes back too, to be filled again.
         return {
           value: { codes: results, buffer: args.bytes } satisfies PutAnswer,
           transfer: [results.buffer, args.bytes],
@@ -242,7 +242,7 @@ export interface OutboxRoom {
   /** A transaction begins. */
   begun(): void;
   isEmpty(): boolean;
-  /** A job that stores a pack, for {@link Group}. */
+  /** A job that stores a batch, for {@link Group}. */
   put(args: PutArgs): () => Answer;
   close(): void;
 }

@@ -15,7 +15,7 @@ import type { Pack, Packs } from "./packs.ts";
 const TOGETHER = 8;
 const COLUMNS = 6;
 
-/** How far a pack is tried: what a job that is run again has learnt. */
+/** How far a batch is tried: what a job that is run again has learnt. */
 export interface Limit {
   /** Rows from this index on are not tried. */
   rows: number;
@@ -82,8 +82,8 @@ export class Rows {
   /** @returns one code a row. */
   put({ bytes, used, common, rows, wall }: PutArgs, limit: Limit): Uint8Array<ArrayBuffer> {
     const results = new Uint8Array(rows);
-    const pack = new Uint8Array(bytes, 0, used);
-    const view = viewOf(pack);
+    const batch = new Uint8Array(bytes, 0, used);
+    const view = viewOf(batch);
     const commons = new Commons(new Uint8Array(bytes, used, common));
     const behind = commonsBehind(commons.bytes);
     const counters = this.#counters.get() as unknown as Counters;
@@ -96,21 +96,21 @@ export class Rows {
       if (i >= loose && this.#packing && !limit.single) {
         // As many as a pack takes, or none of them.
         const count = rowsIn(view, at, rows - i, behind.length);
-        const end = this.#asPack(pack, view, at, count, behind, wall, counters, limit, i);
+        const end = this.#asPack(batch, view, at, count, behind, wall, counters, limit, i);
         i += end === null ? 0 : count;
         loose = end === null ? i + count : i;
         at = end ?? at;
         if (end !== null) continue;
       }
       const together = !limit.single && i + TOGETHER <= Math.min(rows, limit.rows);
-      const end = together ? this.#several(pack, view, at, commons, wall, counters, limit, results, i) : null;
+      const end = together ? this.#several(batch, view, at, commons, wall, counters, limit, results, i) : null;
       if (end !== null) {
         at = end;
         i += TOGETHER;
         continue;
       }
       const length = view.getUint32(at, true);
-      const record = commons.expand(pack.subarray(at + FRAME, at + FRAME + length));
+      const record = commons.expand(batch.subarray(at + FRAME, at + FRAME + length));
       at += FRAME + length;
       if (i < limit.rows && this.#fits(counters, record.length)) {
         const result = this.#guarded(limit, i, () => this.#one(record, counters.next, wall));
@@ -130,7 +130,7 @@ export class Rows {
 
   /** @returns where the following row begins, or null: these must go one by one, and nothing was written. */
   #asPack(
-    all: Uint8Array,
+    batch: Uint8Array,
     view: DataView,
     from: number,
     rows: number,
@@ -141,7 +141,7 @@ export class Rows {
     first: number,
   ): number | null {
     if (rows < LEAST_ROWS || first + rows > limit.rows) return null;
-    const listed = listOf(all, view, from, rows, behind);
+    const listed = listOf(batch, view, from, rows, behind);
     if (listed === null || !(this.#ids.isBeyond(listed.first) || this.#packs.fits(listed))) return null;
     const bytes = listed.records.length - rows * FRAME;
     if (!this.#fits(counters, bytes)) return null;
@@ -207,12 +207,12 @@ export class Rows {
   }
 
   /**
-   * The next rows of a pack by one statement. Each takes a place, also one that turns out to be there already: what is
+   * The next rows of a batch by one statement. Each takes a place, also one that turns out to be there already: what is
    * found again under another topic has its place among its neighbours.
    * @returns where the following row begins, or null: these must go one by one, and nothing was written.
    */
   #several(
-    pack: Uint8Array,
+    batch: Uint8Array,
     view: DataView,
     from: number,
     commons: Commons,
@@ -229,8 +229,8 @@ export class Rows {
     for (let row = 0, value = 0; row < TOGETHER; row++) {
       const start = at + FRAME;
       at = start + view.getUint32(at, true);
-      const stored = pack.subarray(start, at);
-      const id = pack.subarray(idAt(view, start), idAt(view, start) + idLength(view, start));
+      const stored = batch.subarray(start, at);
+      const id = batch.subarray(idAt(view, start), idAt(view, start) + idLength(view, start));
       if (this.#ids.mayBePacked(id)) return null;
       const slot = slotAt(view, start);
       const record = commons.expand(stored);
