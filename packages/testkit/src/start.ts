@@ -47,7 +47,7 @@ export interface MemoryBrokerProcess extends AsyncDisposable {
   idle(signal?: AbortSignal): Promise<void>;
   /** A group's queue, in its order. @throws TallyError `topology` when there is no such group */
   messages(topic: string, group: string): Promise<readonly QueuedMessage[]>;
-  /** What came back too often. @throws TallyError `topology` when there is no such group */
+  /** What came back too often for `deliveryLimit`. @throws TallyError `topology` when there is no such group */
   deadLetters(topic: string, group: string): Promise<readonly Incoming[]>;
 }
 

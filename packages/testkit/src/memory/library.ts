@@ -31,7 +31,10 @@ export interface MemoryBroker extends Broker {
   idle(signal?: AbortSignal): Promise<void>;
   /** A group's queue, in its order. @throws TallyError `topology` when there is no such group */
   messages(topic: string, group: string): readonly QueuedMessage[];
-  /** What came back too often. @throws TallyError `topology` when there is no such group */
+  /**
+   * What came back too often for `deliveryLimit`. (What a consumer gives up is a message of its topic of dead letters.)
+   * @throws TallyError `topology` when there is no such group
+   */
   deadLetters(topic: string, group: string): readonly Incoming[];
   /** Makes a topic and its groups before any tally does: a message to a topic without a group is unroutable. */
   declare(plan: TopicPlan): void;
