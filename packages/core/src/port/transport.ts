@@ -57,7 +57,7 @@ export interface MembersPort {
   ): Promise<AsyncDisposable>;
 }
 
-/** What brokers do differently; printed as one table, and what is asked beyond it is refused at start, by name. */
+/** What brokers do differently; docs/architecture.md has it as one table. What is asked beyond it is refused by name. */
 export interface Traits {
   /** Largest body in bytes. */
   readonly maxBytes: number;
