@@ -27,7 +27,8 @@ export function delay(options: { readonly after?: Duration } = {}): Ruling {
 
 /**
  * Ruling of `onError`: back to the broker for redelivery, here or elsewhere, after a back-off with full jitter, or after
- * exactly `after`. Until then the delivery keeps its credit, unless the broker can delay it by itself.
+ * exactly `after`. Until then the delivery keeps its credit, unless the broker can delay it by itself. Where the broker takes
+ * nothing back (`traits.release` is `none`: Kafka) it is tried again in place, after that wait.
  * @throws TallyError `bad-config`
  */
 export function release(options: { readonly after?: Duration } = {}): Ruling {
