@@ -10,7 +10,8 @@ export interface SqliteOptions {
    */
   readonly maxBytes?: number;
   /**
-   * `"one"`: no other process may open the file; a second one fails, naming the first's pid.
+   * `"one"`: no other process may open the file; a second one fails, naming the first's pid. `"many"` needs SQLite 3.51.3 or
+   * later (`process.versions.sqlite`): an older one can damage a file that several connections write.
    * @default "many"
    */
   readonly processes?: "many" | "one";
@@ -20,7 +21,7 @@ export interface SqliteOptions {
    * @default "8d"
    */
   readonly keepFor?: Duration;
-  /** Most messages of parked keys; at this bound their source pauses. @default 10,000 */
+  /** Messages of parked keys, at most; at this bound the topics that need more stand still. @default 10,000 */
   readonly maxParked?: number;
   /** After so long without a statement of its own, a `tx` handler is rolled back: others wait for it. @default "1s" */
   readonly txTimeout?: Duration;

@@ -17,6 +17,7 @@ export interface SqliteTx {
   query(sql: string, params?: SqliteParams): Promise<readonly SqliteRow[]>;
   /** The first row, or undefined. */
   get(sql: string, params?: SqliteParams): Promise<SqliteRow | undefined>;
+  /** What it changed: for statements without rows. */
   run(
     sql: string,
     params?: SqliteParams,
