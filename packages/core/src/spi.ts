@@ -1,4 +1,4 @@
-// What adapters implement and may use: types and small tools for them, in one place. Users import "@tallymq/core".
+// What adapters and stores implement and may use: types and small tools for them, in one place. Users import "@tallymq/core".
 export type { Clock, Random, Timer } from "./clock.ts";
 export { sleep } from "./clock.ts";
 export type { Backoff } from "./backoff.ts";

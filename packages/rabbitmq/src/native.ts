@@ -8,8 +8,9 @@ export interface RabbitNative {
   readonly exchange?: string;
   /** 0–255. */
   readonly priority?: number;
-  /** Milliseconds until the broker may drop the message, 0–4294967295. */
+  /** Milliseconds, 0–4294967295: a message that nobody took by then is a dead letter of its group; gone where its queue has none. */
   readonly expiration?: number | string;
+  /** At most 255 bytes; not the broker's direct reply-to. */
   readonly replyTo?: string;
 }
 
