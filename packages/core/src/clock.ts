@@ -5,17 +5,19 @@
 export interface Clock {
   /** Monotonic milliseconds from an arbitrary origin; never goes back, never jumps. */
   now(): number;
-  /** Wall-clock milliseconds since the epoch; may jump. Only ever written into messages. */
+  /** Wall-clock milliseconds since the epoch; may jump. For moments that outlive the process: in messages, rows and reports. */
   wall(): number;
   /** Runs `fn` once after at least `ms` milliseconds. `ms` is at most 2^31 - 1. Keeps the process alive: who waits for a broker has work left. */
   after(ms: number, fn: () => void): Timer;
 }
 
+/** One call that was asked for with {@link Clock.after}. */
 export interface Timer {
   /** No-op when the timer has fired or was cancelled. */
   cancel(): void;
 }
 
+/** For jitter and ids. */
 export interface Random {
   /** Uniform in [0, 1). */
   unit(): number;

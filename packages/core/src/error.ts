@@ -57,6 +57,7 @@ export type ErrorCode =
   | "handler"
   | "handler-deadline";
 
+/** What a {@link TallyError} says beside code and message. */
 export interface TallyErrorOptions {
   /** Id of the message concerned, if there is one. */
   readonly id?: string | undefined;

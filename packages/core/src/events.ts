@@ -297,6 +297,7 @@ export type TallyEventBody =
 
 /** Whose session: the publisher's, or a consumer's. */
 export type Role = "send" | "receive";
+/** The names of all events: see {@link TallyEventBody}. */
 export type EventType = TallyEvent["type"];
 /** How often each event happened since `openTally`; a type that never happened is absent. */
 export type Counters = Readonly<Partial<Record<EventType, number>>>;

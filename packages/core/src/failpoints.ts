@@ -52,6 +52,7 @@ export const FAILPOINTS = {
   "letters.acked": "the ack of the letter is with the adapter; whether it has left nobody knows",
 } as const;
 
+/** The name of a place at which a test may stop the world. */
 export type Failpoint = keyof typeof FAILPOINTS;
 
 let armed: ((point: Failpoint) => void) | null = null;

@@ -11,10 +11,12 @@ export interface StandardSchema<In = unknown, Out = In> {
   };
 }
 
+/** What a schema says of a value: its output, or what is wrong with it. */
 export type SchemaResult<Out> =
   | { readonly value: Out; readonly issues?: undefined }
   | { readonly issues: readonly SchemaIssue[] };
 
+/** One thing that is wrong with a value, and where in it. */
 export interface SchemaIssue {
   readonly message: string;
   readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;

@@ -78,6 +78,7 @@ export interface ParkedRow {
   readonly parkedAt: number;
 }
 
+/** What an outbox holds. */
 export interface OutboxStats {
   /** Rows that wait for the relay, parked ones apart. */
   readonly rows: number;
@@ -86,6 +87,7 @@ export interface OutboxStats {
   readonly oldestAt: number | null;
 }
 
+/** Rows that wait for the broker. Opened by core, implemented by stores. */
 export interface OutboxStore extends AsyncDisposable {
   readonly scope: Scope;
   /** Memory that it takes at most beside the rows that it was given and has not answered for, in bytes. */
@@ -112,12 +114,14 @@ export interface OutboxStore extends AsyncDisposable {
   readonly halves: HalfStore | null;
 }
 
+/** A row that a lease was given and did not end. */
 export interface GivenBack {
   readonly place: number;
   /** A copy was sent and got no verdict: `take` gives it as a doubtful row from now on. */
   readonly doubtful: boolean;
 }
 
+/** The right to send an outbox's rows, and what its holder may do. */
 export interface OutboxLease extends AsyncDisposable {
   /**
    * The next rows in the order of `place`, at most `most`: none that this lease has been given and not ended, and none
@@ -168,6 +172,7 @@ export type Claim =
   | { readonly state: "done" | "conflict" | "parked"; readonly key: InboxKey }
   | { readonly state: "dead"; readonly key: InboxKey; readonly reason: string };
 
+/** A claim that is ours. */
 export type FreshClaim = Extract<Claim, { readonly state: "fresh" }>;
 
 /** A message of a parked key, whole. */
@@ -205,6 +210,7 @@ export interface ParkedKey {
  */
 export type ParkResult = "parked" | "conflict" | "full" | "free" | "fenced";
 
+/** What remembers effects: claims, marks, and parked messages. Opened by core, implemented by stores. */
 export interface InboxStore<Tx> extends AsyncDisposable {
   /** Shown among the members of a group: different ids in one group are a finding. */
   readonly id: string;
@@ -247,11 +253,13 @@ export interface InboxStore<Tx> extends AsyncDisposable {
   unpark(place: number): Promise<boolean>;
 }
 
+/** How a claim ends: its effect is there, its attempt failed (it may be claimed again), or it was given up. */
 export type InboxOutcome =
   | { readonly is: "done" }
   | { readonly is: "failed" }
   | { readonly is: "dead"; readonly reason: string };
 
+/** Effects in the store's own transactions, for `effect: "tx"`. */
 export interface InboxTransactions<Tx> {
   /**
    * Runs `effect` and writes the mark in one transaction, only if the claim's fence still holds. Resolves after the

@@ -7,6 +7,7 @@ import { choice, duration, flag, integer, resolveOptions, type Rule, text, value
 import type { InputOf, OutputOf, StandardSchema } from "./schema.ts";
 import type { TopicPlan } from "./port/topic-plan.ts";
 
+/** Options of {@link topic}; beside them `schema`, a Standard Schema. */
 export interface TopicOptions<In> {
   /** How bodies become bytes. @default json */
   readonly codec?: Codec<In>;

@@ -14,6 +14,7 @@ export interface SaslOptions {
   readonly allowPlaintext?: boolean;
 }
 
+/** Gives the password for a session that is about to open. */
 export type AskPassword = () => string | Promise<string>;
 
 export interface ResolvedSasl {

@@ -22,6 +22,7 @@ export interface CredentialsRequest {
   readonly signal: AbortSignal;
 }
 
+/** Gives name and password for a connection that is about to open, or about to need new ones. */
 export type AskCredentials = (request: CredentialsRequest) => Credentials | Promise<Credentials>;
 
 /** Credentials at work. Times are the clock's, monotonic; null: good for ever. */

@@ -60,8 +60,10 @@ export interface RabbitTopicOptions {
   readonly declare?: Declare;
 }
 
+/** Types of exchanges that a topic may be. */
 export type ExchangeType = "fanout" | "direct" | "topic" | "headers" | "x-consistent-hash";
 
+/** How a queue is bound to its topic's exchange. */
 export interface RabbitBinding {
   /** @default "" */
   readonly routingKey?: string;

@@ -33,6 +33,7 @@ const turn: (fn: () => void) => unknown = setImmediate;
 const settled = (): Promise<void> => new Promise((resolve) => turn(resolve));
 
 /**
+ * A clock that stands still until it is told to go on: for `openTally`'s second argument.
  * @param options.wall Wall-clock milliseconds at the start. @default 2026-01-01T00:00:00Z
  */
 export function virtualClock(options: { readonly wall?: number } = {}): VirtualClock {

@@ -48,11 +48,13 @@ export interface LookOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Options of `list()`. */
 export interface ListOptions extends LookOptions {
   /** Letters in the list, at most; 1–60,000. @default 100 */
   readonly most?: number;
 }
 
+/** Options of `purge()`. */
 export interface PurgeOptions extends LookOptions {
   /** Letters that are taken out, at most. @default no limit */
   readonly most?: number;
@@ -60,11 +62,13 @@ export interface PurgeOptions extends LookOptions {
   readonly dryRun?: boolean;
 }
 
+/** Options of `replay()`. */
 export interface ReplayOptions extends PurgeOptions {
   /** Letters replayed a second, at most; a whole number. @default no limit: as fast as the broker confirms them */
   readonly perSecond?: number;
 }
 
+/** What `replay()` did. */
 export interface ReplayResult {
   /** Letters that `where` was true for, `most` at most. */
   readonly matched: number;
@@ -76,6 +80,7 @@ export interface ReplayResult {
   readonly left: number;
 }
 
+/** What `purge()` did. */
 export interface PurgeResult {
   /** Letters that `where` was true for, `most` at most. */
   readonly matched: number;

@@ -25,6 +25,7 @@ export type CheckName =
 /** `failing`: this process cannot do its work. `degraded`: it does, and somebody should look. */
 export type HealthStatus = "ok" | "degraded" | "failing";
 
+/** One thing that `health()` found. */
 export interface Finding {
   /** What it is about: a destination, a topic and group, `outbox`, `inbox`. */
   readonly what: string;

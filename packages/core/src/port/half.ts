@@ -4,6 +4,7 @@ import type { Incoming, Outgoing } from "../message.ts";
 import type { Sure, Verdict } from "./sending.ts";
 import type { TopicPlan } from "./topic-plan.ts";
 
+/** Whether the work of a half message was done. `unknown`: nobody can say yet. */
 export type Decision = "commit" | "rollback" | "unknown";
 
 /** Half messages that the broker itself keeps: handed out when they are committed, and asked about while they are not. */

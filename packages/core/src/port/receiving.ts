@@ -2,6 +2,7 @@ import type { TallyError } from "../error.ts";
 import type { Incoming } from "../message.ts";
 import type { TopicPlan } from "./topic-plan.ts";
 
+/** What a session for receiving is opened for. */
 export interface Subscription {
   readonly topic: TopicPlan;
   readonly group: string;
@@ -11,6 +12,7 @@ export interface Subscription {
   readonly consumer: string;
 }
 
+/** A message as the broker handed it out once. */
 export interface Delivery {
   /** The adapter's handle: delivery tag, offset, receipt handle. */
   readonly token: unknown;

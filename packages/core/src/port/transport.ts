@@ -85,6 +85,7 @@ export interface Traits {
   readonly aheadBytes: number;
 }
 
+/** What a topic needs on the broker: made, checked, counted. */
 export interface AdminPort {
   /**
    * Makes what is missing and checks what is there; idempotent. Called before the first message of a topic in each

@@ -2,9 +2,11 @@ import { TallyError } from "@tallymq/core/spi";
 import type { Client } from "../client.ts";
 import { type PutArgs, type Ran, type SqlArgs, TURN, type TurnPutArgs } from "../worker/protocol.ts";
 
+/** What SQLite stores. */
 export type SqliteValue = null | number | bigint | string | Uint8Array;
 /** By position, or by name without its prefix. */
 export type SqliteParams = readonly SqliteValue[] | Readonly<Record<string, SqliteValue>>;
+/** A row, by the names of its columns. */
 export type SqliteRow = Readonly<Record<string, SqliteValue>>;
 
 /**

@@ -60,6 +60,7 @@ export interface FaultPoints {
   readonly declare: OpenFaults;
 }
 
+/** The name of a place where a fault can strike. */
 export type FaultPoint = keyof FaultPoints;
 
 /** A fault as the adapter sees it when it strikes. */

@@ -56,6 +56,7 @@ export interface MemoryInbox extends InboxSpec<MemoryTx> {
   expireLeases(): void;
 }
 
+/** Options of {@link memoryInbox}. */
 export interface MemoryInboxOptions {
   /** False: effects cannot share its transactions. @default true */
   readonly transactions?: boolean;

@@ -24,6 +24,7 @@ export interface MemoryOutbox extends OutboxSpec {
   stealLease(): void;
 }
 
+/** Options of {@link memoryOutbox}. */
 export interface MemoryOutboxOptions {
   /** Rows and half messages, parked ones included, at most; a put beyond it is `full`. @default no limit */
   readonly maxRows?: number;
