@@ -72,9 +72,9 @@ export interface RocketCredentials {
 
 /** Where one topic lives. */
 export interface RocketTopicOptions {
-  /** @default the topic's name, with `_` for each dot */
+  /** @default the topic's name, with `_` for each dot and `__` for each underscore */
   readonly topic?: string;
-  /** Consumer groups, by group, where they are not `<topic>_<group>`. @default {} */
+  /** Consumer groups, by group, where they are not `<topic>_<group>`, named by the same rule. @default {} */
   readonly groups?: Readonly<Record<string, string>>;
   /** False: the topic is somebody else's; it is looked for, never made. Topics for copies are made all the same. @default true */
   readonly declare?: boolean;

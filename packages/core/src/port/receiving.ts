@@ -20,7 +20,7 @@ export interface Delivery {
   readonly lane: number;
   /** The session or assignment that delivered it; a settlement from an earlier epoch is a no-op. */
   readonly epoch: number;
-  /** `"partition/offset"`, stable over redeliveries; null where the broker has none. */
+  /** Where the message lies, stable over redeliveries (Kafka: `topic/partition/offset`); null where the broker has no such place. */
   readonly place: string | null;
   /** Deliveries so far, this one included, as counted by the broker; null where it does not count. */
   readonly count: number | null;
