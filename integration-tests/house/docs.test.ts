@@ -5,7 +5,7 @@
 //   declare const tally: Tally;
 //   -->
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join, posix } from "node:path";
 import { expect, it } from "vitest";
@@ -42,6 +42,19 @@ it("what the documents link to is there, headings too", () => {
       .map(([link]) => `${path}: ${link.slice(1)}`),
   );
   expect(dead).toEqual([]);
+});
+
+it("each command in the documents is a script of the project", () => {
+  const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { readonly scripts: object };
+  const named = documents.flatMap(({ path, text }) =>
+    [...text.matchAll(/\bnpm run ([\w-]+)/g)].map(([, name = ""]) => ({ path, name })),
+  );
+  expect(named.length).toBeGreaterThan(40);
+  expect(named.filter(({ name }) => !Object.hasOwn(scripts, name))).toEqual([]);
+  // And each script can be found.
+  const known = documents.find(({ path }) => path === "docs/development.md")?.text ?? "";
+  const shown = (name: string): boolean => known.includes(`\`npm run ${name}`) || known.includes(`\`npm ${name}\``);
+  expect(Object.keys(scripts).filter((name) => !shown(name))).toEqual([]);
 });
 
 it("each page of a broker, and that of the store, has all of its options", async () => {
