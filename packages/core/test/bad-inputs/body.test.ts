@@ -1,4 +1,4 @@
-// Bodies that cannot be sent, and bodies that came and cannot be read.
+// One table of bad inputs: bodies that cannot be sent, and bodies that came and cannot be read.
 import { gzipSync } from "node:zlib";
 import { memory, memoryOutbox } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";

@@ -1,3 +1,4 @@
+// One forwarder over one scripted driver: what is due, what a hop is, and who makes it.
 import { turns } from "@tallymq/testkit";
 import { DEAF, ORDERS } from "@tallymq/testkit/port";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
