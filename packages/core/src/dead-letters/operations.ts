@@ -160,13 +160,22 @@ async function walk({ runtime, topic, group, signal }: Place, look: Look, visito
       } else if (step !== "end") {
         const delivery = step;
         const letter = readLetter(topic, group, delivery.message);
-        if (look.where === null || look.where(letter)) await visitor.letter(letter, () => queue.ack(delivery));
+        if (isAskedFor(look, letter)) await visitor.letter(letter, () => queue.ack(delivery));
       }
     }
   } finally {
     await visitor.over();
   }
   return queue.left;
+}
+
+/** A promise counts as true whatever it comes to: an asynchronous predicate would have every letter purged. */
+function isAskedFor({ where }: Look, letter: DeadLetter): boolean {
+  if (where === null) return true;
+  const given: unknown = where(letter);
+  if (typeof given !== "object" || given === null || !("then" in given)) return Boolean(given);
+  Promise.resolve(given).catch(() => {});
+  throw new TallyError("bad-config", "deadLetters: where must say true or false at once; it gave a promise");
 }
 
 /** Only under its own identity: what is replayed under another id is another message to the inbox. */

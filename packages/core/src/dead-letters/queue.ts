@@ -37,7 +37,7 @@ export interface DeadLetter {
 
 /** What all three look at. */
 export interface LookOptions {
-  /** Only letters for which it is true. What it throws ends the call. @default all */
+  /** Only letters for which it is true, at once: a promise is refused. What it throws ends the call. @default all */
   readonly where?: (letter: DeadLetter) => boolean;
   /**
    * Letters that are held at once, at most: those that are looked at and stay in the queue must be, to see the ones behind

@@ -128,6 +128,19 @@ test("purge({ dryRun }) says how many it would throw away, and throws none away"
   expect(b.tally.counters()["letter-purged"]).toBeUndefined();
 });
 
+test("a predicate that gives a promise ends the call: it would choose every letter", async () => {
+  const b = await letterBench();
+  await b.die(3);
+  const letters = b.tally.deadLetters(orders, "billing");
+  for (const where of [async () => false, async () => Promise.reject(new Error("mine"))] as never[])
+    for (const call of ["list", "replay", "purge"] as const)
+      await expect(b.run<unknown>(letters[call]({ where }))).rejects.toMatchObject({
+        code: "bad-config",
+        message: "[bad-config] deadLetters: where must say true or false at once; it gave a promise",
+      });
+  expect(ids(b.letters())).toEqual(["o-1", "o-2", "o-3"]);
+});
+
 test("calls on one queue take turns; what a predicate throws, and a signal, end one and give back what it holds", async () => {
   const b = await letterBench();
   await b.die(4);
