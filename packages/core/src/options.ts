@@ -4,7 +4,17 @@ import { TallyError } from "./error.ts";
 import type { Listener } from "./events.ts";
 import { SPILL_BOUNDS, type SpillPolicy, type SpillPolicyOptions } from "./outbox/options.ts";
 import { HEALTH_BOUNDS, type HealthOptions, type HealthPolicy } from "./health/options.ts";
-import { type Bounds, choice, duration, integer, resolveOptions, type Rule, text, value } from "./policy.ts";
+import {
+  assertRange,
+  type Bounds,
+  choice,
+  duration,
+  integer,
+  resolveOptions,
+  type Rule,
+  text,
+  value,
+} from "./policy.ts";
 import { PUBLISH_BOUNDS, type PublishPolicy, type PublishPolicyOptions } from "./publish/options.ts";
 import type { Backoff } from "./backoff.ts";
 import type { Broker } from "./port/transport.ts";
@@ -148,13 +158,29 @@ export function resolveTally(options: object): TallyPolicy {
       "openTally: service must be given: the name whose ids these are, the same after a restart",
     );
   if (broker === null) throw new TallyError("bad-config", "openTally: broker must be given: rabbitmq({…}), memory() …");
+  const publish = resolveOptions("openTally: publish", o.publish, PUBLISH_BOUNDS);
+  assertGivenRange("openTally: publish", o.publish, publish, "resendMin", "resendMax");
+  assertGivenRange("openTally: publish", o.publish, publish, "breakerMin", "breakerMax");
+  const reconnect = resolveOptions("openTally: reconnect", o.reconnect, RECONNECT_BOUNDS);
+  assertGivenRange("openTally: reconnect", o.reconnect, reconnect, "min", "max");
   return Object.freeze({
     ...o,
     broker,
-    publish: resolveOptions("openTally: publish", o.publish, PUBLISH_BOUNDS),
+    publish,
+    reconnect,
     spill: resolveOptions("openTally: spill", o.spill, SPILL_BOUNDS),
-    reconnect: resolveOptions("openTally: reconnect", o.reconnect, RECONNECT_BOUNDS),
     memory: resolveOptions("openTally: memory", o.memory, MEMORY_BOUNDS),
     health: resolveOptions("openTally: health", o.health, HEALTH_BOUNDS),
   });
+}
+
+/** Who gives one end alone means it: a `max` below the default `min` bounds the first wait as well. */
+function assertGivenRange<K extends string>(
+  where: string,
+  given: object,
+  resolved: Readonly<Record<K, number>>,
+  min: K,
+  max: K,
+): void {
+  if (min in given && max in given) assertRange(where, resolved, min, max);
 }

@@ -107,6 +107,12 @@ export function resolveOptions<T extends object>(
   return Object.freeze(resolved as T);
 }
 
+/** @throws TallyError `bad-config` when the lower end of a range, in milliseconds, is above its upper end. */
+export function assertRange<K extends string>(where: string, of: Readonly<Record<K, number>>, min: K, max: K): void {
+  if (of[min] > of[max])
+    throw new TallyError("bad-config", `${where}: ${min} (${of[min]} ms) must not exceed ${max} (${of[max]} ms)`);
+}
+
 function bad(name: string, expected: string, got: unknown): TallyError {
   return new TallyError("bad-config", `${name} must be ${expected}; got ${showGiven(got)}`);
 }

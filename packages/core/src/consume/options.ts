@@ -1,6 +1,16 @@
 import type { Duration } from "../duration.ts";
 import { TallyError } from "../error.ts";
-import { type Bounds, choice, duration, flag, integer, resolveOptions, type Rule, value } from "../policy.ts";
+import {
+  assertRange,
+  type Bounds,
+  choice,
+  duration,
+  flag,
+  integer,
+  resolveOptions,
+  type Rule,
+  value,
+} from "../policy.ts";
 import type { Topic } from "../topic.ts";
 
 /** Options of `tally.consumer(group, …)`. */
@@ -244,11 +254,7 @@ export function resolveConsumer(
       `${where}: credit (${o.credit}) must be at least lanes (${o.lanes}), or some lanes would never run`,
     );
   }
-  if (o.retryMin > o.retryMax)
-    throw new TallyError(
-      "bad-config",
-      `${where}: retryMin (${o.retryMin} ms) must not exceed retryMax (${o.retryMax} ms)`,
-    );
+  assertRange(where, o, "retryMin", "retryMax");
   return Object.freeze({
     ...o,
     effect: o.effect ?? (inbox ? "marked" : "none"),

@@ -1,6 +1,6 @@
 import type { Duration } from "../duration.ts";
 import { TallyError } from "../error.ts";
-import { type Bounds, duration, integer, resolveOptions, value } from "../policy.ts";
+import { assertRange, type Bounds, duration, integer, resolveOptions, value } from "../policy.ts";
 import type { PublishOptions, Receipt } from "../publish/options.ts";
 import type { Decision, HalfMessagePort } from "../port/half.ts";
 import { isTopic, type Topic } from "../topic.ts";
@@ -163,11 +163,7 @@ export function resolveHalf(
       "bad-config",
       `${where}: topic ${topic.name} has outbox: "off", and a half message is stored first`,
     );
-  if (policy.checkMin > policy.checkMax)
-    throw new TallyError(
-      "bad-config",
-      `${where}: checkMin (${policy.checkMin} ms) must not exceed checkMax (${policy.checkMax} ms)`,
-    );
+  assertRange(where, policy, "checkMin", "checkMax");
   return { topic, check, policy: { ...policy, keep: keepOf(where, topic, keep, broker) } };
 }
 

@@ -300,10 +300,24 @@ describe("window or prefetch 0 or 1e9; retries Infinity without a cap on the del
       expect(await atStart({ publish: { resendMax: given } })).toContain("resendMax must be a duration");
       expect(await atStart({ reconnect: { max: given } })).toContain("max must be a duration");
     }
-    expect(await atConsumer({ retryMin: "10s", retryMax: "1s" })).toContain(
-      "retryMin (10000 ms) must not exceed retryMax (1000 ms)",
+  });
+
+  it.each<[string, (given: object) => Promise<string>, string, string]>([
+    ['consumer "billing"', atConsumer, "retryMin", "retryMax"],
+    ["openTally: publish", (publish) => atStart({ publish }), "resendMin", "resendMax"],
+    ["openTally: publish", (publish) => atStart({ publish }), "breakerMin", "breakerMax"],
+    ["openTally: reconnect", (reconnect) => atStart({ reconnect }), "min", "max"],
+    ['half "payment"', (o) => withTally((t) => t.half("payment", { ...HALF, ...o })), "checkMin", "checkMax"],
+  ])("%s: a wait whose lower end is above its upper end", async (where, call, min, max) => {
+    expect(await call({ [min]: "10s", [max]: "1s" })).toBe(
+      `[bad-config] ${where}: ${min} (10000 ms) must not exceed ${max} (1000 ms)`,
     );
   });
+});
+
+it("one end of a wait alone is no contradiction, whatever the other's default", async () => {
+  const publish = { resendMax: 1, breakerMax: 1 };
+  await using _ = await openTally({ service: "shop", broker: memory(), publish, reconnect: { max: 1 } });
 });
 
 describe("configuration with `__proto__`: rejected", () => {
