@@ -182,5 +182,6 @@ function assertGivenRange<K extends string>(
   min: K,
   max: K,
 ): void {
-  if (min in given && max in given) assertRange(where, resolved, min, max);
+  const { [min]: low, [max]: high } = given as Readonly<Record<K, unknown>>;
+  if (low !== undefined && high !== undefined) assertRange(where, resolved, min, max);
 }

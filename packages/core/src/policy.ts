@@ -58,9 +58,12 @@ export function text(fallback: string, max = 255): Rule<string> {
   return {
     default: fallback,
     read(name, value) {
-      if (typeof value === "string" && value.length > 0 && !value.includes("\0") && utf8Length(value) <= max)
-        return value;
-      throw bad(name, `a string of 1 to ${max} bytes`, value);
+      const expected = `a string of 1 to ${max} bytes`;
+      if (typeof value !== "string" || value === "") throw bad(name, expected, value);
+      if (value.includes("\0")) throw new TallyError("bad-config", `${name} must be ${expected} without NUL`);
+      const bytes = utf8Length(value);
+      if (bytes <= max) return value;
+      throw new TallyError("bad-config", `${name} must be ${expected}; got ${bytes}`);
     },
   };
 }

@@ -3,7 +3,7 @@ import { type Compression, COMPRESSION_BOUNDS, type Encoding } from "./compress/
 import type { Duration } from "./duration.ts";
 import { TallyError } from "./error.ts";
 import type { OutboxMode } from "./outbox/options.ts";
-import { choice, duration, flag, integer, resolveOptions, type Rule, text, value } from "./policy.ts";
+import { choice, duration, flag, integer, resolveOptions, type Rule, text, utf8Length, value } from "./policy.ts";
 import type { InputOf, OutputOf, StandardSchema } from "./schema.ts";
 import type { TopicPlan } from "./port/topic-plan.ts";
 
@@ -99,7 +99,7 @@ export function topic(name: string, options: object = {}): unknown {
     codec: value(json as Codec<never>, "a codec", isCodec),
     key: value(null, "a function from body to key", (v): v is (body: never) => string => typeof v === "function"),
     ordered: flag(false),
-    groups: value([] as readonly string[], "a list of group names", isNames),
+    groups: value([] as readonly string[], "a list of group names, each of 1 to 120 bytes", isNames),
     type: text(name),
     outbox: choice<OutboxMode>("fallback", "always", "off"),
     maxBytes,
@@ -142,6 +142,11 @@ function isCodec(v: unknown): v is Codec<never> {
   );
 }
 
+/** As `consumer()` takes it: nobody could be a member of any other. */
+function isName(v: unknown): boolean {
+  return typeof v === "string" && v !== "" && !v.includes("\0") && utf8Length(v) <= 120;
+}
+
 function isNames(v: unknown): v is readonly string[] {
-  return Array.isArray(v) && v.every((n) => typeof n === "string" && n.length > 0 && n.length <= 120);
+  return Array.isArray(v) && v.every(isName);
 }

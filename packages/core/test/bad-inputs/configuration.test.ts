@@ -315,6 +315,21 @@ describe("window or prefetch 0 or 1e9; retries Infinity without a cap on the del
   });
 });
 
+describe("names: too long, with NUL, of no length: rejected, with what was expected and what came", () => {
+  it.each<[string, string, string]>([
+    ["with NUL", "a\0b", "must be a string of 1 to 120 bytes without NUL"],
+    ["too long", "é".repeat(61), "must be a string of 1 to 120 bytes; got 122"],
+    ["empty", "", 'must be a string of 1 to 120 bytes; got ""'],
+  ])("%s", async (_what, name, says) => {
+    expect(await atStart({ service: name })).toBe(`[bad-config] openTally: service ${says}`);
+    expect(await withTally((t) => t.consumer(name))).toBe(`[bad-config] consumer: group ${says}`);
+    // What no consumer can be called, no topic can have as a group.
+    expect(await atCall(() => topic("orders", { groups: [name] }))).toContain(
+      "groups must be a list of group names, each of 1 to 120 bytes; got an array of 1",
+    );
+  });
+});
+
 it("one end of a wait alone is no contradiction, whatever the other's default", async () => {
   const publish = { resendMax: 1, breakerMax: 1 };
   await using _ = await openTally({ service: "shop", broker: memory(), publish, reconnect: { max: 1 } });
