@@ -17,7 +17,8 @@ export interface SqliteOptions {
   readonly processes?: "many" | "one";
   /**
    * How long the inbox remembers an effect at least. It must be longer than the longest possible redelivery: the topic's
-   * `dedupeFor` (7 days) and what the consumer's attempts can take (an hour); a consumer with less is refused.
+   * `dedupeFor` (7 days) and what the consumer's attempts can take (an hour); a consumer with less is refused. The same in
+   * every process that opens the file: each lets it age by its own, and the shortest is what all can count on.
    * @default "8d"
    */
   readonly keepFor?: Duration;

@@ -108,6 +108,29 @@ it("an inbox open in two processes' stead: both see a bucket that the other bega
   await expect(openOutbox(path)).rejects.toSatisfy(code("store", /is an inbox/));
 });
 
+it("opened with a shorter keepFor, it forgets nothing before that is over", async () => {
+  const path = join(directory, "shorter.db");
+  const host = recordingHost();
+  let ahead = 0;
+  const clock = { ...host.clock, now: () => performance.now() + ahead };
+  const long = await openInbox(path, { keepFor: "70d" }, { ...host, clock });
+  ahead += 9.9 * DAY; // within its first bucket
+  const [claim] = await long.claim([KEY], 60_000);
+  expect(claim?.state === "fresh" && (await long.end(claim, { is: "done" }))).toBe(true);
+  await long[Symbol.asyncDispose]();
+  await using short = await openInbox(path, { keepFor: "7d" }, { ...host, clock });
+  for (let day = 0; day < 7; day++) {
+    expect([day, (await short.claim([KEY], 60_000))[0]?.state]).toEqual([day, "done"]);
+    ahead += DAY;
+  }
+  // And not for ever.
+  for (let day = 7; day < 10; day++) {
+    ahead += DAY;
+    await short.claim([{ ...KEY, id: `${day}` }], 1);
+  }
+  expect((await short.claim([KEY], 60_000))[0]?.state).toBe("fresh");
+});
+
 function bucket(path: string): number {
   return withFile(path, (sql) => Number(sql.prepare("SELECT bucket FROM tally_inbox").get()?.["bucket"]));
 }

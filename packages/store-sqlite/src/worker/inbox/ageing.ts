@@ -71,7 +71,9 @@ export class Ageing {
   }
 
   #age(ages: Ages, ms: number, now: Now): void {
-    const aged = ages.aged + ms;
+    // Somebody with a longer `keepFor` may have let a bucket age for longer than ours last, and have written marks in it just
+    // now: it is full, and no more than that.
+    const aged = Math.min(ages.aged, this.#bucketMs - 1) + ms;
     const steps = Math.floor(aged / this.#bucketMs);
     const bucket = ages.bucket + steps;
     this.#write.run(bucket, aged - steps * this.#bucketMs, ages.boot, ages.boots, now.monotonic, now.wall);
