@@ -182,7 +182,13 @@ export class DeclaredHalf implements Half<never> {
     this.#active.add(half);
     // Neither has a say any more once the work has begun.
     const limit = runtime.clock.after(within, () =>
-      half.giveUp(new TallyError("deadline", `another process is at ${id}`, { id, retryable: true })),
+      half.giveUp(
+        new TallyError(
+          "deadline",
+          `the work of ${id} was not begun in time: another process is at it, or the store has not answered`,
+          { id, retryable: true },
+        ),
+      ),
     );
     const aborted = (): void => {
       half.giveUp(new TallyError("aborted", "run() was aborted", { id, cause: signal?.reason }));

@@ -150,7 +150,13 @@ describe("one id is one half message with one decision", () => {
     await turns();
     const short = watch(b.half.run({ n: 1 }, () => "rollback", { id: "m1", deadline: "10s" }));
     await w.pass(11_000);
-    expect(short.error).toMatchObject({ code: "deadline", id: "m1", retryable: true });
+    expect(short.error).toMatchObject({
+      code: "deadline",
+      id: "m1",
+      retryable: true,
+      message:
+        "[deadline] the work of m1 was not begun in time: another process is at it, or the store has not answered",
+    });
     const long = watch(b.half.run({ n: 1 }, () => "rollback", { id: "m1" }));
     await w.pass(1_000);
     gate.resolve("commit");
