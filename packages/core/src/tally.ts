@@ -82,7 +82,8 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
    * publishing stops and the window drains. What is left at the limit is stored where there is an outbox, else it rejects
    * `closed`, with `mayArrive`. Then the relay gives up its lease, sessions end, and the stores close last, the outbox behind the
    * inbox. Idempotent. `await using` closes with the default.
-   * @param options.within Limit for all of it. @default "30s"
+   * @param options.within Limit for all of it; what is then left, sessions and stores, is given a second each to say
+   * good-bye. @default "30s"
    * @throws TallyError `bad-config` for a limit that is no duration
    */
   close(options?: { readonly within?: Duration }): Promise<void>;

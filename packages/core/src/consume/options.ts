@@ -41,6 +41,8 @@ export interface ConsumerOptions {
   /**
    * A handler that has not settled by then gets its signal fired, and the attempt counts as failed (`handler-deadline`).
    * Nobody can end it, so it keeps its lane, and its key's next delivery waits, until it does settle: let it heed the signal.
+   * Its delivery is not tried again in place meanwhile, whatever is ruled, but released after a back-off; of an ordered topic, it
+   * stays in hand.
    * What it returns then is an event (`late-effect`) and acks nothing.
    * @default "60s"
    */

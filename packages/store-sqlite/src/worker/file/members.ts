@@ -47,7 +47,10 @@ export class Members {
   join(processes: "many" | "one"): void {
     if (processes === "one") {
       if (!this.#lock("BEGIN EXCLUSIVE"))
-        throw new Fault("store", `${this.#path} was made for one process, and process ${this.#pid()} has it open`);
+        throw new Fault(
+          "store",
+          `${this.#path} is to be opened for one process alone, and process ${this.#pid()} has it open`,
+        );
     } else {
       this.#side.exec(`PRAGMA busy_timeout=${OTHERS_CHECK_MS}; BEGIN`);
       try {
