@@ -272,6 +272,26 @@ it("a damaged inbox of its own is quarantined, and its marks are saved", async (
   expect(states.filter((state) => state === "done").length).toBeGreaterThan(1_000);
 });
 
+it("a damaged inbox whose holders died with the machine: what they were at is nobody's, however long that had been up", async () => {
+  const path = at("claimed.db");
+  const keys = Array.from({ length: 3_000 }, (_, n) => keyOf(n));
+  const inbox = await openInbox(path);
+  await inbox.claim(keys, 60_000);
+  await inbox[Symbol.asyncDispose]();
+  // In the time of that boot, which had been up for a month.
+  withFile(path, (sql) => sql.exec("UPDATE tally_marks_1 SET until = until + 30 * 86400000.0"));
+  const size = statSync(path).size;
+  const file = openSync(path, "r+");
+  writeSync(file, Buffer.alloc(PAGE, 0xa5), 0, PAGE, (Math.floor(size / PAGE) - 2) * PAGE);
+  closeSync(file);
+  const host = recordingHost();
+  await using again = await openInbox(path, {}, host);
+  expect(host.heard).toEqual([expect.stringMatching(/is damaged/)]);
+  const claims = await again.claim(keys, 1_000);
+  expect(new Set(claims.map(({ state }) => state))).toEqual(new Set(["fresh"]));
+  expect(claims.filter((claim) => claim.state === "fresh" && claim.attempt === 2).length).toBeGreaterThan(1_000);
+});
+
 it("fuzz: whatever bytes lie there, opening ends with a store or a typed error, and never hangs or crashes", async () => {
   await filled(at("seed.db"), 30);
   const seed = readFileSync(at("seed.db"));

@@ -54,15 +54,21 @@ export function savedInbox(damaged: DatabaseSync, into: (bucket: number) => void
   ];
 }
 
-/** Fences far beyond those that a lost commit may have given, the bucket of the newest marks, and their identities. */
+/**
+ * Fences far beyond those that a lost commit may have given, the bucket of the newest marks, and their identities. Leases are
+ * over, since nobody has the store open; boots are counted anew, and one of before could be taken for this one, whose clock
+ * may need as long as that boot lasted to come to its end.
+ */
 export function repairInbox(sql: DatabaseSync): void {
   const buckets = bucketsIn(sql);
   let fence = 0;
-  for (const bucket of buckets)
+  for (const bucket of buckets) {
+    sql.exec(`UPDATE ${bucketTable(bucket)} SET until = 0 WHERE until > 0`);
     fence = Math.max(
       fence,
       Number(sql.prepare(`SELECT coalesce(max(fence), 0) AS fence FROM ${bucketTable(bucket)}`).get()?.["fence"]),
     );
+  }
   sql.prepare("UPDATE tally_inbox SET fence = ?, bucket = ?").run(fence + 1_000_000, buckets.at(-1) ?? 1);
   repairIdentities(sql, [...buckets.map(bucketTable), "tally_parked"]);
 }
