@@ -181,15 +181,10 @@ export class DeclaredHalf implements Half<never> {
     const half = HalfMessage.run(this.#kind, row, { work, signal, resolve, reject });
     this.#active.add(half);
     // Neither has a say any more once the work has begun.
-    const limit = runtime.clock.after(within, () =>
-      half.giveUp(
-        new TallyError(
-          "deadline",
-          `the work of ${id} was not begun in time: another process is at it, or the store has not answered`,
-          { id, retryable: true },
-        ),
-      ),
-    );
+    const limit = runtime.clock.after(within, () => {
+      const text = half.busy ? `another process is at ${id}` : `no work was done within ${within} ms: no answer yet`;
+      half.giveUp(new TallyError("deadline", text, { id, retryable: true }));
+    });
     const aborted = (): void => {
       half.giveUp(new TallyError("aborted", "run() was aborted", { id, cause: signal?.reason }));
     };

@@ -80,6 +80,11 @@ export class HalfMessage {
     return this.#state.is !== "releasing" && this.#state.is !== "settling" && this.#state.is !== "ended";
   }
 
+  /** Another process is at it, or was and is dead. */
+  get busy(): boolean {
+    return this.#state.is === "busy";
+  }
+
   /** The broker asks, and the record has no answer yet, or says commit. */
   asked(message: Incoming): Promise<Decision> {
     return this.#settling?.asked(message) ?? Promise.resolve("unknown");

@@ -384,6 +384,27 @@ it("thousands that wait for their proofs are not all held in memory: the look-ou
   expect([new Set(w.sent()).size, w.sent().length, new Set(states(w))]).toEqual([count, count, new Set(["released"])]);
 });
 
+it("a deadline that the broker's answer does not come within is not laid at another process's door", async () => {
+  const w = world();
+  const p = await w.process();
+  w.keeper.gate = new Promise(() => {});
+  const run = watch(p.half.run({ n: 1 }, () => "commit", { id: "m1", deadline: "2s" }));
+  await w.pass(3_000);
+  expect(run.error).toMatchObject({ code: "deadline", id: "m1", mayArrive: false, retryable: true });
+  expect(run.error?.message).toMatch(/no work was done/);
+  expect(run.error?.message).not.toMatch(/another process/);
+});
+
+it("a session that does not end holds up no close for longer than it may take", async () => {
+  const w = world();
+  const p = await w.process();
+  await p.half.run({ n: 1 }, () => "commit", { id: "m1" });
+  w.keeper.leaving = new Promise(() => {});
+  const closed = watch(p.tally.close({ within: "2s" }));
+  await w.pass(10_000);
+  expect(closed.state).toBe("resolved");
+});
+
 describe("what cannot be", () => {
   it("an ordered topic, by name, at its declaration, with the way out", async () => {
     const w = world();

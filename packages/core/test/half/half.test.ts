@@ -154,8 +154,7 @@ describe("one id is one half message with one decision", () => {
       code: "deadline",
       id: "m1",
       retryable: true,
-      message:
-        "[deadline] the work of m1 was not begun in time: another process is at it, or the store has not answered",
+      message: "[deadline] another process is at m1",
     });
     const long = watch(b.half.run({ n: 1 }, () => "rollback", { id: "m1" }));
     await w.pass(1_000);
