@@ -1,5 +1,5 @@
 import { readMessage } from "../body.ts";
-import { describe, TallyError } from "../error.ts";
+import { describe, showGiven, TallyError } from "../error.ts";
 import type { Incoming, Outgoing } from "../message.ts";
 import type { Decision } from "../port/half.ts";
 import type { HalfKind } from "./kind.ts";
@@ -38,5 +38,5 @@ export function isDecision(given: unknown): given is Decision {
 }
 
 export function notADecision(who: "work" | "check", given: unknown): string {
-  return `${who} must return "commit", "rollback" or "unknown"; got ${describe(given)}`;
+  return `${who} must return "commit", "rollback" or "unknown"; got ${showGiven(given)}`;
 }

@@ -2,6 +2,7 @@ import { atMost, type Timer } from "../clock.ts";
 import { milliseconds } from "../duration.ts";
 import { describe, TallyError } from "../error.ts";
 import type { Incoming, Outgoing } from "../message.ts";
+import { integer, text } from "../policy.ts";
 import type { Taken } from "../publish/intake.ts";
 import type { PublishOptions } from "../publish/options.ts";
 import { asError, assertValid, sameBytes } from "../publish/rejections.ts";
@@ -45,7 +46,8 @@ export interface HalvesOptions {
 const POLL_MS = 1_000;
 /** Checked at the same time, for one name. */
 const MOST_CHECKS = 16;
-const MOST_LISTED = 100;
+const MOST_LISTED = integer(100, 1, 1_000_000);
+const ID = text("");
 /** Committed ones that wait for the broker's proof are in memory up to this number, with those at work. */
 const MOST_ACTIVE = 2_000;
 
@@ -110,7 +112,8 @@ export class DeclaredHalf implements Half<never> {
     }
   }
 
-  async undecided(most: number = MOST_LISTED): Promise<readonly UndecidedHalf[]> {
+  async undecided(most: number = MOST_LISTED.default): Promise<readonly UndecidedHalf[]> {
+    MOST_LISTED.read(`half ${this.name}: undecided: most`, most);
     const halves = await this.#o.store.list(this.#owner, most);
     return halves.map(({ row, checks, preparedAt, parkedAt, reason }) => {
       const { id, key } = row.message;
@@ -121,6 +124,7 @@ export class DeclaredHalf implements Half<never> {
   async decide(id: string, decision: "commit" | "rollback"): Promise<"commit" | "rollback" | null> {
     if (decision !== "commit" && decision !== "rollback")
       throw new TallyError("bad-config", `half ${this.name}: a decision is "commit" or "rollback"`, { id });
+    ID.read(`half ${this.name}: decide: id`, id);
     const { store, runtime, publisher } = this.#o;
     const topic = this.#topic;
     const there = await store.find(this.#owner, topic.name, id);

@@ -92,16 +92,24 @@ export interface Half<In> {
     work: (context: HalfContext) => Decision | Promise<Decision>,
     options?: HalfRunOptions,
   ): Promise<HalfReceipt>;
-  /** Without a decision, the oldest first; parked ones among them. @param most @default 100 */
+  /**
+   * Without a decision, the oldest first; parked ones among them.
+   * @param most 1–1,000,000. @default 100
+   * @throws TallyError `bad-config`, `store`
+   */
   undecided(most?: number): Promise<readonly UndecidedHalf[]>;
   /**
    * A person's decision: for one that is parked, or whose check cannot be waited for.
    * @returns what is recorded: the first decision stays. Null: there is no such half message (any more).
+   * @throws TallyError `bad-config`, `store`
    */
   decide(id: string, decision: "commit" | "rollback"): Promise<"commit" | "rollback" | null>;
 }
 
-/** Options of one `run()`: those of `publish()`. `deadline` is for the store's answers, and does not end the work. */
+/**
+ * Options of one `run()`: those of `publish()`, but no `delay` (`unsupported`). `deadline` is for the store's answers, and does
+ * not end the work.
+ */
 export type HalfRunOptions = Omit<PublishOptions<never>, "tx">;
 
 /** The resolved options, in milliseconds. */

@@ -115,6 +115,24 @@ describe("what is no topic: rejected at the call", () => {
   });
 });
 
+describe("what a person says of half messages, of another type: rejected before a store is asked", () => {
+  it.each<[string, unknown, string]>([
+    ["undecided: 0", 0, "undecided: most must be a whole number from 1 to 1000000; got 0"],
+    ["undecided: a text", "all", 'undecided: most must be a whole number from 1 to 1000000; got "all"'],
+    ["undecided: a function", () => 1, "undecided: most must be a whole number from 1 to 1000000; got a function"],
+  ])("%s", async (_what, most, says) => {
+    expect(await withTally((t) => t.half("payment", HALF).undecided(most as never))).toContain(says);
+  });
+
+  it.each<[string, unknown, string]>([
+    ["nothing", undefined, "decide: id must be a string of 1 to 255 bytes; got undefined"],
+    ["a number", 7, "decide: id must be a string of 1 to 255 bytes; got 7"],
+    ["a function", () => "o-1", "decide: id must be a string of 1 to 255 bytes; got a function"],
+  ])("decide: %s", async (_what, id, says) => {
+    expect(await withTally((t) => t.half("payment", HALF).decide(id as never, "commit"))).toContain(says);
+  });
+});
+
 describe("options of publish() that are of another type: rejected, not passed over", () => {
   it.each<[string, unknown, string, string?]>([
     ["null", null, "publish must be an object of options; got null"],
