@@ -1,6 +1,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { type Clock, type Incoming, type Timer, TallyError } from "@tallymq/core/spi";
+import {
+  type Bounds,
+  type Clock,
+  type Incoming,
+  resolveOptions,
+  type Rule,
+  type Timer,
+  TallyError,
+} from "@tallymq/core/spi";
 import type { RecoveryReport } from "./broker/log/recover.ts";
 import { parseAddress } from "./memory/address.ts";
 import type { QueuedMessage } from "./memory/library.ts";
@@ -55,6 +63,16 @@ export interface MemoryBrokerProcess extends AsyncDisposable {
 const PROGRAM = fileURLToPath(
   new URL(import.meta.url.endsWith(".ts") ? "./broker-process.ts" : "./broker-process.js", import.meta.url),
 );
+const any: Rule<unknown> = { default: undefined, read: (_, given) => given };
+/** Their values are judged by the program. */
+const KNOWN: Bounds<{ readonly [K in keyof MemoryBrokerOptions]: unknown }> = {
+  at: any,
+  dataDir: any,
+  clock: any,
+  deliveryLimit: any,
+  maxBacklog: any,
+  startWithin: any,
+};
 const FOREVER = new AbortController().signal;
 
 /**
@@ -62,7 +80,10 @@ const FOREVER = new AbortController().signal;
  * @throws TallyError `bad-config` (address, directory in use) or `unreachable` (it did not start)
  */
 export async function startMemoryBroker(options: MemoryBrokerOptions): Promise<MemoryBrokerProcess> {
-  const address = parseAddress("startMemoryBroker: at", options.at);
+  resolveOptions("startMemoryBroker", options, KNOWN);
+  const address = parseAddress("startMemoryBroker: at", options?.at);
+  if (typeof options.dataDir !== "string" || options.dataDir === "")
+    throw new TallyError("bad-config", "startMemoryBroker: dataDir must be the path of a directory");
   let running: Running | null = null;
   let report: RecoveryReport | null = null;
   const log = { text: "" };

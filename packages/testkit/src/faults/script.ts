@@ -65,14 +65,14 @@ export class FaultScript implements Faults {
 
   on<P extends FaultPoint>(point: P, nth = 1): FaultPoints[P] {
     whole("nth", nth);
-    return WORDS[point]((effect, times = 1) =>
+    return wordsOf(point)((effect, times = 1) =>
       this.#arm(point, { effect, wait: nth, times: whole("times", times), every: 0 }),
     );
   }
 
   every<P extends FaultPoint>(point: P, k: number): FaultPoints[P] {
     whole("k", k);
-    return WORDS[point]((effect, times = 1) =>
+    return wordsOf(point)((effect, times = 1) =>
       this.#arm(point, { effect, wait: k, times: whole("times", times), every: k }),
     );
   }
@@ -131,6 +131,11 @@ export class FaultScript implements Faults {
 }
 
 const NOTHING: readonly never[] = [];
+
+function wordsOf<P extends FaultPoint>(point: P): (typeof WORDS)[P] {
+  if (Object.hasOwn(WORDS, point)) return WORDS[point];
+  throw new RangeError(`there is no point ${String(point)}; there are ${Object.keys(WORDS).join(", ")}`);
+}
 
 function whole(name: string, value: number): number {
   if (Number.isInteger(value) && value >= 1) return value;

@@ -15,5 +15,7 @@ export type { MemoryAtOptions, MemoryOptions } from "./options.ts";
 export function memory(options?: MemoryOptions): MemoryBroker;
 export function memory(options: MemoryAtOptions): Broker;
 export function memory(options: MemoryOptions | MemoryAtOptions = {}): MemoryBroker | Broker {
-  return "at" in options ? remoteBroker(options) : libraryBroker(options);
+  return typeof options === "object" && options !== null && "at" in options
+    ? remoteBroker(options)
+    : libraryBroker(options);
 }

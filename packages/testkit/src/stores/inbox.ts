@@ -19,6 +19,7 @@ import {
   TallyError,
 } from "@tallymq/core/spi";
 import { type MemoryOutbox, memoryTable } from "./outbox.ts";
+import { inboxOptions } from "./options.ts";
 
 /** The transaction of a {@link memoryInbox}: rows by name, seen by others after the commit. */
 export interface MemoryTx {
@@ -68,13 +69,12 @@ export interface MemoryInboxOptions {
   readonly maxRows?: number;
 }
 
-/** Several tallies that are given the same value share one store, as processes share a file. */
-export function memoryInbox({
-  transactions = true,
-  maxParked = Number.POSITIVE_INFINITY,
-  maxRows = Number.POSITIVE_INFINITY,
-  keepFor = Number.POSITIVE_INFINITY,
-}: MemoryInboxOptions = {}): MemoryInbox {
+/**
+ * Several tallies that are given the same value share one store, as processes share a file.
+ * @throws TallyError `bad-config`
+ */
+export function memoryInbox(input?: MemoryInboxOptions): MemoryInbox {
+  const { transactions, maxParked, maxRows, keepFor } = inboxOptions(input);
   const id = `memory-${randomUUID()}`;
   const marks = new Map<string, MemoryMark>();
   const rows = new Map<string, unknown>();

@@ -10,6 +10,7 @@ import {
   TallyError,
 } from "@tallymq/core/spi";
 import { isOpen, type MemoryHalf, type MemoryHalves, memoryHalves } from "./halves.ts";
+import { outboxOptions } from "./options.ts";
 
 /** An outbox in this process's memory: for tests of what is published while the broker is away. Nothing survives it. */
 export interface MemoryOutbox extends OutboxSpec {
@@ -30,9 +31,12 @@ export interface MemoryOutboxOptions {
   readonly maxRows?: number;
 }
 
-/** Several tallies that are given the same value share one store, as processes share a file. */
-export function memoryOutbox(options: MemoryOutboxOptions = {}): MemoryOutbox {
-  return memoryTable(options).outbox;
+/**
+ * Several tallies that are given the same value share one store, as processes share a file.
+ * @throws TallyError `bad-config`
+ */
+export function memoryOutbox(options?: MemoryOutboxOptions): MemoryOutbox {
+  return memoryTable(outboxOptions(options)).outbox;
 }
 
 /** An outbox, and the way into it for transactions. */

@@ -1,5 +1,12 @@
 import { DEAD_LETTERS } from "@tallymq/core/spi";
-import { memory, type MemoryBroker, type MemoryOptions } from "@tallymq/testkit";
+import {
+  memory,
+  type MemoryBroker,
+  memoryInbox,
+  type MemoryOptions,
+  memoryOutbox,
+  startMemoryBroker,
+} from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { code, message, messages, NEVER, open, ORDERS, receiver, sender, settled } from "../support/harness.ts";
 
@@ -72,5 +79,42 @@ describe("the broker", () => {
     await transport[Symbol.asyncDispose]();
     expect(s.seen).toEqual(["a doubt"]);
     expect(await code(sender(transport))).toBe("closed");
+  });
+});
+
+describe("wrong options are refused, with what was expected", () => {
+  it.each<[string, () => unknown, string]>([
+    ["memory", () => memory(5 as never), "memory must be a plain object of options; got 5"],
+    ["memoryInbox", () => memoryInbox({ maxRow: 1 } as never), 'has no option "maxRow"; did you mean "maxRows"?'],
+    ["memoryInbox", () => memoryInbox({ keepFor: "7d" } as never), "keepFor must be a number from 0; got a string"],
+    [
+      "memoryOutbox",
+      () => memoryOutbox({ max: 1 } as never),
+      'memoryOutbox has no option "max"; did you mean "maxRows"?',
+    ],
+    ["memoryOutbox", () => memoryOutbox({ maxRows: Number.NaN }), "maxRows must be a number from 0; got a number"],
+    [
+      "startMemoryBroker",
+      () => startMemoryBroker({ at: "unix:/x", dataDir: "/x", deliveryLimt: 5 } as never),
+      'startMemoryBroker has no option "deliveryLimt"; did you mean "deliveryLimit"?',
+    ],
+    ["startMemoryBroker", () => startMemoryBroker(undefined as never), "startMemoryBroker: at must be"],
+    [
+      "startMemoryBroker",
+      () => startMemoryBroker({ at: "unix:/x" } as never),
+      "dataDir must be the path of a directory",
+    ],
+  ])("%s", async (_what, call, says) => {
+    await expect((async () => call())()).rejects.toMatchObject({
+      code: "bad-config",
+      message: expect.stringContaining(says) as string,
+    });
+  });
+
+  it("a point of faults that is none", () => {
+    for (const call of ["on", "every"] as const)
+      expect(() => memory().faults[call]("sendd" as "send", 1)).toThrow(
+        "there is no point sendd; there are send, deliver, settle, open, openSender, openReceiver, declare",
+      );
   });
 });
