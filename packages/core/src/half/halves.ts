@@ -1,3 +1,4 @@
+import { leave } from "../clock.ts";
 import { TallyError } from "../error.ts";
 import { text } from "../policy.ts";
 import type { BrokerHalves } from "./broker.ts";
@@ -40,8 +41,10 @@ export class Halves {
 
   /** Nothing begins any more; what is at work comes to its end, or at the limit is left to `check`. */
   async close(within: number): Promise<void> {
+    const { runtime, broker } = this.#o;
+    const until = runtime.clock.now() + within;
     this.#closing.abort(new TallyError("closed", "the tally is closed"));
     await Promise.all([...this.#declared.values()].map((declared) => declared.close(within)));
-    await this.#o.broker?.close();
+    if (broker !== null) await leave(runtime.clock, until, broker.close());
   }
 }

@@ -49,6 +49,8 @@ export class HalfBroker {
   droppedBefore = 0;
   /** Of a session, each `prepare` waits for it. */
   gate: Promise<void> = Promise.resolve();
+  /** What the end of a session waits for. */
+  leaving: Promise<void> = Promise.resolve();
   readonly #sessions: Set<{ readonly events: HalfEvents; readonly alive: () => boolean }> = new Set();
   readonly #memory: MemoryBroker;
   readonly #clock: VirtualClock;
@@ -147,7 +149,10 @@ export class HalfBroker {
         if (this.losesCommits) return;
         this.#decide(this.halves[Number(handle)]!, decision);
       },
-      [Symbol.asyncDispose]: async () => void this.#sessions.delete(session),
+      [Symbol.asyncDispose]: async () => {
+        this.#sessions.delete(session);
+        await this.leaving;
+      },
     };
   }
 
