@@ -200,7 +200,7 @@ export class TopicSubscription {
     const settled = Promise.allSettled([session.stop(), attempts.left(session)]);
     await atMost(runtime.clock, policy.processingDeadline, settled);
     session.flush();
-    await this.#keeper.close();
+    await atMost(runtime.clock, policy.processingDeadline, this.#keeper.close());
     session.end();
     if (this.#session === session) this.#session = null;
     this.forget();

@@ -284,6 +284,21 @@ describe("a subscription whose schema fails the first 20 bodies", () => {
     expect([a.receiver.disposed, a.receiver.settled.includes("ack m0")]).toEqual([true, false]);
   });
 
+  test("a session that does not end keeps nobody from resuming for longer than the processing deadline", async () => {
+    const b = bench();
+    const consumer = await b
+      .consumer({ processingDeadline: "10s" })
+      .on(strict, () => {})
+      .start();
+    b.receiver.leaving = new Promise(() => {});
+    b.receiver.deliver(...range(1, 20).map(wrong));
+    await settle();
+    expect(b.of("subscription-paused")).toHaveLength(1);
+    consumer.resume();
+    for (let i = 0; i < 30; i++) await b.clock.advance(1_000);
+    expect(b.transport.receivers).toHaveLength(2);
+  });
+
   test("close() while it is paused ends", async () => {
     const b = bench();
     const consumer = await b
