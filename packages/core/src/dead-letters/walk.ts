@@ -1,4 +1,4 @@
-import { sleep } from "../clock.ts";
+import { atMost, sleep } from "../clock.ts";
 import { TallyError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import { SessionKeeper } from "../session/keeper.ts";
@@ -6,7 +6,7 @@ import type { Delivery, Receiver } from "../port/receiving.ts";
 import type { TopicPlan } from "../port/topic-plan.ts";
 import { DEAD_LETTERS } from "./letter.ts";
 
-/** Milliseconds without a session, after which a walk gives up. */
+/** Milliseconds without a session, after which a walk gives up; and for which it waits for the end of its own. */
 const PATIENCE = 30_000;
 /** Milliseconds: when nothing came for so long, somebody else has what should have come. */
 const QUIET = 5_000;
@@ -18,6 +18,8 @@ interface Session extends AsyncDisposable {
   readonly receiver: Receiver | null;
   /** In the queue when it began. */
   readonly there: number;
+  /** Deliveries out at once, at most. */
+  readonly credit: number;
   readonly arrived: Delivery[];
 }
 
@@ -128,8 +130,12 @@ export class Walk implements AsyncDisposable {
 
   /** For good; false: its session is gone, and it comes again. */
   ack(delivery: Delivery): boolean {
-    const receiver = this.#session?.receiver ?? null;
-    if (receiver === null || !this.#inHand.delete(delivery)) return false;
+    const session = this.#session;
+    const receiver = session?.receiver ?? null;
+    if (session === null || receiver === null || !this.#inHand.has(delivery)) return false;
+    // While all of its credit was in hand nothing could come: the quiet begins now.
+    if (this.#inHand.size + session.arrived.length >= session.credit) this.#since = this.#o.runtime.clock.now();
+    this.#inHand.delete(delivery);
     receiver.settle([{ kind: "ack", delivery }]);
     this.#acked++;
     return true;
@@ -138,7 +144,7 @@ export class Walk implements AsyncDisposable {
   /** Gives back what is in hand; resolves when the broker has it in the queue again. */
   async [Symbol.asyncDispose](): Promise<void> {
     const held = this.#session === null ? 0 : this.#inHand.size + this.#session.arrived.length;
-    await this.#keeper.close();
+    await atMost(this.#o.runtime.clock, PATIENCE, this.#keeper.close());
     if (held > 0 && !this.#o.signal.aborted) await this.#returned(held);
   }
 
@@ -162,13 +168,14 @@ export class Walk implements AsyncDisposable {
     await admin.declare([plan], signal);
     const there = await admin.backlog(plan.name, DEAD_LETTERS, signal);
     const arrived: Delivery[] = [];
-    if (there === 0) return { receiver: null, there, arrived, [Symbol.asyncDispose]: async () => {} };
+    const credit = Math.min(hold, there);
+    if (there === 0) return { receiver: null, there, credit, arrived, [Symbol.asyncDispose]: async () => {} };
     const suffix = Array.from(runtime.random.bytes(3), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const receiver = await runtime.transport.openReceiver(
       {
         topic: plan,
         group: DEAD_LETTERS,
-        credit: Math.min(hold, there),
+        credit,
         consumer: `${runtime.service}-${runtime.run.slice(0, 8)}-${suffix}`,
       },
       {
@@ -189,7 +196,7 @@ export class Walk implements AsyncDisposable {
       },
       signal,
     );
-    return { receiver, there, arrived, [Symbol.asyncDispose]: () => receiver[Symbol.asyncDispose]() };
+    return { receiver, there, credit, arrived, [Symbol.asyncDispose]: () => receiver[Symbol.asyncDispose]() };
   }
 
   #opened(session: Session): void {

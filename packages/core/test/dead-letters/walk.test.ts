@@ -8,10 +8,10 @@ import type { Delivery, ReceiverEvents, Settlement } from "../../src/port/receiv
 import { turns } from "../support/guarded.ts";
 import { watch } from "../support/scripted-transport.ts";
 
-/** A walk through three letters; `back` is what the broker says there is after it. */
-async function walking() {
+/** A walk through a queue whose first three letters have come; `there` is what the broker says there is. */
+async function walking({ there = 3, hold = 10, leaving = Promise.resolve() } = {}) {
   const clock = virtualClock();
-  const script = { there: 3 };
+  const script = { there };
   const settled: Settlement[] = [];
   let events: ReceiverEvents | null = null;
   const transport = {
@@ -20,7 +20,7 @@ async function walking() {
       events = heard;
       return {
         settle: (batch: readonly Settlement[]) => void settled.push(...batch),
-        async [Symbol.asyncDispose]() {},
+        [Symbol.asyncDispose]: () => leaving,
       };
     },
   };
@@ -30,7 +30,7 @@ async function walking() {
     ...{ reconnect: { min: 100, max: 1_000 }, connectWithin: 1_000 },
   } as unknown as Runtime;
   const plan = { name: "orders.billing.dead-letters", ordered: true, groups: ["dead-letters"] };
-  const walk = new Walk({ runtime, plan, hold: 10, signal: new AbortController().signal });
+  const walk = new Walk({ runtime, plan, hold, signal: new AbortController().signal });
   await turns();
   const letters = [1, 2, 3].map((n) => ({ message: { id: `o-${n}` } }) as unknown as Delivery);
   const heard = events as ReceiverEvents | null;
@@ -80,5 +80,40 @@ test("an ack of which the session says that it has not left is none: its letter 
   const over = watch(Promise.resolve(walk[Symbol.asyncDispose]()));
   await clock.advance(3_000);
   await turns();
+  expect(over.state).toBe("resolved");
+});
+
+test("what it had no credit for may still come: the quiet begins when some is free again", async () => {
+  const { clock, walk, events, letters } = await walking({ there: 4, hold: 3 });
+  const held = [await walk.next(), await walk.next(), await walk.next()] as Delivery[];
+  expect(held).toEqual(letters);
+  expect(await walk.next()).toBe("full");
+  // What became of them took longer than the quiet lasts.
+  await clock.advance(6_000);
+  for (const delivery of held) expect(walk.ack(delivery)).toBe(true);
+  const last = watch(walk.next());
+  await turns();
+  expect(last.state).toBe("pending");
+  events.deliver([letters[0]!]);
+  await turns();
+  expect(last.value).toBe(letters[0]);
+  expect(await walk.next()).toBe("end");
+});
+
+test("what somebody else holds is not waited for anew with each ack", async () => {
+  const { clock, walk, letters } = await walking({ there: 4 });
+  for (const _ of letters) await walk.next();
+  await clock.advance(6_000);
+  expect(walk.ack(letters[0]!)).toBe(true);
+  expect(await walk.next()).toBe("end");
+});
+
+test("a session that does not end holds nobody up for longer than half a minute", async () => {
+  const { clock, walk } = await walking({ leaving: new Promise(() => {}) });
+  const over = watch(Promise.resolve(walk[Symbol.asyncDispose]()));
+  for (let n = 0; n < 35; n++) {
+    await clock.advance(1_000);
+    await turns();
+  }
   expect(over.state).toBe("resolved");
 });
