@@ -17,9 +17,11 @@ import {
 import { join } from "node:path";
 import type { ClaimAsk } from "@tallymq/core/spi";
 import { describe, expect, it, vi } from "vitest";
+import { Database } from "../src/worker/file/database.ts";
 import { type Opened, openStore } from "../src/worker/file/open.ts";
 import { STORE_FORMAT } from "../src/worker/file/stamp.ts";
 import { kindOf } from "../src/worker/kinds.ts";
+import { outboxRoom } from "../src/worker/outbox/operations.ts";
 import type { OpenArgs } from "../src/worker/protocol.ts";
 import { code, idsIn, openInbox, openOutbox, recordingHost, row } from "./open.ts";
 import { scratch, withFile } from "./rig.ts";
@@ -245,6 +247,35 @@ it("a damaged file that holds the user's tables too is refused, and left as it i
   const before = readFileSync(path);
   await expect(openInbox(path)).rejects.toSatisfy(code("store", /holds other tables/));
   expect(readFileSync(path).equals(before)).toBe(true);
+});
+
+it("a damaged row that cannot be set aside now keeps none of those that were given with it: the next look tries again", async () => {
+  const path = at("aside.db");
+  await filled(path, 3);
+  withFile(path, (sql) => sql.exec("UPDATE tally_rows SET crc = crc + 1 WHERE place = 2"));
+  const heard: string[] = [];
+  const { db, close } = openHere(path, heard);
+  try {
+    const { operations, close: leave } = outboxRoom(db, null, true, (what) => heard.push(what));
+    const places = (): readonly number[] => {
+      const { value } = operations["take"]!.run({ lease: 1, most: 10, limits: [] });
+      return [...(value as { numbers: Float64Array }).numbers].filter((_, n) => n % 3 === 0);
+    };
+    expect(operations["lease"]!.run({ lease: 1, destinations: ["broker"] })).toEqual({ value: true });
+    const { begin } = Database.prototype;
+    const locked = vi.spyOn(db, "begin").mockImplementation(() => {
+      throw new Error("database is locked");
+    });
+    expect(places()).toEqual([1, 3]);
+    locked.mockImplementation(function (this: Database, level) {
+      begin.call(this, level);
+    });
+    expect(places()).toEqual([]);
+    expect(heard.filter((what) => what.includes("row 2"))).toHaveLength(1);
+    leave();
+  } finally {
+    close();
+  }
 });
 
 it("a damaged inbox of its own is quarantined, and its marks are saved", async () => {
