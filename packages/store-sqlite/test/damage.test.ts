@@ -278,6 +278,34 @@ it("a damaged row that cannot be set aside now keeps none of those that were giv
   }
 });
 
+it("a look that fails in the middle has given nothing: the next one begins where it began", async () => {
+  const path = at("middle.db");
+  await filled(path, 3);
+  const { db, close } = openHere(path, []);
+  try {
+    const { operations, close: leave } = outboxRoom(db, null, true, () => {});
+    const take = (): unknown => operations["take"]!.run({ lease: 1, most: 10, limits: [["orders", 1]] }).value;
+    operations["lease"]!.run({ lease: 1, destinations: ["broker"] });
+    const failing = vi.spyOn(db, "reading").mockImplementationOnce((looks) => {
+      looks();
+      throw new Error("disk I/O error");
+    });
+    expect(take).toThrow(/disk I\/O error/);
+    expect(failing).toHaveBeenCalledOnce();
+    for (const place of [1, 2, 3]) {
+      expect([...(take() as { numbers: Float64Array }).numbers]).toEqual([
+        place,
+        expect.any(Number),
+        expect.any(Number),
+      ]);
+      operations["end"]!.run({ lease: 1, places: Float64Array.of(place) }).committed?.();
+    }
+    leave();
+  } finally {
+    close();
+  }
+});
+
 it("a damaged inbox of its own is quarantined, and its marks are saved", async () => {
   const path = at("inbox.db");
   const inbox = await openInbox(path);

@@ -107,15 +107,25 @@ export class Relay {
     if (!this.lock.holds()) throw new Fault("fenced", `the relay's lock on ${this.#db.path} was deleted or replaced`);
     if (this.#parked.refresh()) this.#cursor = 0;
     const look = new Look(most, limits, this.given);
-    this.#db.reading(() => {
-      // What was passed over comes first: it lies before what has not been read, and a topic's rows go in their order.
-      for (const [topic, place] of [...this.#passed]) {
-        if (!look.wants(topic)) continue;
-        this.#passed.delete(topic);
-        this.#read(look, place - 1, topic, found);
-      }
-      this.#read(look, this.#cursor, null, found);
-    });
+    const [cursor, passed] = [this.#cursor, [...this.#passed]];
+    try {
+      this.#db.reading(() => {
+        // What was passed over comes first: it lies before what has not been read, and a topic's rows go in their order.
+        for (const [topic, place] of passed) {
+          if (!look.wants(topic)) continue;
+          this.#passed.delete(topic);
+          this.#read(look, place - 1, topic, found);
+        }
+        this.#read(look, this.#cursor, null, found);
+      });
+    } catch (error) {
+      // Nobody gets what it has come to: as if it had not begun.
+      for (const { place } of look.taken) this.given.delete(place);
+      this.#cursor = cursor;
+      this.#passed.clear();
+      for (const [topic, place] of passed) this.#passed.set(topic, place);
+      throw error;
+    }
     this.#mark.advance(look.furthest);
     return recordsOf(look.taken);
   }
