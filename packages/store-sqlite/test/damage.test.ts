@@ -21,6 +21,7 @@ import { Database } from "../src/worker/file/database.ts";
 import { type Opened, openStore } from "../src/worker/file/open.ts";
 import { STORE_FORMAT } from "../src/worker/file/stamp.ts";
 import { kindOf } from "../src/worker/kinds.ts";
+import { GivenMark } from "../src/worker/outbox/given.ts";
 import { outboxRoom } from "../src/worker/outbox/operations.ts";
 import type { OpenArgs } from "../src/worker/protocol.ts";
 import { code, idsIn, openInbox, openOutbox, recordingHost, row } from "./open.ts";
@@ -301,6 +302,26 @@ it("a look that fails in the middle has given nothing: the next one begins where
       operations["end"]!.run({ lease: 1, places: Float64Array.of(place) }).committed?.();
     }
     leave();
+  } finally {
+    close();
+  }
+});
+
+it("how far rows were given is noted again where the commit of the note failed", async () => {
+  const path = at("noted.db");
+  await filled(path, 3);
+  const { db, close } = openHere(path, []);
+  try {
+    const heard: string[] = [];
+    const mark = new GivenMark(db, ["broker"], (what) => heard.push(what));
+    vi.spyOn(db, "commit").mockImplementationOnce(() => {
+      throw new Error("disk full");
+    });
+    const noted = (): unknown => db.sql.prepare("SELECT up_to FROM tally_given").get()?.["up_to"];
+    mark.advance(new Map([["broker", 3]]));
+    expect([heard.length, noted()]).toEqual([1, undefined]);
+    mark.advance(new Map([["broker", 3]]));
+    expect(noted()).toBe(3);
   } finally {
     close();
   }

@@ -63,11 +63,9 @@ export class GivenMark {
   #write(marks: readonly (readonly [destination: string, place: number])[]): void {
     try {
       this.#db.begin("relay");
-      for (const [destination, place] of marks) {
-        this.#set.run(destination, place);
-        this.#marked.set(destination, place);
-      }
+      for (const [destination, place] of marks) this.#set.run(destination, place);
       this.#db.commit();
+      for (const [destination, place] of marks) this.#marked.set(destination, place);
       this.#failing = false;
     } catch (error) {
       this.#db.rollback();
