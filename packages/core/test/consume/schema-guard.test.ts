@@ -1,4 +1,4 @@
-// Rule 21, one guard and its rig: a schema that fails what comes pauses its subscription, instead of emptying the queue into the dead letters.
+// One thing, rule 21: a schema that fails what comes pauses its subscription, instead of emptying the queue into the dead letters.
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import type { WatchedConsumer } from "../../src/consume/consumer.ts";
