@@ -174,6 +174,8 @@ export class RocketReceiver implements Receiver {
   }
 
   #begin(link: Link): void {
+    // Its end may come in one piece with its beginning; the orphans are then the next one's.
+    if (this.#over) return;
     this.#leases.start();
     for (const orphan of this.#o.orphans) this.#settling.giveUp(link, orphan);
     this.#o.orphans.clear();

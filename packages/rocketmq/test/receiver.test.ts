@@ -246,6 +246,20 @@ describe("leaving", () => {
     expect(next.link.changes).toEqual(["m1 1"]);
   });
 
+  it("nor is that forgotten by a next one that ends as it begins", async () => {
+    const stage = await new Stage().open();
+    stage.link.poll("orders").bring(...many(1));
+    await turns();
+    stage.link.events.lost(new Error("14 UNAVAILABLE"));
+    stage.driver.dying = new Error("14 UNAVAILABLE");
+    const second = await new Stage(stage.driver, stage.transport).open();
+    expect([second.said, second.link.changes]).toEqual([["lost session-lost"], []]);
+    await second.receiver[Symbol.asyncDispose]();
+    stage.driver.dying = null;
+    const third = await new Stage(stage.driver, stage.transport).open();
+    expect(third.link.changes).toEqual(["m0 1"]);
+  });
+
   it("paused, nothing is handed out, and what came is there when it goes on", async () => {
     const stage = await new Stage().open();
     stage.receiver.pause(0);
