@@ -106,8 +106,9 @@ export class KafkaAdmin implements AdminPort {
         signal,
       );
     } catch (thrown) {
-      // What it knows of the cluster may be why: the next one begins anew.
-      if (this.#client === opening && !TallyError.is(thrown)) this.#client = null;
+      // What it knows of the cluster may be why, or a connection that is half open, and it may never open at all: the next
+      // one begins anew.
+      if (this.#client === opening && (signal.aborted || !TallyError.is(thrown))) this.#client = null;
       throw signal.aborted ? signal.reason : classify(thrown, what, "opening");
     } finally {
       this.#left(opening);

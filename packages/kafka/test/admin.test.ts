@@ -1,3 +1,4 @@
+import { TallyError } from "@tallymq/core/spi";
 import { turns } from "@tallymq/testkit";
 import { ORDERS } from "@tallymq/testkit/port";
 import { describe, expect, it } from "vitest";
@@ -82,4 +83,41 @@ it("an admin client of which something failed is not used again, and is closed w
   expect(driver.admins).toEqual({ opened: 2, closed: 1 });
   await transport[Symbol.asyncDispose]();
   expect(driver.admins.closed).toBe(2);
+});
+
+describe("an admin client that nobody waits for any longer is not used again", () => {
+  const late = new TallyError("unreachable", "no session within 10000 ms", { retryable: true });
+
+  it("one that never opens, for one: a password function that hangs", async () => {
+    const driver = new FakeDriver();
+    const open = driver.admin.bind(driver);
+    const hung = Promise.withResolvers<DriverAdmin>();
+    driver.admin = () => hung.promise;
+    const { admin } = driver.transport();
+    const gone = new AbortController();
+    const declaring = admin.declare([ORDERS], gone.signal);
+    gone.abort(late);
+    await expect(declaring).rejects.toBe(late);
+    driver.admin = open;
+    await admin.declare([ORDERS], SIGNAL);
+    // And should it open after all, it is closed.
+    hung.resolve(await open());
+    await turns();
+    expect(driver.admins).toEqual({ opened: 2, closed: 1 });
+  });
+
+  it("one that does not answer, over a connection that is half open", async () => {
+    const driver = new FakeDriver();
+    const open = driver.admin.bind(driver);
+    await changed(driver, () => ({ partitions: () => new Promise(() => {}) }));
+    const { admin } = driver.transport();
+    const gone = new AbortController();
+    const declaring = admin.declare([ORDERS], gone.signal);
+    await turns();
+    gone.abort(late);
+    await expect(declaring).rejects.toBe(late);
+    driver.admin = open;
+    await admin.declare([ORDERS], SIGNAL);
+    expect(driver.admins).toEqual({ opened: 2, closed: 1 });
+  });
 });
