@@ -48,6 +48,11 @@ export class Handing {
     this.due();
   }
 
+  /** Its messages are others now. */
+  replace(lane: Lane, by: Lane): void {
+    this.#turn = this.#turn.map((one) => (one === lane ? by : one));
+  }
+
   /** For good. */
   stop(): void {
     this.#stopped = true;

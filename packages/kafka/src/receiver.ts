@@ -253,7 +253,7 @@ export class KafkaReceiver implements Receiver {
     return gap.error;
   }
 
-  #revoke(lanes: readonly Lane[]): void {
+  #revoke(lanes: readonly Lane[], why: string = "the group has rebalanced"): void {
     if (lanes.length === 0) return;
     for (const lane of lanes) {
       this.#lanes.delete(lane.number);
@@ -264,7 +264,7 @@ export class KafkaReceiver implements Receiver {
         epoch,
         some.map(({ number }) => number),
       );
-    this.#giveUp(lanes, new TallyError("session-lost", `${this.#what}: the group has rebalanced`, { retryable: true }));
+    this.#giveUp(lanes, new TallyError("session-lost", `${this.#what}: ${why}`, { retryable: true }));
   }
 
   /** What was acked and is not committed comes again. */
@@ -291,16 +291,26 @@ export class KafkaReceiver implements Receiver {
     const joins = this.#joins;
     const at = this.#o.positions.gapAt(this.#subscription, lane, this.#gone.signal);
     const looking = at.then(async (gap) => {
-      if (this.#over || joins !== this.#joins) return;
+      if (this.#over || joins !== this.#joins || this.#lanes.get(lane.number) !== lane) return;
       // kafkajs has committed a reset of its own: without this the next one to start would know of no gap.
       if (gap !== null && gap.error !== null) await this.#commits.restore(lane);
       const fatal = this.#gap(gap);
       if (fatal !== null) return this.#lost(fatal);
+      if (gap !== null && gap.to < lane.progress.next) this.#beginAnew(lane, gap.to);
       this.#consumer?.seek(topic, partition, gap === null ? lane.progress.next : gap.to);
       if (!this.#stopped) this.#consumer?.resume(topic, partition);
       lane.full = false;
     });
     looking.catch((thrown: unknown) => this.#lost(classify(thrown, this.#what, "open")));
+  }
+
+  /** The log ends before where we were: what comes now bears numbers that the lane has had, of messages that it has not. */
+  #beginAnew(lane: Lane, at: number): void {
+    const { number, topic, partition } = lane;
+    this.#revoke([lane], `${topic}/${partition} was made anew, or has lost its end`);
+    const fresh = new Lane(number, topic, partition, ++epochs, { offset: at, metadata: "" });
+    this.#lanes.set(number, fresh);
+    this.#handing.replace(lane, fresh);
   }
 
   // ── the end ─────────────────────────────────────────────────────────────────

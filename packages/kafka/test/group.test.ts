@@ -191,6 +191,43 @@ describe("a gap", () => {
     expect(stage.driver.committed.get("orders/0")).toMatchObject({ offset: 0 });
   });
 
+  it.each([
+    ["earliest", 0, [0, 1, 2, 3]],
+    ["latest", 4, [4, 5]],
+  ] as const)(
+    "of a log that ends before where the group was (made anew): with %s it goes on at %i",
+    async (offsetReset, to, then) => {
+      const stage = await new Stage().open({ options: { offsetReset } });
+      await stage.fetch(0, 0, 1, 2, 3, 4, 5, 6, 7);
+      await stage.ack(0, 1, 2, 3, 4, 5);
+      const old = stage.got.slice(6);
+      stage.driver.ranges.set("orders/0", { partition: 0, low: 0, high: 4 });
+      stage.member.events.strayed("orders", 0);
+      await turns();
+      expect(stage.said[0]).toBe(`gap 8-${to}`);
+      expect(stage.member.journal.slice(-2)).toEqual([`seek orders/0 ${to}`, "resume orders/0"]);
+      stage.got.length = 0;
+      await stage.fetch(0, ...then);
+      expect(stage.offsets).toEqual(then);
+      // What is out of the old log has no place in the new one.
+      stage.receiver.settle(old.map((delivery) => ({ kind: "ack", delivery })));
+      await stage.ack(then[0]);
+      expect(stage.member.last(0)).toMatchObject({ offset: then[1], metadata: "" });
+    },
+  );
+
+  it("that two fetches ran into is one", async () => {
+    const stage = await new Stage().open({ credit: 3, options: { offsetReset: "earliest" } });
+    await stage.fetch(0, 7, 8);
+    stage.driver.ranges.set("orders/0", { partition: 0, low: 0, high: 4 });
+    stage.member.events.strayed("orders", 0);
+    stage.member.events.strayed("orders", 0);
+    await turns();
+    expect(stage.said).toEqual(["gap 9-0", "revoked 1 lanes"]);
+    await stage.fetch(0, 0, 1, 2, 3);
+    expect(stage.offsets).toEqual([7, 8, 0, 1, 2]);
+  });
+
   it("is none when a fetch of an earlier assignment was late: it goes on where it was", async () => {
     const stage = await new Stage().open();
     await stage.fetch(0, 0, 1);
