@@ -1,4 +1,4 @@
-// One sender and the journal of its verdicts: batches, what cannot be sent, and where copies went.
+// One thing: what becomes of each request, and with it of the session.
 import type { Outgoing, Sender } from "@tallymq/core/spi";
 import { turns } from "@tallymq/testkit";
 import { ORDERS, outgoing, SenderJournal } from "@tallymq/testkit/port";

@@ -1,4 +1,4 @@
-// One forwarder over one scripted driver: what is due, what a hop is, and who makes it.
+// One thing: the way of what is delayed, from its first step to where it is due, and all that can happen on it.
 import { turns } from "@tallymq/testkit";
 import { DEAF, ORDERS } from "@tallymq/testkit/port";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
