@@ -77,7 +77,7 @@ export class ConfirmRing {
   }
 
   /** Gives every copy that has no verdict this one. */
-  end(verdict: Verdict): void {
+  end(verdict: Verdict | ((message: Outgoing) => Verdict)): void {
     const end = this.#next;
     for (let tag = this.#low; tag < end; tag++) this.#settle(tag & this.#mask, verdict);
     this.#low = end;

@@ -1,8 +1,8 @@
 import { type Outgoing, TallyError, type Verdict } from "@tallymq/core/spi";
 
 /**
- * The broker closed the channel for one message of a transaction, and so rolled back all of it. Its text says for what,
- * not for which: so each message that it fits is refused, and would be if it came again.
+ * The broker closed the channel for one message, and so rolled back all of its transaction. Its text says for what, not for
+ * which: so each message that it fits is refused, and would be if it came again.
  * @returns null where it says nothing of a message (an exchange that is gone: the session begins again, topology first)
  */
 export function blame(

@@ -3,6 +3,7 @@ import type { RabbitChannel } from "./channel.ts";
 import { ConfirmRing, type Sent } from "./confirms.ts";
 import { inDoubt, notWritten, returned, routeOf, unusable } from "./copies.ts";
 import { Encoder } from "./encoder.ts";
+import { blame } from "./rolled-back.ts";
 import type { Topology } from "./topology.ts";
 
 /**
@@ -94,8 +95,13 @@ export class RabbitSender implements Sender {
     this.#disposed = true;
     this.#unlisten();
     this.#channel.onEnd = null;
+    const { closedFor, replyCode } = this.#channel;
+    // By its size a message is known for what it is. Others that the broker closes a channel for may have been taken, before.
+    const blamed =
+      closedFor === "basic.publish" && replyCode === 406 ? blame(error.message, replyCode, () => "") : null;
+    const doubt = inDoubt("the session ended before the broker's confirm came", error);
     this.#events.lost(error);
-    this.#ring.end(inDoubt("the session ended before the broker's confirm came", error));
+    this.#ring.end(blamed === null ? doubt : (m) => blamed(m) ?? doubt);
     void this.#channel.close();
   }
 }

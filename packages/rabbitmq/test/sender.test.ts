@@ -32,6 +32,22 @@ describe("the end of a session", () => {
     expect(stage.server.connections).toHaveLength(1);
   });
 
+  it("a message that is larger than the broker is set to take is refused, or it would end each session that it is sent in", async () => {
+    await using stage = await Stage.open({
+      onPublish({ body, tag }, channel) {
+        if (body.length <= 100) return channel.ack(tag);
+        const text = `PRECONDITION_FAILED - message size ${body.length} is larger than configured max size 100`;
+        channel.close(406, text, "basic.publish");
+      },
+    });
+    const sending = await stage.sender();
+    const large = [2, 4].map((n) => message(n, { body: Buffer.alloc(101) }));
+    sending.post([large[0]!, message(3, { body: Buffer.alloc(100) }), large[1]!]);
+    await sending.count(3);
+    expect(sending.journal).toEqual(["lost", "m2 refused", "m3 doubt", "m4 refused"]);
+    expect(sending.error("m2")).toMatchObject({ code: "too-large", id: "m2", mayArrive: false });
+  });
+
   it("a connection closed by an operator says why", async () => {
     await using stage = await Stage.open({
       onPublish: (_, channel) => channel.connection.close(320, "CONNECTION_FORCED - by hand"),

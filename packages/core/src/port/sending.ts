@@ -31,8 +31,8 @@ export type Verdict =
 
 /**
  * A session for sending. `send` never throws and gives each index of the batch exactly one verdict, in any order,
- * synchronously or later. A session that ends reports `lost` first and then `doubt` (or `unsent`) for each copy that has
- * no verdict, in the same tick; so does one that is disposed of, without `lost`.
+ * synchronously or later. A session that ends reports `lost` first and then `doubt` (or `unsent`, or `refused` of the one that
+ * ended it) for each copy that has no verdict, in the same tick; so does one that is disposed of, without `lost`.
  */
 export interface Sender extends AsyncDisposable {
   /**
