@@ -34,9 +34,9 @@ export interface HalfOptions<In, Out = In> {
   readonly keep?: "broker" | "either" | "outbox";
   /** See `keep`. @default "10s" */
   readonly brokerWithin?: Duration;
-  /** A half message is parked when it has been checked so often, @default 15 */
+  /** A half message is parked when it has been checked so often, and is as old as `maxAge`. @default 15 */
   readonly maxChecks?: number;
-  /** and is so old. @default "1h" */
+  /** See `maxChecks`. @default "1h" */
   readonly maxAge?: Duration;
 }
 

@@ -24,9 +24,10 @@ export interface PublishPolicyOptions {
   /** Upper end of every later one. @default "10s" */
   readonly resendMax?: Duration;
   /**
-   * A topic of which so many resends in a row were not taken for `breakerMin` or longer (nacks, flow control; a declaration
-   * that fails counts for a fifth of it, one that hangs for all) is kept from the broker, so that it does not hold the window that all topics
-   * share: with an outbox its messages are stored, else they wait outside of the window until their deadlines.
+   * A topic of which so many resends in a row were not taken, for `breakerMin` or longer (nacks, flow control), is kept from
+   * the broker, so that it does not hold the window that all topics share: with an outbox its messages are stored, else they
+   * wait outside of the window until their deadlines. A declaration that fails counts for a fifth of so many, one that hangs
+   * for all.
    * @default 20
    */
   readonly breakerAfter?: number;
