@@ -4,7 +4,7 @@ import { memory, memoryOutbox } from "@tallymq/testkit";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { bytes, json, MAX_DEPTH } from "../../src/codec.ts";
-import { openTally, TallyError, type Topic, topic } from "../../src/index.ts";
+import { openTally, type Topic, topic } from "../../src/index.ts";
 import type { Incoming } from "../../src/message.ts";
 import { turns, world } from "../support/guarded.ts";
 import { asJson, bench } from "../support/receiving.ts";
@@ -74,60 +74,11 @@ describe("undefined, function, symbol; cyclic; BigInt; throwing getter or `toJSO
       expect((await refused(body, {}, raw)).message).toContain("[bad-message] the body must be a Uint8Array; got");
   });
 
-  it.each([
-    ["a promise", async () => new Uint8Array(1), "object"],
-    ["a text", () => CANARY, "string"],
-    ["an ArrayBuffer", () => new ArrayBuffer(1), "object"],
-    ["nothing", () => undefined, "undefined"],
-  ])("a codec of one's own that gives %s", async (_what, encode, gave) => {
-    const own = topic("own", { codec: { contentType: "text/plain", encode, decode: String } as never });
-    const error = await refused({}, { id: "o-1" }, own);
-    expect(error).toMatchObject({ code: "bad-message", id: "o-1", mayArrive: false });
-    expect(error.message).toBe(
-      `[bad-message] the codec of topic own must give a Uint8Array, and at once; for o-1 it gave ${gave}`,
-    );
-  });
-
-  it.each([
-    ["an Error", new Error("no such field"), "no such field"],
-    ["nothing", undefined, "undefined"],
-    ["a TallyError without the id", new TallyError("bad-message", "no such field"), "no such field"],
-  ])(
-    "a codec of one's own that throws %s: the error names topic or reason, and the id",
-    async (_what, thrown, says) => {
-      const encode = (): never => {
-        throw thrown;
-      };
-      const own = topic("own", { codec: { contentType: "text/plain", encode, decode: String } });
-      const error = await refused({}, { id: "o-1" }, own);
-      expect(error).toMatchObject({ code: "bad-message", id: "o-1", mayArrive: false });
-      expect(error.message).toContain(TallyError.is(thrown) ? says : `the codec of topic own threw for o-1: ${says}`);
-      expect(error.cause).toBe(thrown);
-    },
-  );
-
   it("what the schema does not take, with the issue's path and not the body", async () => {
     const typed = topic("typed", { schema: z.object({ card: z.string(), amount: z.number().positive() }) });
     const error = await refused({ card: CANARY, amount: -1 }, { id: "p-1" }, typed);
     expect(error).toMatchObject({ code: "schema", id: "p-1", mayArrive: false });
     expect(error.message).toContain("amount");
-  });
-});
-
-describe("a schema that fails itself: the error says so, and of which topic and message", () => {
-  const boom = (): never => {
-    throw new Error("boom");
-  };
-  it.each<[string, () => unknown, string]>([
-    ["it throws", boom, "boom"],
-    ["it rejects", async () => boom(), "boom"],
-    ["it gives nothing", () => undefined, "it gave no result"],
-    ["it comes to nothing", async () => null, "it gave no result"],
-  ])("%s", async (_what, check, why) => {
-    const own = topic("own", { schema: { "~standard": { version: 1, vendor: "own", validate: check as never } } });
-    const error = await refused({}, { id: "o-1" }, own);
-    expect(error).toMatchObject({ code: "bad-message", id: "o-1", mayArrive: false });
-    expect(error.message).toBe(`[bad-message] the schema of topic own itself failed for o-1: ${why}`);
   });
 });
 
