@@ -29,9 +29,10 @@ export interface Spilling {
 
 export async function open(
   options: RigOptions & MemoryOutboxOptions & { readonly wall?: () => number } = {},
-  outbox: MemoryOutbox = memoryOutbox(options),
+  given: MemoryOutbox | null = null,
 ): Promise<Spilling> {
-  const { maxRows: _, wall, ...rest } = options;
+  const { maxRows, wall, ...rest } = options;
+  const outbox = given ?? memoryOutbox(maxRows === undefined ? {} : { maxRows });
   const clock = virtualClock();
   if (wall !== undefined) clock.wall = wall;
   const store = await outbox.openOutbox({ clock, random: seededRandom(1), surfaced: () => {} });
