@@ -33,7 +33,10 @@ export interface Tally<Tx = unknown> extends AsyncDisposable {
    * messages of its ordered key are on their way outside of the transaction: let the handler be tried again
    */
   publish<In>(topic: Topic<In, unknown>, body: NoInfer<In>, options?: PublishOptions<Tx>): Promise<Receipt>;
-  /** One receipt or error for each entry, in their order; never rejects half-way. `signal`, `deadline` and `tx` hold for each. */
+  /**
+   * One receipt or error for each entry, in their order; never rejects half-way. `signal`, `deadline` and `tx` hold for each.
+   * @throws TallyError `bad-config` for entries that are no list
+   */
   publishMany<In>(
     topic: Topic<In, unknown>,
     entries: readonly Publication<NoInfer<In>, Tx>[],
