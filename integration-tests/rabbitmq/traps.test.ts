@@ -1,6 +1,8 @@
 // One broker for all of them: each trap of the driver and of RabbitMQ, produced for real.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openTally, topic } from "@tallymq/core";
 import type { TopicPlan, Transport } from "@tallymq/core/spi";
+import { rabbitmq } from "@tallymq/rabbitmq";
 import { sharedRabbit, type SharedRabbit } from "../brokers/vitest/shared.ts";
 import { message, messages, openTransport, outsider, plan, Receiving, Sending, signal } from "./stage.ts";
 
@@ -127,7 +129,7 @@ describe("publishing", () => {
     expect(sending.losses).toEqual([]);
   });
 
-  it("a user without the right to write is unauthorized, siblings in doubt", async () => {
+  it("a user without the right to write is unauthorized; what may not be written is to wait", async () => {
     const topic = fresh();
     await transport.admin.declare([topic], signal());
     await rabbit.admin.ctl("add_user", "reader", "secret-of-reader").catch(() => {});
@@ -136,11 +138,34 @@ describe("publishing", () => {
     await using sending = await Sending.open(readonly, fresh({ groups: [] }));
     await using _ = readonly;
     expect(await sending.send(messages(plan(sending === null ? "" : `topic-${names}`, { groups: [] }), 2))).toEqual([
-      "doubt",
-      "doubt",
+      "later",
+      "later",
     ]);
+    expect(sending.error("m1")).toMatchObject({ code: "unauthorized", mayArrive: true });
     expect(sending.losses[0]!.code).toBe("unauthorized");
     expect(String(sending.losses[0]!.stack)).not.toContain("secret-of-reader");
+  });
+
+  it("a topic that may not be written to starves no other: its breaker keeps it away until it may", async () => {
+    const [audit, orders] = ["audit", "beside"].map((name) => topic<number>(`${name}-${++names}`, { groups: ["g"] }));
+    const permit = (write: string): Promise<unknown> =>
+      rabbit.admin.ctl("set_permissions", "--vhost", rabbit.vhost, "writer", ".*", write, ".*");
+    await rabbit.admin.ctl("add_user", "writer", "secret-of-writer").catch(() => {});
+    await permit(`^(?!${audit!.name}$).*`);
+    const opened: string[] = [];
+    await using tally = await openTally({
+      service: "shop",
+      broker: rabbitmq({ urls: [rabbit.url.replace("guest:guest@", "writer:secret-of-writer@")] }),
+      publish: { breakerAfter: 2, breakerMin: "200ms", breakerMax: "1s" },
+      reconnect: { max: "100ms" },
+      onEvent: (event) => void (event.type === "breaker-open" && opened.push(event.topic)),
+    });
+    const forbidden = tally.publish(audit!, 0, { deadline: "60s" });
+    forbidden.catch(() => {});
+    await expect.poll(() => opened).toEqual([audit!.name]);
+    for (let n = 1; n <= 50; n++) expect(await tally.publish(orders!, n)).toMatchObject({ state: "confirmed" });
+    await permit(".*");
+    expect(await forbidden).toMatchObject({ state: "confirmed" });
   });
 });
 

@@ -110,6 +110,12 @@ export function oneLine(text: string): string {
   );
 }
 
+/** What an error says, without the code that its message begins with: for another error that says it again. */
+export function textOf({ code, message }: TallyError): string {
+  const begins = `[${code}] `;
+  return message.startsWith(begins) ? message.slice(begins.length) : message;
+}
+
 /** A short, safe description of any thrown value: handlers throw strings, undefined and frozen objects too. */
 export function describe(thrown: unknown): string {
   try {

@@ -5,7 +5,7 @@ export type { Backoff } from "./backoff.ts";
 export { fullJitter } from "./backoff.ts";
 export { type AuditCheck, findingsOf, type Found, type Looked } from "./audit/checks.ts";
 export type { AuditFinding, AuditPort, AuditSubject, Severity } from "./port/audit.ts";
-export { describe, TallyError, type ErrorCode, type TallyErrorOptions } from "./error.ts";
+export { describe, TallyError, textOf, type ErrorCode, type TallyErrorOptions } from "./error.ts";
 export { HEADER, parseAttempt, parseSeq, RESERVED_PREFIX, type Incoming, type Outgoing } from "./message.ts";
 export { Spoofs } from "./spoofs.ts";
 export { DEAD_LETTERS } from "./dead-letters/letter.ts";

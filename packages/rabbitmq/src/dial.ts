@@ -1,4 +1,4 @@
-import { type Clock, type Random, TallyError, type Timer } from "@tallymq/core/spi";
+import { type Clock, type Random, TallyError, textOf, type Timer } from "@tallymq/core/spi";
 import type { Endpoint } from "./endpoint.ts";
 
 export interface DialPorts<T> {
@@ -87,7 +87,7 @@ export function dial<T>(endpoints: readonly Endpoint[], ports: DialPorts<T>, sig
 function allFailed(errors: readonly TallyError[]): TallyError {
   const telling = errors.find((error) => error.retryable) ?? errors[0]!;
   if (errors.length === 1) return telling;
-  const each = errors.map(({ message }) => message.replace(/^\[[a-z-]+\] /, ""));
+  const each = errors.map(textOf);
   return new TallyError(telling.code, `none of ${errors.length} nodes: ${each.join("; ")}`, {
     retryable: telling.retryable,
     cause: new AggregateError(errors.map((error) => error.cause ?? error)),

@@ -1,10 +1,13 @@
-import { type Outgoing, type Sender, type SenderEvents, TallyError, type Verdict } from "@tallymq/core/spi";
+import { type Outgoing, type Sender, type SenderEvents, TallyError, textOf, type Verdict } from "@tallymq/core/spi";
 import type { RabbitChannel } from "./channel.ts";
 import { ConfirmRing, type Sent } from "./confirms.ts";
-import { inDoubt, notWritten, returned, routeOf, unusable } from "./copies.ts";
+import { exchangeOf, inDoubt, notWritten, returned, routeOf, unusable } from "./copies.ts";
 import { Encoder } from "./encoder.ts";
 import { blame } from "./rolled-back.ts";
 import type { Topology } from "./topology.ts";
+
+/** Until a message that may not be written is tried again, in milliseconds. */
+const REFUSED_AGAIN_MS = 1_000;
 
 /**
  * A session for sending: one channel in confirm mode.
@@ -96,12 +99,22 @@ export class RabbitSender implements Sender {
     this.#unlisten();
     this.#channel.onEnd = null;
     const { closedFor, replyCode } = this.#channel;
-    // By its size a message is known for what it is. Others that the broker closes a channel for may have been taken, before.
     const blamed =
-      closedFor === "basic.publish" && replyCode === 406 ? blame(error.message, replyCode, () => "") : null;
+      closedFor === "basic.publish" ? blame(error.message, replyCode, (m) => exchangeOf(this.#topology, m)) : null;
     const doubt = inDoubt("the session ended before the broker's confirm came", error);
     this.#events.lost(error);
-    this.#ring.end(blamed === null ? doubt : (m) => blamed(m) ?? doubt);
+    this.#ring.end(blamed === null ? doubt : (m) => withheld(blamed(m)) ?? doubt);
     void this.#channel.close();
   }
+}
+
+/**
+ * By its size a message is known for what it is. Of those that may not be written some may have been taken, while they might: they
+ * are asked for again, and not at once. Each try ends the session for all topics, until this one's breaker keeps it away.
+ */
+function withheld(blamed: Verdict | null): Verdict | null {
+  if (blamed?.kind !== "refused" || blamed.error.code !== "unauthorized") return blamed;
+  const id = blamed.error.id ?? undefined;
+  const error = new TallyError("unauthorized", textOf(blamed.error), { id, mayArrive: true, retryable: true });
+  return { kind: "later", error, afterMs: REFUSED_AGAIN_MS };
 }

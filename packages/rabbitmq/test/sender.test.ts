@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { TallyError } from "@tallymq/core/spi";
 import { MALFORMED, type Malformed } from "@tallymq/testkit/amqp-server";
-import { message, messages, Sending, signal, Stage } from "./stage.ts";
+import { message, messages, ORDERS, Sending, signal, Stage } from "./stage.ts";
 
 /** The session ended: `lost` once and first, then doubt for each of these, in the same turn. */
 async function expectLost(sending: Sending, ids: readonly string[]): Promise<void> {
@@ -46,6 +46,25 @@ describe("the end of a session", () => {
     await sending.count(3);
     expect(sending.journal).toEqual(["lost", "m2 refused", "m3 doubt", "m4 refused"]);
     expect(sending.error("m2")).toMatchObject({ code: "too-large", id: "m2", mayArrive: false });
+  });
+
+  it("what may not be written is asked for again, and not at once: each try ends the session for all topics", async () => {
+    await using stage = await Stage.open({
+      onPublish({ exchange, tag }, channel) {
+        if (exchange === "orders") return tag === 1 ? channel.ack(1) : undefined;
+        const text = "ACCESS_REFUSED - write access to exchange 'audit' in vhost '/' refused for user 'clerk'";
+        channel.close(403, text, "basic.publish");
+      },
+    });
+    const sending = await stage.sender();
+    const audit = { ...ORDERS, name: "audit" };
+    await stage.transport.admin.declare([audit], signal());
+    const forbidden = { topic: "audit" };
+    sending.post([message(1), message(2), message(3, forbidden), message(4, forbidden)]);
+    await sending.count(4);
+    expect(sending.journal).toEqual(["m1 accepted", "lost", "m2 doubt", "m3 later", "m4 later"]);
+    expect(sending.error("m3")).toMatchObject({ code: "unauthorized", id: "m3", mayArrive: true, retryable: true });
+    expect(sending.verdict("m3")).toMatchObject({ afterMs: 1_000 });
   });
 
   it("a connection closed by an operator says why", async () => {

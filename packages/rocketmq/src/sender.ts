@@ -1,4 +1,12 @@
-import { type Clock, type Outgoing, type Sender, type SenderEvents, TallyError, type Verdict } from "@tallymq/core/spi";
+import {
+  type Clock,
+  type Outgoing,
+  type Sender,
+  type SenderEvents,
+  TallyError,
+  textOf,
+  type Verdict,
+} from "@tallymq/core/spi";
 import { bodyOf, keysOf, properties, withDue } from "./codec.ts";
 import type { Link, OutMessage, Sent } from "./driver/driver.ts";
 import { classify } from "./errors.ts";
@@ -188,9 +196,8 @@ export class RocketSender implements Sender {
       left.unshift(...part.map((one) => [one]));
       return null;
     }
-    const { code, message } = verdict.error;
     const { id } = handed.batch[part[0]!.index]!;
-    return { kind: "refused", error: new TallyError(code, message.replace(/^\[[^\]]*\] /, ""), { id }) };
+    return { kind: "refused", error: new TallyError(verdict.error.code, textOf(verdict.error), { id }) };
   }
 
   #endAll(handed: Handed, indexes: readonly number[], verdict: Verdict): void {

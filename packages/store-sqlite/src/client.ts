@@ -1,5 +1,5 @@
 import { Worker } from "node:worker_threads";
-import { type Clock, describe, type StoreHost, TallyError } from "@tallymq/core/spi";
+import { type Clock, describe, type StoreHost, TallyError, textOf } from "@tallymq/core/spi";
 import { type Failure, type Now, type OpenArgs, type PutArgs, type Replies, REPLY, WIDTH } from "./worker/protocol.ts";
 
 /** Callers that one turn of the event loop answers, about: what they put next is a batch of its own. */
@@ -210,9 +210,8 @@ export class Client {
     this.#pending.clear();
     this.#lost = new Set();
     // The thread had these: some may be committed, and only their answers lost.
-    const { code, message, cause } = this.#over;
-    const text = message.slice(message.indexOf("]") + 2);
-    const unanswered = new TallyError(code, text, { cause, mayArrive: true });
+    const { code, cause } = this.#over;
+    const unanswered = new TallyError(code, textOf(this.#over), { cause, mayArrive: true });
     for (const settled of pending) settled(undefined, unanswered);
     for (const each of lost) each(this.#over);
   }

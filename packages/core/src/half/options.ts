@@ -1,5 +1,5 @@
 import type { Duration } from "../duration.ts";
-import { TallyError } from "../error.ts";
+import { TallyError, textOf } from "../error.ts";
 import { assertRange, type Bounds, duration, integer, resolveOptions, value } from "../policy.ts";
 import type { PublishOptions, Receipt } from "../publish/options.ts";
 import type { Decision, HalfMessagePort } from "../port/half.ts";
@@ -191,6 +191,5 @@ function keepOf(
   const { name, ordered, groups } = topic;
   const refused = broker.refuses({ name, ordered, groups });
   if (refused === null) return keep ?? "broker";
-  const text = refused.message.replace(/^\[[^\]]*\] /, "");
-  throw new TallyError(refused.code, `${where}: ${text}; with keep: "outbox" they wait in the outbox alone`);
+  throw new TallyError(refused.code, `${where}: ${textOf(refused)}; with keep: "outbox" they wait in the outbox alone`);
 }

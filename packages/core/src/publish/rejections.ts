@@ -1,4 +1,4 @@
-import { describe, TallyError } from "../error.ts";
+import { describe, TallyError, textOf } from "../error.ts";
 import type { Draft } from "../message.ts";
 import { describeIssues, type SchemaResult } from "../schema.ts";
 
@@ -35,8 +35,12 @@ export function asError(thrown: unknown, id: string | null): TallyError {
 /** `error` as a caller of message `id` gets it. */
 export function rejection(error: TallyError, id: string, mayArrive: boolean): TallyError {
   if (error.id === id && error.mayArrive === mayArrive) return error;
-  const text = error.message.replace(/^\[[^\]]*\] /, "");
-  return new TallyError(error.code, text, { id, mayArrive, retryable: error.retryable, cause: error.cause ?? error });
+  return new TallyError(error.code, textOf(error), {
+    id,
+    mayArrive,
+    retryable: error.retryable,
+    cause: error.cause ?? error,
+  });
 }
 
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -1,4 +1,4 @@
-import type { TallyError } from "@tallymq/core/spi";
+import { type TallyError, textOf } from "@tallymq/core/spi";
 import { encodeFrame, type Frame } from "../wire.ts";
 import type { Store } from "./store.ts";
 
@@ -22,6 +22,5 @@ export interface Line {
 
 export function errorFrame(error: TallyError, extra: Readonly<Record<string, unknown>> = {}): Buffer {
   // The code stands apart; the message begins with it as well.
-  const message = error.message.replace(/^\[[a-z-]+\] /, "");
-  return encodeFrame(JSON.stringify({ t: "error", code: error.code, message, ...extra }));
+  return encodeFrame(JSON.stringify({ t: "error", code: error.code, message: textOf(error), ...extra }));
 }
