@@ -86,6 +86,7 @@ export class RocketReceiver implements Receiver {
           room: () => this.#handing.room,
           came: (messages) => this.#came(messages),
           failed: (thrown) => this.#lost(thrown),
+          surfaced: (text) => this.#events.surfaced(text),
         }),
     );
   }

@@ -16,6 +16,8 @@ export interface SourceOptions {
   came(messages: readonly InMessage[]): void;
   /** No other try would bring anything. */
   failed(thrown: unknown): void;
+  /** It gets nothing, and asks again. Said once, until it is answered as it should be or refused for another reason. */
+  surfaced(text: string): void;
 }
 
 const NOTHING_FOUND = 40_401;
@@ -37,6 +39,8 @@ export class Source {
   #waiting = 0;
   #asked = 0;
   #idle: PromiseWithResolvers<void> | null = null;
+  /** The code of the refusal that was last said; null: since then it was answered. */
+  #said: number | null = null;
 
   constructor(options: SourceOptions) {
     this.#o = options;
@@ -85,6 +89,10 @@ export class Source {
     if (got.messages.length > 0) this.#o.came(got.messages);
     const { status } = got;
     if (status.code === 40_100 || status.code === 40_403) this.#o.failed(new StatusError(status));
-    return status.code !== OK && status.code !== NOTHING_FOUND;
+    const refused = status.code !== OK && status.code !== NOTHING_FOUND;
+    if (refused && this.#said !== status.code)
+      this.#o.surfaced(`${ask.topic} gives ${ask.group} nothing: ${new StatusError(status).message}`);
+    this.#said = refused ? status.code : null;
+    return refused;
   }
 }

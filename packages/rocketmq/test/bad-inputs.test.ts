@@ -9,7 +9,7 @@ import { bodyOf, incoming, properties } from "../src/codec.ts";
 import { OK } from "../src/driver/driver.ts";
 import { AnswerReader } from "../src/remoting/frames.ts";
 import { FakeCluster } from "./fake-cluster.ts";
-import { came, FakeDriver, ids, no, ORDERED, SIGNAL, stored } from "./fake-driver.ts";
+import { came, FakeDriver, ids, no, ORDERED, type Poll, SIGNAL, stored } from "./fake-driver.ts";
 import { Stage } from "./receiving.ts";
 
 const GIVEN = { endpoints: ["localhost:8081"] };
@@ -270,8 +270,17 @@ describe("unknown error code: surfaced, treated as in doubt", () => {
     stage.link.poll("orders").answer({ status: no(54_321), messages: [] });
     await turns();
     await stage.driver.clock.advance(1_000);
-    expect(stage.link.polls.filter(({ topic }) => topic === "orders")).toHaveLength(2);
-    expect(stage.said).toEqual([]);
+    const polls = (): readonly Poll[] => stage.link.polls.filter(({ topic }) => topic === "orders");
+    expect(polls()).toHaveLength(2);
+    expect(stage.said).toEqual([expect.stringMatching(/^surfaced orders gives \w+ nothing: .*\(54321\)$/)]);
+    // Once, until it is another reason, or was none.
+    const answers = [no(54_321), no(50_001), no(40_401), no(50_001)];
+    for (const [n, status] of answers.entries()) {
+      polls()[1 + n]!.answer({ status, messages: [] });
+      await turns();
+      await stage.driver.clock.advance(1_000);
+    }
+    expect(stage.said.map((line) => line.slice(-7))).toEqual(["(54321)", "(50001)", "(50001)"]);
   });
 });
 

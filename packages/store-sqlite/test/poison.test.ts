@@ -28,7 +28,7 @@ describe("kills the process each time (crash poison): counted as started attempt
     try {
       await expect
         .poll(() => last.lines.filter((line) => line.startsWith("dead")), { timeout: 20_000 })
-        .toEqual(["dead poison: started 3 times without an end"]);
+        .toEqual(["dead poison: started 3 times, and never done"]);
       await expect
         .poll(() => broker.messages("orders", "billing").then((left) => left.length), { timeout: 20_000 })
         .toBe(0);

@@ -14,7 +14,7 @@ import { Failures } from "./failures.ts";
 import { Guard } from "./guard.ts";
 import { Lanes } from "./lanes.ts";
 import { isUnreadable } from "./decide.ts";
-import { deadlineMissed, handlerFailed } from "./handler-errors.ts";
+import { deadlineMissed, handlerFailed, noTransaction } from "./handler-errors.ts";
 import { identify } from "./identify.ts";
 import { handleInTransaction } from "./in-transaction.ts";
 import type { ConsumerPolicy } from "./options.ts";
@@ -199,8 +199,10 @@ export class Attempts {
 
   #handle(job: Job, attempt: Attempt, body: unknown): void {
     if (attempt.attempt === 1) job.subscription.readable();
-    if (this.#transactions !== null && job.claim !== null)
-      return this.#transact(job, attempt, body, this.#transactions);
+    if (this.#transactions !== null)
+      return job.claim === null
+        ? this.#over(job, attempt, noTransaction(job))
+        : this.#transact(job, attempt, body, this.#transactions);
     let outcome: Promise<unknown>;
     attempt.ran = true;
     try {

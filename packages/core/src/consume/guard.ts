@@ -233,7 +233,7 @@ export class Guard {
   }
 
   #poison(job: Job, starts: number): void {
-    const reason = `started ${starts} times without an end`;
+    const reason = `started ${starts} times, and never done`;
     if (!this.parks(job)) return this.#leave(job, { reason, attempts: starts, conflict: false });
     this.#hands.leave();
     this.#hands.failures.park(job, reason);

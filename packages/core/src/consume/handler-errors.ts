@@ -15,6 +15,14 @@ export function deadlineMissed(job: Job, ms: number): TallyError<"handler-deadli
   });
 }
 
+/** Its type promises a transaction, and there is none without an identity. */
+export function noTransaction(job: Job): TallyError<"handler"> {
+  return new TallyError(
+    "handler",
+    `${nameOf(job)} did not run: effect "tx" needs to know the message again, and it has neither an id nor a place that its broker guarantees; give the consumer id, a function of the message`,
+  );
+}
+
 function nameOf({ subscription }: Job): string {
   return `handler of ${subscription.group} for ${subscription.topic.name}`;
 }

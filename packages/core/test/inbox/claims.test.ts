@@ -426,21 +426,21 @@ describe("`tx`", () => {
     const w = world(transactingAs(run));
     const a = await w.process();
     let [ran, held] = [0, 0];
+    // A lane is held while a body is read: what hangs there takes no turn of the store.
+    const validate = (value: unknown): { value: unknown } | Promise<never> =>
+      (value as { hangs?: true }).hangs ? (held++, new Promise(() => {})) : { value };
+    const slow = topic("orders", { schema: { "~standard": { version: 1, vendor: "test", validate } } });
     await a
       .consumer({ effect: "tx", lanes: 2, attempts: 1, onError: () => release() })
-      .on(orders, async (_body, { id }) => {
+      .on(slow, async () => {
         ran++;
-        if (id === null) {
-          held++;
-          await new Promise<void>(() => {});
-        } else await turns(3);
+        await turns(3);
       })
       .start();
     a.receiver.deliver(...Array.from({ length: 20 }, (_, n) => ({ id: `m${n}` })));
     await w.until(() => ran === 20 * times, 10_000);
     await w.pass(1_000);
-    // What has no id runs beside the inbox, and never ends here.
-    a.receiver.deliver(...Array.from({ length: 5 }, () => ({ id: null })));
+    a.receiver.deliver(...Array.from({ length: 5 }, (_, n) => ({ id: `h${n}`, body: asJson({ hangs: true }) })));
     await turns();
     expect(held).toBe(2);
   });
@@ -576,6 +576,23 @@ describe("a foreign message without id", () => {
     expect(a.of("unguarded")).toHaveLength(3);
     expect(a.of("unidentified")).toHaveLength(1);
     expect(w.inbox.marks).toEqual([]);
+  });
+
+  test("rule 2: a handler with a transaction is not run without one, and the error says what to do", async () => {
+    const w = world();
+    const a = await w.process();
+    let ran = 0;
+    await a
+      .consumer({ effect: "tx", attempts: 1 })
+      .on(orders, () => void ran++)
+      .start();
+    a.receiver.deliver(foreign);
+    await turns();
+    expect([ran, a.receiver.settled.includes("ack")]).toEqual([0, false]);
+    expect(a.of("attempt-failed")[0]!.error).toMatchObject({
+      code: "handler",
+      message: expect.stringMatching(/did not run: effect "tx".*give the consumer id/),
+    });
   });
 });
 

@@ -177,7 +177,7 @@ describe("the head of an ordered key that has failed", () => {
       a.kill();
     }
     expect(w.inbox.parked.map(({ message, reason }) => [message.id, reason])).toEqual([
-      ["m1", "started 3 times without an end"],
+      ["m1", "started 3 times, and never done"],
       ["m2", expect.any(String)],
     ]);
   });
