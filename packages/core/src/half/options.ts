@@ -107,10 +107,10 @@ export interface Half<In> {
 }
 
 /**
- * Options of one `run()`: those of `publish()`, but no `delay` (`unsupported`). `deadline` is for the store's answers, and does
+ * Options of one `run()`: those of `publish()`, but no `tx` and no `delay` (`unsupported`). `deadline` is for the store's answers, and does
  * not end the work.
  */
-export type HalfRunOptions = Omit<PublishOptions<never>, "tx">;
+export type HalfRunOptions = Omit<PublishOptions<never>, "tx" | "delay">;
 
 /** The resolved options, in milliseconds. */
 export interface HalfPolicy {
