@@ -1,9 +1,15 @@
 import { describe, TallyError } from "../error.ts";
 import type { Job } from "./attempt.ts";
 
+/** UTF-16 units of what a handler threw that a message shows; the whole of it is the `cause`. */
+const MOST_SHOWN = 2_000;
+
 /** Whatever was thrown, as an error of ours: p-retry would not retry a TypeError, nor what is no Error. */
 export function handlerFailed(job: Job, thrown: unknown): TallyError<"handler"> {
-  return new TallyError("handler", `${nameOf(job)} failed: ${describe(thrown)}`, {
+  const said = describe(thrown);
+  const shown =
+    said.length <= MOST_SHOWN ? said : `${said.slice(0, MOST_SHOWN).toWellFormed()}… (${said.length} characters)`;
+  return new TallyError("handler", `${nameOf(job)} failed: ${shown}`, {
     id: job.id ?? undefined,
     cause: thrown,
   });

@@ -578,6 +578,20 @@ describe("a foreign message without id", () => {
     expect(w.inbox.marks).toEqual([]);
   });
 
+  test("what a handler throws is shown by its beginning where it is long; the whole is the cause", async () => {
+    const a = await world().process();
+    const thrown = new Error("x".repeat(3_000_000));
+    await a
+      .consumer({ attempts: 1 })
+      .on(orders, () => Promise.reject(thrown))
+      .start();
+    a.receiver.deliver({ id: "m1" });
+    await turns();
+    const { error } = a.of("attempt-failed")[0]!;
+    expect([error.message.length < 2_100, error.cause]).toEqual([true, thrown]);
+    expect(error.message).toMatch(/x… \(3000000 characters\)$/);
+  });
+
   test("rule 2: a handler with a transaction is not run without one, and the error says what to do", async () => {
     const w = world();
     const a = await w.process();
