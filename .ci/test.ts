@@ -22,7 +22,7 @@ const STAGES: readonly Stage[] = [
   tool("api", ["node", ".ci/api-report.ts"]),
   tests("packages", { minutes: 10 }),
   demo("memory", 10, BITTEN),
-  tests("integration", { minutes: 44 }),
+  tests("integration", { minutes: 40 }),
   tests("examples", { minutes: 10 }),
   demo("rabbitmq", 15, BITTEN),
   // No node is away for as long as it takes to store, and the client repeats in place.

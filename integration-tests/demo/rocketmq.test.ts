@@ -11,14 +11,12 @@ const settings = {
   json: null,
   report: null,
 } as const;
-/** A run ends itself well before; an image may have to be built first. */
-const TIMEOUT_MS = 480_000;
 const quiet = { step: () => {}, progress: () => {} };
 
 // The same with everything else that may go wrong is `npm run demo -- --broker rocketmq`.
 test(
   "on an ordered topic 64 keys keep their order at three consumers, of which one after the other is killed",
-  { timeout: TIMEOUT_MS },
+  { timeout: 240_000 },
   async () => {
     const plan = [0, 1, 2].map((victim) => ({
       kind: "consumer-killed" as const,
@@ -36,7 +34,7 @@ test(
 );
 
 // What is out, and not acked, is in no count of the broker's until it comes back.
-test("a delivery that is left without its ack is found", { timeout: TIMEOUT_MS }, async () => {
+test("a delivery that is left without its ack is found", { timeout: 240_000 }, async () => {
   const variation = { bug: "unsettled", rate: 300, plan: [] } as const;
   const report = await runDemo({ ...settings, messages: 300 }, quiet, new AbortController().signal, variation);
   onTestFinished(() => rmSync(report.folder, { recursive: true, force: true }));
